@@ -1,0 +1,77 @@
+# One file for people and machines: `make` alone lists what there is.
+# Works with GNU make 3.81 and newer (macOS ships 3.81).
+
+SHELL := /bin/sh
+VENV := .venv
+BIN := $(VENV)/bin
+
+ifndef PYTHON
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+  if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; exit; fi; \
+  done; echo python3)
+endif
+
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CODE := sagas store jobs server ui tests
+
+.DEFAULT_GOAL := help
+.PHONY: help dev test bench lint format lock clean
+
+help: ## list the targets
+	@echo "Snorri, an event-sourced saga store on NATS JetStream"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "PYTHON=... chooses the interpreter (3.11 or newer), ARGS=... goes to snorri dev, pytest or the benchmark."
+
+dev: $(VENV)/.runtime ## start everything on this machine, dashboard included
+	@$(BIN)/snorri dev $(ARGS)
+
+test: $(VENV)/.test lint ## style, types and all tests, with a real broker and a real browser
+	@$(BIN)/python -m tests.browser_setup
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+lint: $(VENV)/.test ## style and types only
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+
+format: $(VENV)/.test ## put the code into its form, mend what can be mended
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# Every hash of every file of a release is kept, so one lock serves all platforms and Pythons.
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --no-config \
+  --generate-hashes --no-header --quiet --extra fast --group build
+
+lock: ## pin the dependencies anew (needs uv on PATH; ARGS=--upgrade for newer ones)
+	@$(LOCK) $(ARGS) --output-file requirements.txt
+	@$(LOCK) $(ARGS) --extra test --constraint requirements.txt --output-file requirements-test.txt
+
+clean: ## remove the environment, caches and the local data directory
+	rm -rf $(VENV) .snorri .pytest_cache .ruff_cache .hypothesis build dist test-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Snorri needs Python 3.11 or newer; \"$(PYTHON)\" is not. Install one and say: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "\"$(PYTHON)\" has no venv module. On Debian and Ubuntu: apt-get install python3-venv. Then run make again."; exit 1; }
+	@echo "making $(VENV) with $(PYTHON)"
+	@$(PYTHON) -m venv $(VENV)
+
+# The stamps are as old as the last install: a changed requirements file installs again, an unchanged one costs nothing.
+$(VENV)/.runtime: requirements.txt pyproject.toml | $(BIN)/python
+	@echo "installing what Snorri needs (once)"
+	@$(PIP_INSTALL) --require-hashes -r requirements.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.test: requirements-test.txt pyproject.toml | $(BIN)/python
+	@echo "installing what Snorri and its tests need (once)"
+	@$(PIP_INSTALL) --require-hashes -r requirements-test.txt
+	@$(PIP_INSTALL) --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.runtime
