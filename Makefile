@@ -37,7 +37,7 @@ bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
 lint: $(VENV)/.test ## style and types only
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
-	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 
 format: $(VENV)/.test ## put the code into its form, mend what can be mended
 	@$(BIN)/ruff check --fix .
