@@ -1,0 +1,48 @@
+"""Sagas: definitions, effects and the pure kernel that decides what a message does to an instance.
+
+This is the public face for authors. Nothing in this package reads a clock, does I/O or knows of a broker.
+"""
+
+from __future__ import annotations
+
+from sagas.builder import Draft, SagaBuilder, define_saga
+from sagas.definition import Registry, SagaDefinition
+from sagas.effects import (
+    cancel,
+    compensate,
+    complete,
+    fail,
+    publish,
+    schedule,
+    send,
+    spawn,
+    unschedule,
+)
+from sagas.errors import DefinitionError, SagaError
+from sagas.handlers import Context, SagaHandle
+from sagas.messages import Message
+from sagas.retry import RetryPolicy, retry
+
+__all__ = [
+    "Context",
+    "DefinitionError",
+    "Draft",
+    "Message",
+    "Registry",
+    "RetryPolicy",
+    "SagaBuilder",
+    "SagaDefinition",
+    "SagaError",
+    "SagaHandle",
+    "cancel",
+    "compensate",
+    "complete",
+    "define_saga",
+    "fail",
+    "publish",
+    "retry",
+    "schedule",
+    "send",
+    "spawn",
+    "unschedule",
+]

@@ -1,0 +1,396 @@
+"""The next document while it is being made: applies effects, ends, parks; one Draft for each transition.
+
+A Draft lives inside one call of the kernel and is the only mutable thing there. It never reads a clock: ``now``
+comes in. Whatever it puts into ``effects`` is all that the outside will do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from msgspec import Raw, structs
+
+from sagas.definition import SagaDefinition
+from sagas.effects import (
+    EFFECTS_MAX,
+    Cancel,
+    Compensate,
+    Complete,
+    Effect,
+    Fail,
+    Publish,
+    Schedule,
+    Send,
+    Signal,
+    Spawn,
+    Unschedule,
+)
+from sagas.errors import HandlerFault, LimitExceeded
+from sagas.instance import (
+    FINISHED,
+    SCHEMA_VERSION,
+    SEEN_MAX,
+    STATE_BYTES_MAX,
+    Failure,
+    Gate,
+    Instance,
+    OpenCommand,
+    Parked,
+    Status,
+    Timer,
+    Undo,
+)
+from sagas.messages import NULL, Address, Cause, to_raw
+from sagas.names import KEY_BYTES_MAX, command_id
+
+GATE_SAGA = "Snorri-Gate"
+DRAIN = "Snorri-Drain"
+GRANTED = "Snorri-Granted"
+ACQUIRE = "Snorri-Acquire"
+RELEASE = "Snorri-Release"
+
+
+class Draft:
+    """A document in the making; ``effects`` grow as they are applied, ``finish`` gives the document."""
+
+    __slots__ = (
+        "backlog",
+        "before",
+        "cause",
+        "children",
+        "commands",
+        "compensation",
+        "definition",
+        "effects",
+        "error",
+        "gate",
+        "key",
+        "now",
+        "parent",
+        "parked",
+        "paused",
+        "result",
+        "seen",
+        "started",
+        "state",
+        "status",
+        "steps",
+        "timers",
+        "trace",
+        "undo",
+        "version",
+    )
+
+    def __init__(
+        self,
+        definition: SagaDefinition,
+        key: str,
+        before: Instance | None,
+        cause: Cause,
+        now: datetime,
+    ) -> None:
+        self.definition = definition
+        self.key = key
+        self.before = before
+        self.cause = cause
+        self.now = now
+        self.effects: list[Effect] = []
+        self.error: Failure | None = None
+        self.compensation = ""  # the undo whose handler runs now; its commands belong to it
+        if before is None:
+            self.version = 1
+            self.status: Status = "running"
+            self.state: Raw = definition.initial
+            self.started = now
+            self.timers: dict[str, Timer] = {}
+            self.backlog: tuple[Cause, ...] = ()
+            self.steps: dict[str, Raw] = {}
+            self.commands: dict[str, OpenCommand] = {}
+            self.children: dict[str, str] = {}
+            self.parent: Address | None = cause.parent
+            self.undo: tuple[Undo, ...] = ()
+            self.result: Raw = NULL
+            self.parked: Parked | None = None
+            self.paused: Status | None = None
+            self.gate: Gate | None = None
+            self.seen: tuple[str, ...] = ()
+            self.trace = cause.trace or derived_trace(definition.id, key, now)
+        else:
+            self.version = before.version + 1
+            self.status = before.status
+            self.state = before.state
+            self.started = before.started
+            self.timers = before.timers
+            self.backlog = before.backlog
+            self.steps = before.steps
+            self.commands = before.commands
+            self.children = before.children
+            self.parent = before.parent
+            self.undo = before.undo
+            self.result = before.result
+            self.parked = before.parked
+            self.paused = before.paused
+            self.gate = before.gate
+            self.seen = before.seen
+            self.trace = before.trace
+            if before.status in FINISHED or before.status == "parked":
+                self.error = before.error
+
+    @property
+    def address(self) -> Address:
+        """Saga and key of the instance."""
+        return Address(self.definition.id, self.key)
+
+    def next_id(self) -> str:
+        """The id of the effect that is added next."""
+        return command_id(self.definition.id, self.key, self.version, len(self.effects))
+
+    def set_state(self, state: object) -> None:
+        """Take the author's state; raises LimitExceeded, or TypeError when it can't be JSON."""
+        raw = to_raw(state)
+        if len(bytes(raw)) > STATE_BYTES_MAX:
+            raise LimitExceeded(
+                f"the state has {len(bytes(raw))} bytes, at most {STATE_BYTES_MAX} are allowed; keep large data"
+                " elsewhere and a reference here"
+            )
+        self.state = raw
+
+    # --- effects of handlers
+
+    def apply(self, effects: Iterable[Effect]) -> list[Compensate]:
+        """Carry out a handler's effects in order and return the compensations it asked for; raises HandlerFault."""
+        wanted: list[Compensate] = []
+        for effect in effects:
+            if isinstance(effect, Compensate):
+                wanted.append(effect)
+                self.effects.append(effect)
+            else:
+                self._apply_one(effect)
+            if len(self.effects) > EFFECTS_MAX:
+                raise LimitExceeded(
+                    f"a transition may have {EFFECTS_MAX} effects; send the rest from a later message or a job"
+                )
+        return wanted
+
+    def _apply_one(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                self._send(effect)
+            case Publish():
+                self.effects.append(
+                    structs.replace(effect, id=self.next_id(), key=effect.key or self.key)
+                )
+            case Schedule():
+                self._schedule(effect)
+            case Unschedule():
+                self.unschedule(effect.id)
+            case Spawn():
+                self._spawn(effect)
+            case Complete():
+                self._end_once(
+                    effect, "compensated" if self.status == "compensating" else "completed"
+                )
+                self.result = effect.result
+            case Fail():
+                self._end_once(effect, "failed")
+                self.error = Failure(type="failed", message=effect.reason)
+            case Cancel():
+                self._end_once(effect, "cancelled")
+                self.error = Failure(type="cancelled", message=effect.reason)
+            case _:
+                raise HandlerFault(f"{type(effect).__name__} is no effect a handler may return")
+
+    def _end_once(self, effect: Effect, status: Status) -> None:
+        if self.status in FINISHED:
+            raise HandlerFault(
+                f"the handler ends its instance twice ({self.status}, then {status}); return one end"
+            )
+        self.effects.append(effect)
+        self.status = status
+
+    def _send(self, effect: Send) -> None:
+        id = self.next_id()
+        gated = bool(effect.concurrency_key)
+        self.effects.append(structs.replace(effect, id=id, gated=gated))
+        self.commands = {
+            **self.commands,
+            id: OpenCommand(
+                target=effect.target,
+                at=self.now,
+                payload=effect.payload,
+                concurrency_key=effect.concurrency_key,
+                idempotency_key=effect.idempotency_key,
+                retry=effect.retry,
+                timeout_s=effect.timeout_s,
+                gated=gated,
+                undo=self.compensation,
+            ),
+        }
+        if gated:
+            self.ask_gate(ACQUIRE, command_gate(effect.target, effect.concurrency_key), id)
+
+    def resend(self, id: str) -> None:
+        """Send an open command again under its own id."""
+        command = self.commands[id]
+        self.commands = {**self.commands, id: structs.replace(command, gated=False, at=self.now)}
+        self.effects.append(
+            Send(
+                target=command.target,
+                id=id,
+                payload=command.payload,
+                idempotency_key=command.idempotency_key,
+                concurrency_key=command.concurrency_key,
+                retry=command.retry,
+                timeout_s=command.timeout_s,
+            )
+        )
+
+    def _schedule(self, effect: Schedule) -> None:
+        id = effect.id or f"t{self.version}-{len(self.effects)}"
+        at = effect.at if effect.delay_s is None else self.now + timedelta(seconds=effect.delay_s)
+        self.effects.append(structs.replace(effect, id=id, at=at, delay_s=None))
+        timer = Timer(at=at, version=self.version, type=effect.type, payload=effect.payload)
+        self.timers = {**self.timers, id: timer}
+
+    def unschedule(self, id: str) -> None:
+        """Cancel a timer if it is set."""
+        if id in self.timers:
+            self.timers = {name: timer for name, timer in self.timers.items() if name != id}
+            self.effects.append(Unschedule(id=id))
+
+    def _spawn(self, effect: Spawn) -> None:
+        key = effect.key or child_key(self.key, self.version, len(self.effects))
+        self.effects.append(structs.replace(effect, id=self.next_id(), key=key))
+        self.children = {**self.children, str(Address(effect.saga, key)): "running"}
+
+    def signal(
+        self, to: Address, type: str, payload: object = None, *, kind: str = "signal"
+    ) -> None:
+        """Add an internal message to another instance or to this one."""
+        cause = Cause(
+            kind="child" if kind == "child" else "signal",
+            type=type,
+            id=self.next_id(),
+            seq=0,
+            at=self.now,
+            payload=to_raw(payload),
+            trace=self.trace,
+        )
+        self.effects.append(Signal(to=to, cause=cause))
+
+    def ask_gate(self, type: str, gate: str, holder: str, limit: int = 1) -> None:
+        """Ask the gate of a concurrency key for a slot or give one back."""
+        self.signal(
+            Address(GATE_SAGA, gate),
+            type,
+            {"saga": self.definition.id, "key": self.key, "holder": holder, "limit": limit},
+        )
+
+    # --- ends
+
+    def park(self, failure: Failure, parked: Parked) -> None:
+        """Stop here and wait for an operator; what the handler did so far must have been dropped before."""
+        self.status = "parked"
+        self.error = failure
+        self.parked = parked
+
+    def settle(self) -> None:
+        """After all effects: a compensation with nothing open is done, and an end takes its timers with it."""
+        if self.status == "compensating" and not self.compensation and not self._open():
+            self.status = "compensated"
+        if self.status in FINISHED and not (self.before and self.before.status in FINISHED):
+            self._end()
+
+    def _open(self) -> bool:
+        return (
+            bool(self.commands or self.timers or self.backlog)
+            or "running" in self.children.values()
+        )
+
+    def _end(self) -> None:
+        for id in tuple(self.timers):
+            self.unschedule(id)
+        if self.gate is not None:
+            self.ask_gate(RELEASE, self.gate.key, "")
+            self.gate = None
+        if self.parent is not None:
+            reason = self.error.message if self.error else ""
+            self.signal(
+                self.parent,
+                f"{self.definition.id}.{self.status}",
+                {
+                    "saga": self.definition.id,
+                    "key": self.key,
+                    "result": self.result,
+                    "reason": reason,
+                },
+                kind="child",
+            )
+
+    def remember(self, id: str) -> None:
+        """Keep a publisher's message id, so that the same id changes this instance once."""
+        if id:
+            self.seen = (*self.seen, id)[-SEEN_MAX:]
+
+    def finish(self, prev: str) -> Instance:
+        """The document; ``prev`` is the hash of the one before it, or empty."""
+        return Instance(
+            v=SCHEMA_VERSION,
+            saga=self.definition.id,
+            key=self.key,
+            version=self.version,
+            status=self.status,
+            state=self.state,
+            started=self.started,
+            at=self.now,
+            cause=self.cause,
+            effects=tuple(self.effects),
+            error=self.error,
+            definition=self.definition.hash,
+            trace=self.trace,
+            prev=prev,
+            timers=self.timers,
+            backlog=self.backlog,
+            steps=self.steps,
+            commands=self.commands,
+            children=self.children,
+            parent=self.parent,
+            undo=self.undo,
+            result=self.result,
+            parked=self.parked,
+            paused=self.paused,
+            gate=self.gate,
+            seen=self.seen,
+        )
+
+
+def derived_trace(saga: str, key: str, now: datetime) -> str:
+    """A W3C traceparent made from an instance's identity, for instances whose first message brought none."""
+    digest = hashlib.sha256(f"{saga}\0{key}\0{now.isoformat()}".encode()).hexdigest()
+    return f"00-{digest[:32]}-{digest[32:48]}-01"
+
+
+def child_key(key: str, version: int, index: int) -> str:
+    """The key of a child without one of its own: the parent's with the place of its effect, hashed when too long."""
+    derived = f"{key}-{version}-{index}"
+    if len(derived.encode()) <= KEY_BYTES_MAX:
+        return derived
+    return hashlib.sha256(derived.encode()).hexdigest()[:32]
+
+
+def command_gate(target: str, concurrency_key: str) -> str:
+    """The key of the gate that commands of a target and a concurrency key pass through, one at a time."""
+    return _gate_key(f"job/{target}/{concurrency_key}")
+
+
+def saga_gate(saga: str, concurrency_key: str) -> str:
+    """The key of the gate that instances of a saga with a concurrency limit pass through."""
+    return _gate_key(f"saga/{saga}/{concurrency_key}")
+
+
+def _gate_key(text: str) -> str:
+    if len(text.encode()) <= KEY_BYTES_MAX:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()

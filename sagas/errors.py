@@ -1,0 +1,40 @@
+"""Everything that can go wrong on the pure side.
+
+SagaError
+├── DefinitionError      a definition contradicts itself or another; raised while a program starts
+├── LimitExceeded        a transition is over a stated limit (state, effects, backlog, value)
+├── HandlerFault         a handler returned something that is no effect, or two ends at once
+├── IllegalTransition    two recorded values do not follow each other
+├── UnknownQuery         no such query on this saga
+└── BadDelay             a delay or a time that can't be read
+"""
+
+from __future__ import annotations
+
+
+class SagaError(Exception):
+    """The base of all errors of the pure side; every message says what to do next."""
+
+
+class DefinitionError(SagaError):
+    """A definition contradicts itself, another definition, or the rules of names."""
+
+
+class LimitExceeded(SagaError):
+    """A transition is larger than a stated limit allows."""
+
+
+class HandlerFault(SagaError):
+    """A handler returned something that can't be carried out."""
+
+
+class IllegalTransition(SagaError):
+    """A recorded value does not follow from the one before it: a version, a status or a hash is wrong."""
+
+
+class UnknownQuery(SagaError):
+    """The saga declares no query of that name."""
+
+
+class BadDelay(SagaError, ValueError):
+    """A delay that is neither a number of seconds, a timedelta, a datetime nor text such as "5m"."""

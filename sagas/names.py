@@ -1,0 +1,83 @@
+"""Names that are safe anywhere: what a key or a type may be, and the one token that stands for it.
+
+A token holds only ``[A-Za-z0-9_-]`` and ``=XX`` (hex, upper case) for every other byte, so it can be part of a
+subject, a header value or a derived id, and can never act as a wildcard or break a line. ``escape`` and
+``unescape`` are inverses. Reading is more generous than writing: a ``=`` that is not followed by two upper-case
+hex digits stands for itself, since publishers may leave legal characters unescaped.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+KEY_BYTES_MAX = 200
+NAME_BYTES_MAX = 100
+
+_UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
+_ESCAPED = re.compile(rb"=([0-9A-F]{2})")
+
+
+class BadName(ValueError):
+    """A key, type, saga id or target that can't be one; the message says which rule it breaks."""
+
+
+@lru_cache(maxsize=65536)
+def escape(text: str) -> str:
+    """The token that stands for ``text``; raises BadName for an empty text or a lone surrogate."""
+    if not text:
+        raise BadName("a key or name must not be empty")
+    try:
+        raw = text.encode()
+    except UnicodeEncodeError as error:
+        raise BadName(f"{text!r} is not valid Unicode: {error.reason}") from None
+    return _UNSAFE.sub(lambda m: b"=%02X" % m.group()[0], raw).decode("ascii")
+
+
+@lru_cache(maxsize=65536)
+def unescape(token: str) -> str:
+    """The text a token stands for; raises BadName when its bytes are no UTF-8."""
+    try:
+        return _ESCAPED.sub(lambda m: bytes.fromhex(m.group(1).decode()), token.encode()).decode()
+    except UnicodeError:
+        raise BadName(f"the token {token!r} does not stand for UTF-8 text") from None
+
+
+def check_key(key: str) -> str:
+    """``key`` itself when it may be a key (1 to 200 bytes of UTF-8); raises BadName."""
+    return _check(key, KEY_BYTES_MAX, "key")
+
+
+def check_name(name: str, what: str) -> str:
+    """``name`` itself when it may be a type, saga id or target (1 to 100 bytes of UTF-8); raises BadName."""
+    return _check(name, NAME_BYTES_MAX, what)
+
+
+def _check(text: str, limit: int, what: str) -> str:
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise BadName(f"the {what} {text!r} is not valid Unicode; send UTF-8 text") from None
+    if size == 0:
+        raise BadName(f"the {what} is empty; give it 1 to {limit} bytes")
+    if size > limit:
+        raise BadName(
+            f"the {what} has {size} bytes, at most {limit} are allowed; shorten it or send its hash"
+        )
+    return text
+
+
+def command_id(saga: str, key: str, version: int, index: int) -> str:
+    """The id of effect ``index`` of transition ``version``: derived, so that deciding again gives the same one."""
+    return f"{escape(saga)}.{escape(key)}.{version}.{index}"
+
+
+def parse_command_id(id: str) -> tuple[str, str, int, int] | None:
+    """Saga, key, version and index of a derived id, or None when it is none of ours."""
+    tokens = id.split(".")
+    if len(tokens) != 4 or not (tokens[2].isdecimal() and tokens[3].isdecimal()):
+        return None
+    try:
+        return unescape(tokens[0]), unescape(tokens[1]), int(tokens[2]), int(tokens[3])
+    except BadName:
+        return None

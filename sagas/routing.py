@@ -1,0 +1,104 @@
+"""Routing: which instances a public event is for, found by correlation or by the command it answers. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from sagas.definition import Registry, SagaDefinition, correlate
+from sagas.handlers import to_message
+from sagas.messages import Cause
+from sagas.names import BadName, check_key, parse_command_id
+
+
+class Delivery(Struct, frozen=True):
+    """One event for one instance, with its payload as that definition's handler wants it (or UNSET)."""
+
+    definition: SagaDefinition
+    key: str
+    payload: object = msgspec.UNSET
+
+
+class Misdelivery(Struct, frozen=True):
+    """A saga the event can't reach, and why; it becomes a dead letter."""
+
+    saga: str
+    reason: str
+
+
+def route(
+    registry: Registry, cause: Cause, ordering_key: str | None, only_saga: str = ""
+) -> tuple[list[Delivery], list[Misdelivery]]:
+    """Where an event goes. Both lists empty: no saga handles its type.
+
+    An event that answers a command goes to the instance that sent it, whatever its payload says, and to the other
+    sagas that handle its type by their correlation.
+    """
+    deliveries: list[Delivery] = []
+    faults: list[Misdelivery] = []
+    asked = ""
+    if cause.answers:
+        asked = _route_answer(registry, cause, deliveries, faults)
+    for definition in registry.routes(cause.type):
+        if definition.id == asked or (only_saga and definition.id != only_saga):
+            continue
+        found = _correlated(definition, cause, ordering_key)
+        if isinstance(found, Delivery):
+            deliveries.append(found)
+        else:
+            faults.append(found)
+    return deliveries, faults
+
+
+def _route_answer(
+    registry: Registry, cause: Cause, deliveries: list[Delivery], faults: list[Misdelivery]
+) -> str:
+    origin = parse_command_id(cause.answers)
+    if origin is None:
+        faults.append(Misdelivery("", f"it answers {cause.answers!r}, which is no id of a command"))
+        return ""
+    definition = registry.get(origin[0])
+    if definition is None:
+        faults.append(
+            Misdelivery(
+                origin[0],
+                f"it answers a command of the saga {origin[0]!r}, which this engine does not know",
+            )
+        )
+        return origin[0]
+    deliveries.append(Delivery(definition, origin[1]))
+    return origin[0]
+
+
+def _correlated(
+    definition: SagaDefinition, cause: Cause, ordering_key: str | None
+) -> Delivery | Misdelivery:
+    handler = definition.handlers[cause.type]
+    try:
+        payload = handler.decode(cause.payload)
+    except (msgspec.DecodeError, RecursionError) as error:
+        return Misdelivery(definition.id, f"its payload does not fit {definition.id}: {error}")
+    rule = definition.correlations.get(cause.type, definition.correlation)
+    if rule is None:
+        key = ordering_key
+        missing = "it has no ordering key and the saga declares no .correlate rule"
+    else:
+        try:
+            key = correlate(rule, to_message(cause, payload))
+        except (
+            Exception
+        ) as error:  # the author's rule may raise anything; it concerns this event only
+            return Misdelivery(
+                definition.id, f"the correlation rule raised {type(error).__name__}: {error}"
+            )
+        missing = (
+            f"the correlation rule {rule!r} finds no value"
+            if isinstance(rule, str)
+            else "it correlates to nothing"
+        )
+    if not key:
+        return Misdelivery(definition.id, f"{missing}; add the field to the payload")
+    try:
+        return Delivery(definition, check_key(key), payload)
+    except BadName as error:
+        return Misdelivery(definition.id, str(error))

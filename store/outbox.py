@@ -1,0 +1,132 @@
+"""The second step: a transition becomes the messages of its commit, in order. Pure.
+
+The revision comes first and alone carries an expectation; commands, signals and timers follow as its effects stand.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+import msgspec
+
+from sagas.effects import Publish, Schedule, Send, Signal, Spawn, Unschedule
+from sagas.instance import Instance
+from sagas.messages import Address, Cause
+from sagas.names import escape
+from store import codec
+from store.codec import Envelope
+from store.port import Outgoing
+from store.schedules import arm, cancel
+from store.subjects import Names
+
+_encoder = msgspec.json.Encoder()
+
+
+def to_messages(
+    names: Names, after: Instance, document: bytes, expect: int | None, carrier: str
+) -> list[Outgoing]:
+    """The revision of ``after`` and all that its effects emit.
+
+    ``expect`` is the sequence of the revision before (0: none), None when it stands earlier in the same batch.
+    ``carrier`` is the subject for messages that cancel a timer.
+    """
+    messages = [Outgoing(names.instance(after.saga, after.key), document, (), expect)]
+    for effect in after.effects:
+        match effect:
+            case Send():
+                if not effect.gated:
+                    messages.append(_command(names, after, effect))
+            case Publish():
+                messages.append(_emitted(names, after, effect))
+            case Schedule():
+                messages.append(_timer(names, after, effect))
+            case Unschedule():
+                messages.append(cancel(names.timer(after.saga, after.key, effect.id), carrier))
+            case Spawn():
+                messages.append(_spawned(names, after, effect))
+            case Signal():
+                messages.append(signal(names, effect.to, effect.cause))
+            case _:  # ends and compensations are in the revision; nothing is sent for them
+                pass
+    return messages
+
+
+def signal(names: Names, to: Address, cause: Cause) -> Outgoing:
+    """A message to an instance, in the partition of the instance's key."""
+    body = _encoder.encode(Envelope(to=to, cause=cause))
+    return Outgoing(names.signal(cause.kind, to.key), body)
+
+
+def trace_of(traceparent: str, id: str) -> str:
+    """The traceparent for what an effect starts: the same trace, a span id derived from the effect's id."""
+    version, _, rest = traceparent.partition("-")
+    trace, _, rest = rest.partition("-")
+    flags = rest.rpartition("-")[2]
+    return f"{version}-{trace}-{hashlib.sha256(id.encode()).hexdigest()[:16]}-{flags}"
+
+
+def _command(names: Names, after: Instance, effect: Send) -> Outgoing:
+    headers = [
+        (codec.COMMAND_ID, effect.id),
+        (codec.SAGA, escape(after.saga)),
+        (codec.KEY, escape(after.key)),
+        (codec.VERSION, str(after.version)),
+        (codec.TRACEPARENT, trace_of(after.trace, effect.id)),
+    ]
+    if effect.timeout_s is not None:
+        deadline = after.at + timedelta(seconds=effect.timeout_s)
+        headers.append((codec.DEADLINE, deadline.isoformat().replace("+00:00", "Z")))
+    if effect.idempotency_key:
+        headers.append((codec.IDEMPOTENCY_KEY, escape(effect.idempotency_key)))
+    if effect.retry is not None:
+        headers.append((codec.RETRY, _encoder.encode(effect.retry).decode()))
+    return Outgoing(names.command(effect.target, after.key), bytes(effect.payload), tuple(headers))
+
+
+def _emitted(names: Names, after: Instance, effect: Publish) -> Outgoing:
+    cause = Cause(
+        kind="event",
+        type=effect.type,
+        id=effect.id,
+        seq=0,
+        at=after.at,
+        payload=effect.payload,
+        trace=trace_of(after.trace, effect.id),
+    )
+    body = _encoder.encode(Envelope(cause=cause, key=effect.key))
+    return Outgoing(names.signal("event", effect.key), body)
+
+
+def _timer(names: Names, after: Instance, effect: Schedule) -> Outgoing:
+    cause = Cause(
+        kind="timer",
+        type=effect.type,
+        id=f"{effect.id}@{after.version}",
+        seq=0,
+        at=effect.at,
+        payload=effect.payload,
+        epoch=after.version,
+        trace=after.trace,
+    )
+    body = _encoder.encode(Envelope(to=Address(after.saga, after.key), cause=cause))
+    return arm(
+        names.timer(after.saga, after.key, effect.id),
+        names.signal("timer", after.key),
+        effect.at,
+        body,
+    )
+
+
+def _spawned(names: Names, after: Instance, effect: Spawn) -> Outgoing:
+    cause = Cause(
+        kind="spawn",
+        type="",  # the child's own definition says which message starts it
+        id=effect.id,
+        seq=0,
+        at=after.at,
+        payload=effect.payload,
+        parent=Address(after.saga, after.key),
+        trace=trace_of(after.trace, effect.id),
+    )
+    return signal(names, Address(effect.saga, effect.key), cause)

@@ -1,0 +1,110 @@
+"""One grammar for subjects and keys: build and parse are inverses, and a key can never act as a wildcard.
+
+nats-server accepts ``*`` and ``>`` as literal tokens on publish, so nothing unescaped may reach a subject: every
+token is made by ``sagas.names.escape``.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from sagas.names import BadName, check_key, check_name, escape, unescape
+
+__all__ = ["BadName", "Names", "check_key", "check_name", "escape", "unescape"]
+
+
+class Names(Struct, frozen=True):
+    """All subjects and stream names of one installation, made from its namespace and its bucket."""
+
+    namespace: str = "saga"
+    bucket: str = "SAGA"
+
+    @property
+    def events_stream(self) -> str:
+        return f"{self.bucket}_EVENTS"
+
+    @property
+    def log_stream(self) -> str:
+        return f"KV_{self.bucket}"
+
+    @property
+    def meta_bucket(self) -> str:
+        return f"{self.bucket}_META"
+
+    @property
+    def meta_stream(self) -> str:
+        return f"KV_{self.bucket}_META"
+
+    # --- events: what anyone publishes, and where the server stores it
+
+    def event(self, type: str, key: str | None = None) -> str:
+        tail = f".{escape(key)}" if key is not None else ""
+        return f"{self.namespace}.events.{escape(type)}{tail}"
+
+    def event_filters(self, partition: int) -> tuple[str, ...]:
+        """What partition ``partition`` reads of the events stream; events without a key go with partition 0."""
+        keyed = f"{self.namespace}.in.{partition}.>"
+        return (keyed, f"{self.namespace}.events.*") if partition == 0 else (keyed,)
+
+    def parse_event(self, subject: str) -> tuple[str, str | None]:
+        """Type and ordering key of a stored event; raises BadName."""
+        tokens = subject.split(".")[self.namespace.count(".") + 1 :]
+        if tokens[0] == "in" and len(tokens) == 4:
+            return unescape(tokens[2]), unescape(tokens[3])
+        if tokens[0] == "events" and len(tokens) == 2:
+            return unescape(tokens[1]), None
+        raise BadName(f"{subject!r} is no subject of an event")
+
+    # --- signals: internal messages, partitioned like events
+
+    def signal(self, kind: str, key: str) -> str:
+        return f"{self.namespace}.signals.{escape(kind)}.{escape(key)}"
+
+    def signal_filters(self, partition: int) -> tuple[str, ...]:
+        return (f"{self.namespace}.sig.{partition}.>",)
+
+    # --- commands and timers
+
+    def command(self, target: str, key: str) -> str:
+        return f"{self.namespace}.commands.{escape(target)}.{escape(key)}"
+
+    def command_filter(self, target: str) -> str:
+        return f"{self.namespace}.commands.{escape(target)}.>"
+
+    def timer(self, saga: str, key: str, timer: str) -> str:
+        return f"{self.namespace}.timers.{escape(saga)}.{escape(key)}.{escape(timer)}"
+
+    def timer_cancel(self, partition: int) -> str:
+        """Where the message that purges a schedule is written; the server wants another subject than the schedule's."""
+        return f"{self.namespace}.timers.cancelled.{partition}"
+
+    def cron(self, saga: str) -> str:
+        return f"{self.namespace}.timers.cron.{escape(saga)}"
+
+    # --- the bucket
+
+    def instance(self, saga: str, key: str) -> str:
+        return f"$KV.{self.bucket}.i.{escape(saga)}.{escape(key)}"
+
+    def parse_instance(self, subject: str) -> tuple[str, str]:
+        """Saga and key of a revision's subject; raises BadName."""
+        tokens = subject.split(".")
+        if len(tokens) != 5 or tokens[:3] != ["$KV", self.bucket, "i"]:
+            raise BadName(f"{subject!r} is no subject of an instance")
+        return unescape(tokens[3]), unescape(tokens[4])
+
+    def instances(self, saga: str | None = None) -> str:
+        return f"$KV.{self.bucket}.i.{escape(saga) if saga is not None else '*'}.*"
+
+    def position(self, partition: int) -> str:
+        return f"$KV.{self.bucket}.p.{partition}"
+
+    def notes(self, partition: int) -> str:
+        """Outcomes that are no transition (ignored, refused), in one list for each commit that has any."""
+        return f"$KV.{self.bucket}.n.{partition}"
+
+    def dead_letter(self, id: str) -> str:
+        return f"$KV.{self.bucket}.d.{escape(id)}"
+
+    def dead_letters(self) -> str:
+        return f"$KV.{self.bucket}.d.*"
