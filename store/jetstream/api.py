@@ -1,0 +1,104 @@
+"""The JetStream API as typed questions: send JSON, get a document or an error by number.
+
+Owns the ``$JS.API`` subjects and the shape of their answers. It promises that a failure is one of
+``ApiError`` (the server said no), ``NoResponders`` or ``Unreachable``; it decides nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from store.jetstream import codes, wire
+from store.jetstream.link import REQUEST_TIMEOUT_S, Link
+from store.port import Stored, StoreError, Unreachable
+
+
+class ApiError(StoreError):
+    """The server answered with an error; ``error.err_code`` says which."""
+
+    def __init__(self, subject: str, error: codes.ServerError) -> None:
+        super().__init__(f"{subject}: {error}")
+        self.error = error
+
+
+class PubAck(Struct, frozen=True):
+    """The answer to a publish or to the last message of a batch."""
+
+    error: codes.ServerError | None = None
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    count: int = 0
+
+
+class _Failure(Struct, frozen=True):
+    error: codes.ServerError | None = None
+
+
+class _Message(Struct, frozen=True):
+    subject: str
+    seq: int
+    time: str
+    data: str = ""
+    hdrs: str = ""
+
+
+class _Got(Struct, frozen=True):
+    message: _Message
+
+
+_FAILURE = msgspec.json.Decoder(_Failure)
+_GOT = msgspec.json.Decoder(_Got)
+_ACK = msgspec.json.Decoder(PubAck)
+
+
+def ack_of(data: bytes) -> PubAck:
+    """Read the answer to a publish; one that is no JSON is an error of unknown outcome."""
+    try:
+        return _ACK.decode(data)
+    except msgspec.MsgspecError as error:
+        return PubAck(error=codes.ServerError(500, 0, f"unreadable answer: {error}"))
+
+
+async def call(
+    link: Link, subject: str, body: object = None, timeout_s: float = REQUEST_TIMEOUT_S
+) -> bytes:
+    """Ask ``$JS.API.<subject>``; raw JSON. Raises ApiError, NoResponders, Unreachable."""
+    payload = b"" if body is None else msgspec.json.encode(body)
+    reply = await link.ask(f"$JS.API.{subject}", payload, timeout_s=timeout_s)
+    try:
+        error = _FAILURE.decode(reply.data).error
+    except msgspec.MsgspecError as problem:
+        raise Unreachable(f"unreadable answer to {subject}: {problem}; try again") from problem
+    if error is not None:
+        raise ApiError(subject, error)
+    return reply.data
+
+
+async def ask(link: Link, subject: str, body: object = None) -> dict[str, Any]:
+    """``call`` with the answer as plain data: its fields differ between servers."""
+    return msgspec.json.decode(await call(link, subject, body), type=dict[str, Any])
+
+
+async def last_message(link: Link, stream: str, subject: str) -> Stored | None:
+    """The last message of ``subject``, from the leader; raises Unreachable, ApiError."""
+    try:
+        data = await call(link, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+    except ApiError as failure:
+        if failure.error.err_code == codes.MESSAGE_NOT_FOUND:
+            return None
+        if codes.kind_of(failure.error) in ("busy", "unknown"):
+            raise Unreachable(f"{failure}; try again") from failure
+        raise
+    got = _GOT.decode(data).message
+    return Stored(
+        subject=got.subject,
+        seq=got.seq,
+        at_ns=wire.nanoseconds_of(got.time),
+        data=base64.b64decode(got.data),
+        headers=wire.headers_of(base64.b64decode(got.hdrs)) if got.hdrs else {},
+    )

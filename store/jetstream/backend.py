@@ -1,0 +1,78 @@
+"""All ports on one connection: connect, check or make the streams, close in order.
+
+The one place where the parts of this package meet; it decides nothing itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from store.jetstream import topology
+from store.jetstream.door import JetStreamDoor
+from store.jetstream.feeds import JetStreamFeeds
+from store.jetstream.link import Link, dial
+from store.jetstream.log import JetStreamLog
+from store.jetstream.meta import JetStreamMeta
+from store.jetstream.queues import JetStreamQueues
+from store.subjects import Names
+
+
+class JetStreamBackend:
+    """``store.port.Backend`` on a NATS server; made by ``connect``."""
+
+    def __init__(self, link: Link, names: Names, partitions: int) -> None:
+        self.log = JetStreamLog(link, names)
+        self.door = JetStreamDoor(link, names)
+        self.feeds = JetStreamFeeds(link, names)
+        self.meta = JetStreamMeta(link, names)
+        self.queues = JetStreamQueues(link, names)
+        self.payload_max = link.size_max
+        self.partitions = partitions
+        self.names = names
+        self._link = link
+
+    @property
+    def closed(self) -> asyncio.Event:
+        """Set when the connection is closed for good: a supervisor's signal."""
+        return self._link.closed
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        return self._link.is_connected
+
+    @property
+    def server_version(self) -> str:
+        """The version of the server we are connected to."""
+        return str(self._link.server_info.get("version", ""))
+
+    async def close(self) -> None:
+        """End feeds and queues (what was not taken goes back) and the connection. Idempotent."""
+        await self.feeds.close()
+        await self.queues.close()
+        await self._link.hang_up()
+
+
+async def connect(
+    url: str,
+    names: Names,
+    *,
+    partitions: int = 4,
+    replicas: int = 1,
+    creds: str | None = None,
+    name: str = "snorri",
+    make: bool = True,
+) -> JetStreamBackend:
+    """Open all ports; with ``make`` the streams are made when absent and must be exactly ours.
+
+    Without ``make`` an existing installation is used with whatever number of partitions it has.
+    Raises Unreachable, TopologyDrift, and StoreError for a server that can't be used or a missing
+    stream.
+    """
+    link = await dial(url, creds=creds, name=name)
+    try:
+        count = await topology.ensure(link, names, partitions, replicas, make=make)
+    except BaseException:
+        await link.hang_up()
+        raise
+    return JetStreamBackend(link, names, count)

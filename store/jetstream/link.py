@@ -1,0 +1,411 @@
+"""One connection to NATS: raw sinks for reading, one mailbox for replies, writes that never haunt.
+
+``Link`` is a thin layer on the client of nats-py, whose private parts it uses where the public ones
+lose data or time; the version is pinned and every use is covered by a test. Promises:
+
+- a message for a *sink* goes from the parser to a plain function, as bytes, in order, unqueued;
+- nothing is kept back over a disconnect: what was not on the wire is dropped and its waiters fail
+  at once, so no write can appear long after it was given up;
+- callbacks never raise into the read loop, and the connection comes back by itself, with jitter,
+  unless it was closed or the server refused our credentials (``closed`` tells a supervisor).
+
+It knows subjects and bytes, no stream and no error code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from nats import errors
+from nats.aio.client import Client, Server
+
+from store.jetstream import wire
+from store.port import Refused, Unreachable
+
+log = logging.getLogger(__name__)
+
+Sink = Callable[[bytes, bytes, bytes, bytes], None]  # subject, reply subject, header block, payload
+
+CONNECT_TIMEOUT_S = 5.0
+REQUEST_TIMEOUT_S = 5.0
+RECONNECT_DELAY_MIN_S = 0.02
+RECONNECT_DELAY_MAX_S = 1.0
+PING_INTERVAL_S = 10
+_UNSENT_BYTES_MAX = 16 * 1024 * 1024  # over this a writer waits for the socket
+
+
+class NoResponders(Unreachable):
+    """Nobody answers now: no such stream, or it has no leader. Nothing was stored."""
+
+
+class Reply(NamedTuple):
+    """An answer: ``header`` is its raw block (empty when it has none)."""
+
+    header: bytes
+    data: bytes
+
+
+class Waiter(NamedTuple):
+    """Who waits for replies to a token; ``offer`` sees each and settles the future."""
+
+    future: asyncio.Future[Any]
+    offer: Callable[[Reply], None]
+    subject: str
+
+
+class Link(Client):
+    """A connection to NATS; made by ``dial``, never by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.closed = asyncio.Event()
+        self.reconnected: list[Callable[[], None]] = []
+        self.disconnected: list[Callable[[], None]] = []
+        self.problem = ""  # the last thing the server or the socket complained of
+        self.refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._sink_by_sid: dict[int, Sink] = {}
+        self._waiters: dict[bytes, Waiter] = {}
+        self._tokens = 0
+        self.prefix = ""  # of all inboxes of this connection
+        self._mailbox = b""
+        self._out: list[bytes] = []
+        self._out_due = False
+        self._attempts = 0
+
+    # --- what others use
+
+    @property
+    def size_max(self) -> int:
+        """Bytes one message may have, headers included."""
+        return self.max_payload - wire.SIZE_MARGIN
+
+    @property
+    def server_info(self) -> dict[str, Any]:
+        """What the server said of itself when we connected (the INFO document)."""
+        return self._server_info
+
+    async def attach(self, subject: str, sink: Sink) -> int:
+        """Subscribe ``sink`` to ``subject`` (wildcards allowed); the number is for ``detach``."""
+        subscription = await self.subscribe(subject)  # pyright: ignore[reportUnknownMemberType]
+        sid = subscription._id  # pyright: ignore[reportPrivateUsage]
+        self._sink_by_sid[sid] = sink
+        return sid
+
+    async def detach(self, sid: int) -> None:
+        """End a subscription made by ``attach``; does nothing when it has ended."""
+        self._sink_by_sid.pop(sid, None)
+        if self._subs.pop(sid, None) is not None and self.is_connected:
+            await self._send_unsubscribe(sid)
+
+    def post(self, commands: bytes) -> None:
+        """Send prebuilt commands; raises Unreachable when there is no connection.
+
+        All that is posted within one turn of the event loop goes out in one write.
+        """
+        if not self.is_connected:
+            raise Unreachable(
+                "not connected to NATS; nothing was sent. It reconnects by itself: try again"
+            )
+        self._out.append(commands)
+        if not self._out_due:
+            self._out_due = True
+            asyncio.get_running_loop().call_soon(self._write_out)
+
+    async def settle(self) -> None:
+        """Wait while the socket is far behind; at once otherwise. Never raises."""
+        transport = self._tcp()
+        if transport is not None and transport.get_write_buffer_size() > _UNSENT_BYTES_MAX:
+            try:
+                await self._transport.drain()  # pyright: ignore[reportOptionalMemberAccess]
+            except OSError as error:
+                self._note(error)
+
+    async def ask(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        headers: tuple[tuple[str, str], ...] = (),
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> Reply:
+        """Publish and wait for one reply.
+
+        Raises NoResponders, Unreachable, MessageTooLarge and Refused.
+        """
+
+        def build(inbox: str) -> bytes:
+            return wire.message(subject, inbox, headers, payload, self.size_max)
+
+        return await self.exchange(subject, build, timeout_s)
+
+    async def exchange(
+        self,
+        subject: str,
+        build: Callable[[str], bytes],
+        timeout_s: float = REQUEST_TIMEOUT_S,
+    ) -> Reply:
+        """Send what ``build`` makes for an inbox, wait for a reply that is more than an empty ack.
+
+        Raises NoResponders, and Unreachable for a time-out or a lost connection.
+        """
+        future: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def offer(reply: Reply) -> None:
+            if future.done() or not (reply.data or reply.header):
+                return  # late, or the empty ack of the first message of a batch
+            if not reply.data and wire.status_of(reply.header) == 503:
+                future.set_exception(
+                    NoResponders(
+                        f"nobody answers to {subject}: the stream does not exist or has no leader "
+                        "now; try again, and see `snorri doctor` when it stays"
+                    )
+                )
+            else:
+                future.set_result(reply)
+
+        return await self.wait(subject, build, Waiter(future, offer, subject), timeout_s)
+
+    async def wait(
+        self, subject: str, build: Callable[[str], bytes], waiter: Waiter, timeout_s: float
+    ) -> Any:
+        """Register ``waiter`` under a fresh inbox, send, and wait for its future."""
+        self._tokens += 1
+        token = b"%x" % self._tokens
+        commands = build((self._mailbox + token).decode())
+        self.post(commands)
+        self._waiters[token] = waiter
+        timer = asyncio.get_running_loop().call_later(timeout_s, _expire, waiter, timeout_s)
+        try:
+            return await waiter.future
+        finally:
+            timer.cancel()
+            self._waiters.pop(token, None)
+
+    async def hang_up(self) -> None:
+        """Close for good; what was posted is written first. Idempotent and never raises."""
+        self._write_out()
+        self._fail_waiters("the connection was closed")
+        try:
+            await self.close()
+        except (OSError, errors.Error) as error:  # the peer may be gone already
+            self._note(error)
+        self.closed.set()
+
+    # --- reading: called by the parser of nats-py
+
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
+    ) -> None:
+        sink = self._sink_by_sid.get(sid)
+        if sink is None:
+            return  # detached a moment ago; we have no other kind of subscription
+        try:
+            sink(subject, reply, headers or b"", data)
+        except Exception:
+            log.exception("a reader of %r failed; the message is skipped", subject)
+
+    def _deliver(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
+        waiter = self._waiters.get(subject[len(self._mailbox) :])
+        if waiter is not None:
+            waiter.offer(Reply(header, data))
+
+    async def _process_pong(self) -> None:
+        # The parent's sets the result of a future that may have been cancelled, which ends its read
+        # loop.
+        self._pings_outstanding = 0
+        self._pongs_received += 1
+        pongs = cast("list[asyncio.Future[bool]]", self._pongs)
+        if pongs:
+            future = pongs.pop(0)
+            if not future.done():
+                future.set_result(True)
+
+    async def _process_err(self, err_msg: str) -> None:
+        # The parent closes for good on any error it does not know; only refused credentials deserve
+        # that.
+        if "permissions violation" in err_msg:
+            self._deny(err_msg)
+        elif "authorization violation" in err_msg:
+            await super()._process_err(err_msg)
+        else:
+            self._note(errors.Error(err_msg))
+            await self._process_op_err(errors.Error(err_msg))
+
+    def _deny(self, message: str) -> None:
+        self.problem = message
+        log.warning("NATS denies: %s", message)
+        for waiter in list(self._waiters.values()):
+            # The server writes the subject in quotes and nats-py lower-cases the line.
+            if f'"{waiter.subject.lower()}"' in message and not waiter.future.done():
+                waiter.future.set_exception(
+                    Refused(f"NATS denies it: {message}; grant this user the subject")
+                )
+
+    # --- writing
+
+    def _write_out(self) -> None:
+        self._out_due = False
+        out, self._out = self._out, []
+        if not out or self._transport is None or not self.is_connected:
+            return  # dropped on purpose: the waiters fail when the disconnect is noticed
+        try:
+            if self._pending:  # subscriptions of ours that the client's flusher has not sent yet
+                out = [*self._pending, *out]
+                self._pending = []
+                self._pending_data_size = 0
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        except (OSError, RuntimeError, AttributeError) as error:
+            self._note(error)
+
+    def _tcp(self) -> asyncio.WriteTransport | None:
+        writer = getattr(self._transport, "_io_writer", None)
+        return None if writer is None else writer.transport
+
+    # --- the connection's life
+
+    async def _process_op_err(self, e: Exception) -> None:
+        # Abort, so that unsent bytes die now: the parent waits for them to be flushed, on a dead
+        # network for many minutes.
+        if not self.is_closed and not self.is_reconnecting:
+            transport = self._tcp()
+            if transport is not None:
+                transport.abort()
+            self._fail_waiters("the connection was lost")
+        await super()._process_op_err(e)
+
+    def _fail_waiters(self, why: str) -> None:
+        self._out.clear()
+        for waiter in list(self._waiters.values()):
+            if not waiter.future.done():
+                waiter.future.set_exception(
+                    Unreachable(
+                        f"{why} before an answer came; the outcome is unknown: read it back"
+                    )
+                )
+
+    def _note(self, error: BaseException) -> None:
+        self.problem = str(error) or type(error).__name__
+        log.debug("NATS connection: %s", self.problem)
+
+    def _call_all(self, listeners: list[Callable[[], None]]) -> None:
+        for listener in list(listeners):
+            try:
+                listener()
+            except Exception:
+                log.exception("a listener of the connection failed")
+
+    async def _on_error(self, error: Exception) -> None:
+        self._note(error)
+        if "authorization" in str(error).lower() and not self.refusal.done():
+            self.refusal.set_result(str(error))
+
+    async def _on_disconnected(self) -> None:
+        self._fail_waiters("the connection was lost")
+        self._call_all(self.disconnected)
+
+    async def _on_reconnected(self) -> None:
+        self._attempts = 0
+        log.info("reconnected to NATS")
+        self._call_all(self.reconnected)
+
+    async def _on_closed(self) -> None:
+        self._fail_waiters("the connection was closed")
+        self.closed.set()
+
+    def _next_server(
+        self, servers: list[Server], _info: dict[str, Any]
+    ) -> tuple[Server | None, float]:
+        delay_s = min(RECONNECT_DELAY_MAX_S, RECONNECT_DELAY_MIN_S * 2 ** min(self._attempts, 10))
+        server = servers[self._attempts % len(servers)] if servers else None
+        self._attempts += 1
+        return server, delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
+
+    def unique(self) -> str:
+        """A name that nobody else has, fit for consumers and subjects."""
+        return self._nuid.next().decode()
+
+    async def open_mailbox(self, prefix: str) -> None:
+        """Subscribe to the inbox that all replies come to; called once, by ``dial``."""
+        self.prefix = prefix
+        self._mailbox = f"{prefix}.{self.unique()}.".encode()
+        await self.attach(f"{self._mailbox.decode()}*", self._deliver)
+
+    async def start(self, url: str, name: str, creds: str | None) -> None:
+        """Connect with the settings that every writer of ours needs; called once, by ``dial``."""
+        await self.connect(
+            servers=[part.strip() for part in url.split(",")],
+            name=name,
+            user_credentials=creds,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            reconnect_to_server_handler=self._next_server,
+            reconnect_time_wait=0.1,  # type: ignore[arg-type]  # between first attempts; seconds
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=2,
+            pending_size=-1,
+            inbox_prefix=f"_INBOX_{name}",
+        )
+
+
+def _expire(waiter: Waiter, timeout_s: float) -> None:
+    if not waiter.future.done():
+        waiter.future.set_exception(
+            Unreachable(
+                f"NATS did not answer {waiter.subject} within {timeout_s:g} s; the outcome is "
+                "unknown: read it back before repeating"
+            )
+        )
+
+
+async def dial(
+    url: str,
+    *,
+    creds: str | None = None,
+    name: str = "snorri",
+    timeout_s: float = CONNECT_TIMEOUT_S,
+) -> Link:
+    """Connect to NATS; raises Unreachable when no server answers in time or it refuses us.
+
+    ``url`` may name several servers, separated by commas; ``name`` also makes the inbox prefix
+    ``_INBOX_<name>``, for which the user needs the permission to subscribe.
+    """
+    link = Link()
+    start = asyncio.ensure_future(link.start(url, name, creds))
+    try:
+        await asyncio.wait(
+            {start, link.refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
+        if start.done():
+            start.result()
+            await link.open_mailbox(f"_INBOX_{name}")
+            return link
+    except ImportError as error:
+        raise Unreachable(f"credentials need {error.name}; install snorri[nkeys]") from error
+    except errors.Error as error:
+        raise Unreachable(f"no connection to NATS at {_plain(url)}: {error}") from error
+    finally:
+        if not start.done():
+            start.cancel()
+            await asyncio.wait({start})
+        if not link.is_connected:
+            await link.hang_up()
+    if link.refusal.done():
+        raise Unreachable(
+            f"NATS at {_plain(url)} refused our credentials ({link.refusal.result()}); "
+            "check the user, the password or the creds file"
+        )
+    raise Unreachable(
+        f"no connection to NATS at {_plain(url)} within {timeout_s:g} s "
+        f"({link.problem or 'no answer'}); check that the server runs and the address is right"
+    )
+
+
+def _plain(url: str) -> str:
+    """``url`` without user and password, fit for an error message."""
+    return ",".join(part.rpartition("@")[2] for part in url.split(","))

@@ -1,0 +1,172 @@
+"""The log on JetStream: commit, the last message of many subjects or of one, history, watch.
+
+Promises what ``store.port.Log`` does. ``load`` asks any replica (fast, a moment stale at worst
+after a change of leader) and ``read`` the leader; what was committed is seen by both on one node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from store.jetstream import api, wire
+from store.jetstream.batch import BatchPublisher
+from store.jetstream.link import REQUEST_TIMEOUT_S, Link, NoResponders, Reply, Waiter
+from store.jetstream.reader import Reader, Start
+from store.port import CommitOutcome, Outgoing, Stored, StoreError, Unreachable
+from store.subjects import Names
+
+LOAD_SUBJECTS_MAX = 1000  # of one request; the server refuses over 1024 results
+LOAD_BYTES_MAX = 256 * 1024  # subjects of one request
+STALL_S = 30.0  # a history that makes no progress for so long has lost its broker
+
+_OWN_HEADERS = (
+    "Nats-Stream",
+    "Nats-Subject",
+    "Nats-Sequence",
+    "Nats-Time-Stamp",
+    "Nats-Num-Pending",
+    "Nats-Last-Sequence",
+)
+
+
+class JetStreamLog:
+    """``store.port.Log`` on one stream."""
+
+    def __init__(self, link: Link, names: Names) -> None:
+        self._link = link
+        self._stream = names.log_stream
+        self._batches = BatchPublisher(link)
+
+    async def commit(self, batch: Sequence[Outgoing]) -> CommitOutcome:
+        """Store all of ``batch`` atomically, or none; never raises for an outcome."""
+        return await self._batches.publish(batch)
+
+    async def load(self, subjects: Sequence[str]) -> dict[str, Stored]:
+        """The last message of each subject that has one; raises Unreachable."""
+        for subject in subjects:
+            wire.check_subject(subject)
+        found: dict[str, Stored] = {}
+        chunks = list(_chunks(subjects))
+        for part in await asyncio.gather(*(self._load_chunk(chunk) for chunk in chunks)):
+            found.update(part)
+        return found
+
+    async def read(self, subject: str) -> Stored | None:
+        """The last message of ``subject`` from the stream's leader; raises Unreachable."""
+        return await api.last_message(self._link, self._stream, wire.check_subject(subject))
+
+    async def history(self, subject: str, after: int = 0) -> AsyncIterator[Stored]:
+        """All messages of ``subject`` after a sequence, in order, then end; raises Unreachable."""
+        async for stored in read_all(self._link, self._stream, subject, after):
+            yield stored
+
+    async def watch(self, subject: str, after: int | None = None) -> AsyncIterator[Stored]:
+        """Messages of ``subject`` as they are stored, without end."""
+        arrived = asyncio.Event()
+        start: Start = "new" if after is None else after
+        reader = Reader(self._link, self._stream, [subject], start, arrived.set)
+        await reader.open()
+        try:
+            while True:
+                arrived.clear()
+                for stored in reader.take(LOAD_SUBJECTS_MAX):
+                    yield stored
+                    arrived.set()
+                await arrived.wait()
+        finally:
+            await reader.close()
+
+    async def _load_chunk(self, subjects: Sequence[str]) -> dict[str, Stored]:
+        found: dict[str, Stored] = {}
+        body: dict[str, Any] = {"multi_last": subjects}
+        while True:
+            end = await self._ask_last(body, found)
+            if end.get("Nats-Num-Pending", "0") == "0":
+                return found
+            # The answer was cut at the server's limit of bytes; go on behind its last message.
+            body["seq"] = int(end["Nats-Last-Sequence"]) + 1
+            body["up_to_seq"] = int(end["Nats-UpTo-Sequence"])
+
+    async def _ask_last(self, body: dict[str, Any], found: dict[str, Stored]) -> dict[str, str]:
+        subject = f"$JS.API.DIRECT.GET.{self._stream}"
+        future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+
+        def offer(reply: Reply) -> None:
+            if future.done():
+                return
+            status = wire.status_of(reply.header)
+            if status == 0:
+                stored = _stored_of(reply)
+                found[stored.subject] = stored
+            elif status == 204:
+                future.set_result(dict(wire.headers_of(reply.header)))
+            elif status == 404:
+                future.set_result({})
+            else:
+                future.set_exception(_load_problem(status, wire.description_of(reply.header)))
+
+        def build(inbox: str) -> bytes:
+            return wire.message(subject, inbox, (), msgspec.json.encode(body), self._link.size_max)
+
+        waiter = Waiter(future, offer, subject)
+        return await self._link.wait(subject, build, waiter, REQUEST_TIMEOUT_S)
+
+
+async def read_all(link: Link, stream: str, subject: str, start: Start) -> AsyncIterator[Stored]:
+    """What a stream has of ``subject`` now, in order, then end; raises Unreachable."""
+    arrived = asyncio.Event()
+    reader = Reader(link, stream, [subject], start, arrived.set)
+    await reader.open()
+    try:
+        while True:
+            arrived.clear()
+            batch = reader.take(LOAD_SUBJECTS_MAX)
+            for stored in batch:
+                yield stored
+            if batch:
+                continue
+            if reader.pending == 0 and not reader.held:
+                return
+            try:
+                await asyncio.wait_for(arrived.wait(), STALL_S)
+            except TimeoutError:
+                raise Unreachable(
+                    f"reading {subject} stalled for {STALL_S:g} s; check the server and try again"
+                ) from None
+    finally:
+        await reader.close()
+
+
+def _chunks(subjects: Sequence[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for subject in subjects:
+        if chunk and (len(chunk) == LOAD_SUBJECTS_MAX or size + len(subject) > LOAD_BYTES_MAX):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(subject)
+        size += len(subject) + 3
+    if chunk:
+        yield chunk
+
+
+def _stored_of(reply: Reply) -> Stored:
+    headers = dict(wire.headers_of(reply.header))
+    subject, seq, at = headers["Nats-Subject"], headers["Nats-Sequence"], headers["Nats-Time-Stamp"]
+    for name in _OWN_HEADERS:
+        headers.pop(name, None)
+    return Stored(subject, int(seq), wire.nanoseconds_of(at), reply.data, headers)
+
+
+def _load_problem(status: int, description: str) -> StoreError:
+    if status == 503:
+        return NoResponders(
+            "nobody answers direct gets of the log: no stream or no leader; try again"
+        )
+    if status >= 500:
+        return Unreachable(f"the log could not be read ({status} {description}); try again")
+    return StoreError(f"the log refuses a direct get ({status} {description}); report this")

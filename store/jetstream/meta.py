@@ -1,0 +1,146 @@
+"""The meta bucket: put with expectation and TTL, get from the leader, list, watch.
+
+Written with raw publishes, since KV clients can't combine an expectation with a TTL. Promises what
+``store.port.Meta`` does; a deleted or expired key leaves a marker on the server, which is never
+shown as a value and never stands in the way of a key that is created again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from store.jetstream import api, codes, wire
+from store.jetstream.batch import EXPECT
+from store.jetstream.link import Link
+from store.jetstream.log import read_all
+from store.jetstream.reader import Reader
+from store.port import Entry, Refused, Stored, Unreachable
+from store.subjects import Names
+
+_TAKE_MAX = 1000
+
+
+class JetStreamMeta:
+    """``store.port.Meta`` on a KV bucket."""
+
+    def __init__(self, link: Link, names: Names) -> None:
+        self._link = link
+        self._stream = names.meta_stream
+        self._head = f"$KV.{names.meta_bucket}."
+
+    async def put(
+        self, key: str, data: bytes, *, ttl_s: int = 0, expect: int | None = None
+    ) -> int | None:
+        """Write a key; its new revision, or None when ``expect`` did not hold.
+
+        Raises Unreachable (the outcome is unknown then), MessageTooLarge or Refused.
+        """
+        ttl = (("Nats-TTL", f"{ttl_s}s"),) if ttl_s else ()
+        return await self._write(key, data, ttl, expect)
+
+    async def get(self, key: str) -> Entry | None:
+        """The live value of a key, from the leader; raises Unreachable."""
+        stored = await self._last(key)
+        return None if stored is None or _is_gone(stored) else self._entry(stored)
+
+    async def delete(self, key: str, *, expect: int | None = None) -> bool:
+        """Remove a key; False when ``expect`` did not hold. Raises Unreachable."""
+        return await self._write(key, b"", (("KV-Operation", "DEL"),), expect) is not None
+
+    async def entries(self, prefix: str) -> list[Entry]:
+        """All live keys under a prefix of whole tokens, oldest write first; raises Unreachable."""
+        found: dict[str, Entry] = {}
+        subject = f"{self._head}{prefix}>"
+        async for stored in read_all(self._link, self._stream, subject, "last_per_subject"):
+            entry = self._entry(stored)
+            found.pop(entry.key, None)
+            found[entry.key] = entry
+        return [entry for entry in found.values() if entry.data is not None]
+
+    async def watch(self, prefix: str) -> AsyncIterator[Entry]:
+        """All live keys, then each change, without end; raises Unreachable only at the start.
+
+        After an interruption the last values are read again and only differences are given, so an
+        expiry whose marker has vanished meanwhile is seen too.
+        """
+        arrived = asyncio.Event()
+        subject = f"{self._head}{prefix}>"
+        reader = Reader(self._link, self._stream, [subject], "last_per_subject", arrived.set)
+        await reader.open()
+        known: dict[str, int] = {}  # live keys and the revisions that were given
+        unlisted: set[str] = set()  # known keys that the present list has not named yet
+        generation = left = 0
+        listing = True
+        try:
+            while True:
+                arrived.clear()
+                if (
+                    reader.generation != generation
+                ):  # no await up to take: both are of one generation
+                    generation, left, unlisted = reader.generation, reader.backlog, set(known)
+                    listing = True
+                batch = reader.take(_TAKE_MAX)
+                for entry in map(self._entry, batch):
+                    unlisted.discard(entry.key)
+                    if entry.data is not None and known.get(entry.key) != entry.revision:
+                        known[entry.key] = entry.revision
+                        yield entry
+                    elif entry.data is None and (known.pop(entry.key, 0) or not listing):
+                        yield entry
+                left -= len(batch)
+                if (
+                    listing
+                    and reader.generation == generation
+                    and (left <= 0 or (reader.pending == 0 and not reader.held))
+                ):
+                    listing = False
+                    for key in unlisted:
+                        yield Entry(key, None, known.pop(key))
+                if not batch:
+                    await arrived.wait()
+        finally:
+            await reader.close()
+
+    async def _write(
+        self, key: str, data: bytes, headers: tuple[tuple[str, str], ...], expect: int | None
+    ) -> int | None:
+        subject = self._subject(key)
+        error = None
+        for _ in range(2):
+            pairs = headers if expect is None else ((EXPECT, str(expect)), *headers)
+            ack = api.ack_of((await self._link.ask(subject, data, pairs)).data)
+            error = ack.error
+            if error is None:
+                return ack.seq
+            if codes.kind_of(error) != "conflict":
+                break
+            if expect != 0:
+                return None
+            # "None yet" also holds when the last message is a marker of a deletion or an expiry.
+            marker = await self._last(key)
+            if marker is None or not _is_gone(marker):
+                return None
+            expect = marker.seq
+        else:
+            return None
+        if codes.kind_of(error) == "invalid":
+            raise Refused(f"the meta bucket refuses {key}: {error}; correct the value or its TTL")
+        raise Unreachable(f"the meta bucket did not take {key}: {error}; try again")
+
+    async def _last(self, key: str) -> Stored | None:
+        return await api.last_message(self._link, self._stream, self._subject(key))
+
+    def _subject(self, key: str) -> str:
+        return wire.check_subject(f"{self._head}{key}")
+
+    def _entry(self, stored: Stored) -> Entry:
+        data = None if _is_gone(stored) else stored.data
+        return Entry(stored.subject[len(self._head) :], data, stored.seq)
+
+
+def _is_gone(stored: Stored) -> bool:
+    """Whether a message is a marker: of an expiry, a purge or a deletion."""
+    return (
+        "Nats-Marker-Reason" in stored.headers or stored.headers.get("KV-Operation", "PUT") != "PUT"
+    )

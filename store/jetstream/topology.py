@@ -1,0 +1,221 @@
+"""The streams of one installation as data: make them when they are absent, refuse when they differ.
+
+Owns the configuration of the two streams and of the meta bucket. Promises that an existing stream
+is never changed: a difference is a TopologyDrift that names each field with what is wanted and what
+is there. The number of partitions is fixed when the streams are first made, since it decides where
+stored messages are looked for; it is read back from the stream.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, cast
+
+from store.broker_version import BrokerTooOld, check_version
+from store.jetstream import api, codes
+from store.jetstream.link import Link
+from store.port import StoreError, TopologyDrift
+from store.subjects import Names
+
+log = logging.getLogger(__name__)
+
+PARTITIONS_MAX = 64
+REVISIONS_MAX = 2147483647  # "no limit", in a form that KV clients of all languages accept
+DUPLICATE_WINDOW_S = 120
+META_MARKER_TTL_S = 60
+
+_PARTITION = re.compile(r"\{\{\s*partition\(\s*(\d+)\s*,")
+
+Config = dict[str, Any]  # a JetStream stream configuration, JSON
+
+
+def check_server(link: Link) -> None:
+    """Raise StoreError when the connected server is too old or runs without JetStream."""
+    info = link.server_info
+    try:
+        warning = check_version(str(info.get("version", "")))
+    except (BrokerTooOld, ValueError) as problem:
+        raise StoreError(str(problem)) from problem
+    if warning is not None:
+        log.warning("%s", warning)
+    if not info.get("jetstream", False):
+        raise StoreError(
+            "the NATS server runs without JetStream; start it with `jetstream {}` in its "
+            "configuration or with -js"
+        )
+
+
+def _stream(name: str, subjects: list[str], replicas: int) -> Config:
+    return {
+        "name": name,
+        "subjects": subjects,
+        "retention": "limits",
+        "storage": "file",
+        "discard": "old",
+        "num_replicas": replicas,
+        "max_msgs": -1,
+        "max_bytes": -1,
+        "max_age": 0,
+        "max_msg_size": -1,
+        "max_msgs_per_subject": -1,
+        "duplicate_window": DUPLICATE_WINDOW_S * 1_000_000_000,
+        "allow_direct": False,
+        "allow_rollup_hdrs": False,
+        "deny_delete": False,
+        "deny_purge": False,
+    }
+
+
+def _partitioned(source: str, target: str, partitions: int) -> dict[str, str]:
+    slots = f"{{{{partition({partitions},2)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+    return {"src": f"{source}.*.*", "dest": f"{target}.{slots}"}
+
+
+def events_config(names: Names, partitions: int, replicas: int) -> Config:
+    """The door: anyone may publish here, so nothing in it can be deleted, purged or rolled up."""
+    space = names.namespace
+    return _stream(names.events_stream, [f"{space}.events.*", f"{space}.events.*.*"], replicas) | {
+        "allow_atomic": True,
+        "deny_delete": True,
+        "deny_purge": True,
+        "subject_transform": _partitioned(f"{space}.events", f"{space}.in", partitions),
+    }
+
+
+def log_config(names: Names, partitions: int, replicas: int) -> Config:
+    """The log: a KV bucket with further subjects, batches and schedules; only we write to it."""
+    space = names.namespace
+    subjects = [f"$KV.{names.bucket}.>"]
+    subjects += [f"{space}.{room}.>" for room in ("signals", "commands", "timers")]
+    return _stream(names.log_stream, subjects, replicas) | {
+        "allow_atomic": True,
+        "allow_direct": True,
+        "allow_msg_schedules": True,
+        "allow_msg_ttl": True,
+        "allow_rollup_hdrs": True,  # schedules need it
+        "deny_delete": True,
+        "max_msgs_per_subject": REVISIONS_MAX,
+        "subject_transform": _partitioned(f"{space}.signals", f"{space}.sig", partitions),
+    }
+
+
+def meta_config(names: Names, replicas: int) -> Config:
+    """The meta bucket: last values only, with TTLs, and markers that tell watchers of an expiry.
+
+    One value for each subject also keeps the server from raising short TTLs to that of the markers.
+    """
+    return _stream(names.meta_stream, [f"$KV.{names.meta_bucket}.>"], replicas) | {
+        "allow_msg_ttl": True,
+        "allow_rollup_hdrs": True,
+        "deny_delete": True,
+        "max_msgs_per_subject": 1,
+        "subject_delete_marker_ttl": META_MARKER_TTL_S * 1_000_000_000,
+    }
+
+
+def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
+    """``field: want …, have …`` for each field of ``want`` that ``have`` does not fulfil.
+
+    An absent field counts as the value that the server leaves out (false, 0, empty).
+    """
+    lines: list[str] = []
+    for field, wanted in want.items():
+        found = have.get(field)
+        if isinstance(wanted, dict):
+            nested = cast("Config", found) if isinstance(found, dict) else {}
+            lines += [f"{field}.{line}" for line in differences(cast("Config", wanted), nested)]
+        elif wanted != found and (wanted or found):
+            lines.append(f"{field}: want {wanted!r}, have {found!r}")
+    return lines
+
+
+def partitions_of(config: Mapping[str, Any]) -> int | None:
+    """The number of partitions in a stream's subject transform, or None when it has none."""
+    transform = cast("Config", config.get("subject_transform") or {})
+    match = _PARTITION.search(str(transform.get("dest", "")))
+    return int(match.group(1)) if match else None
+
+
+async def stream_config(link: Link, name: str) -> Config | None:
+    """The configuration of a stream as the server holds it; None when there is no such stream."""
+    try:
+        answer = await api.ask(link, f"STREAM.INFO.{name}")
+    except api.ApiError as failure:
+        if failure.error.err_code == codes.STREAM_NOT_FOUND:
+            return None
+        raise
+    return answer["config"]
+
+
+async def discover(link: Link, names: Names) -> int | None:
+    """The number of partitions of the installation, or None when its streams were never made."""
+    config = await stream_config(link, names.log_stream)
+    if config is None:
+        return None
+    partitions = partitions_of(config)
+    if partitions is None:
+        raise TopologyDrift(
+            f"the stream {names.log_stream} exists but was not made by Snorri (no partitions in "
+            "its subject transform); choose another bucket with SNORRI_BUCKET"
+        )
+    return partitions
+
+
+async def ensure(
+    link: Link, names: Names, partitions: int, replicas: int, *, make: bool = True
+) -> int:
+    """Make what is missing, check what is there; the number of partitions that holds.
+
+    With ``make`` another number of partitions than the existing one is refused; without it the
+    existing number and whatever number of replicas is accepted, and nothing is made. Raises
+    TopologyDrift, StoreError, Unreachable.
+    """
+    check_server(link)
+    if not 1 <= partitions <= PARTITIONS_MAX:
+        raise StoreError(f"{partitions} partitions; choose 1 to {PARTITIONS_MAX}")
+    existing = await discover(link, names)
+    if existing is None and not make:
+        raise StoreError(
+            f"there is no bucket {names.bucket} on this server; start an engine first "
+            "(`snorri engine` or `snorri dev`), or set SNORRI_BUCKET"
+        )
+    if existing is not None and make and existing != partitions:
+        raise TopologyDrift(
+            f"the bucket {names.bucket} was made with {existing} partitions and {partitions} are "
+            f"asked for; the number can't be changed later: set SNORRI_PARTITIONS={existing}"
+        )
+    count = existing or partitions
+    for want in (
+        events_config(names, count, replicas),
+        log_config(names, count, replicas),
+        meta_config(names, replicas),
+    ):
+        await _ensure_stream(link, want, make=make)
+    return count
+
+
+async def _ensure_stream(link: Link, want: Config, *, make: bool) -> None:
+    name = want["name"]
+    have = await stream_config(link, name)
+    if have is None and make:
+        try:
+            have = (await api.ask(link, f"STREAM.CREATE.{name}", want))["config"]
+        except api.ApiError as failure:
+            have = await stream_config(link, name)  # another process may have made it just now
+            if have is None:
+                raise StoreError(
+                    f"the stream {name} can't be made: {failure}; check the server's limits"
+                ) from failure
+    if have is None:
+        raise StoreError(f"the stream {name} is missing; start an engine to make it")
+    if not make:
+        want = {field: value for field, value in want.items() if field != "num_replicas"}
+    lines = differences(want, have)
+    if lines:
+        raise TopologyDrift(
+            f"the stream {name} differs from what this version needs:\n  "
+            + "\n  ".join(lines)
+            + "\nEdit it (`nats stream edit`), set SNORRI_REPLICAS, or use another SNORRI_BUCKET"
+        )
