@@ -108,6 +108,16 @@ class MemoryLog:
         """See Log."""
         return await self._link.call("log.read", [subject], lambda: self._stream.last(subject))
 
+    async def latest(self, subject: str) -> AsyncIterator[Stored]:
+        """See Log; ends with what was stored when the first message was asked for."""
+
+        def look() -> list[Stored]:
+            last = {message.subject: message for message in self._stream.since(0, [subject])}
+            return sorted(last.values(), key=lambda message: message.seq)
+
+        for message in await self._link.call("log.latest", [subject], look):
+            yield message
+
     async def history(self, subject: str, after: int = 0) -> AsyncIterator[Stored]:
         """See Log; ends with what was stored when the first message was asked for."""
         found = await self._link.call(

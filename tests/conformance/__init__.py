@@ -1,0 +1,1 @@
+"""The promises of ``store.port``, checked on every implementation of it."""
