@@ -1,0 +1,206 @@
+"""Every setting of Snorri: its type, limits, help, and where its value came from.
+
+Order: command-line flag > environment ``SNORRI_*`` > ``snorri.toml`` > default. The Struct below is
+the only list of settings; the command line, `snorri config` and the docs are made from it. Values
+are checked here and nowhere else; nothing here starts or connects to anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
+
+from server.errors import SettingsError
+
+ENV_PREFIX = "SNORRI_"
+TOML_NAME = "snorri.toml"
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+SUBJECT_PART = r"^[A-Za-z0-9_-]{1,64}\Z"
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One checked set of settings; every field has its help beside its type."""
+
+    data: Annotated[
+        str, Meta(min_length=1, description="Directory of the embedded server and the projections")
+    ] = ".snorri"
+    nats_url: Annotated[
+        str | None, Meta(description="NATS to connect to, nats://host:4222; unset: embedded server")
+    ] = None
+    nats_creds: Annotated[str | None, Meta(description="Credentials file for NATS")] = None
+    nats_port: Annotated[
+        Port, Meta(description="Port of the embedded server; 0 takes any free one")
+    ] = 4222
+    app: Annotated[
+        tuple[str, ...], Meta(description="Modules with sagas and jobs, comma separated")
+    ] = ()
+    host: Annotated[
+        str,
+        Meta(min_length=1, description="Address of the API and dashboard; not loopback needs auth"),
+    ] = "127.0.0.1"
+    port: Annotated[Port, Meta(description="Port of the API and dashboard; 0 takes any")] = 8092
+    bucket: Annotated[
+        str, Meta(pattern=SUBJECT_PART, description="Name of the JetStream bucket and streams")
+    ] = "SAGA"
+    namespace: Annotated[
+        str, Meta(pattern=SUBJECT_PART, description="First token of all our subjects")
+    ] = "saga"
+    partitions: Annotated[
+        int,
+        Meta(ge=1, le=256, description="Parts the messages are shared by; fixed at first start"),
+    ] = 4
+    replicas: Annotated[
+        Literal[1, 3, 5], Meta(description="Copies of each stream in a NATS cluster")
+    ] = 1
+    auth: Annotated[
+        str | None, Meta(description="File of users and tokens; unset: everyone on loopback")
+    ] = None
+    sync_always: Annotated[
+        bool, Meta(description="Embedded server: fsync before each acknowledgement")
+    ] = True
+    store_bytes_max: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Embedded server: disk budget; unset: 80 % of what is free"),
+    ] = None
+    log_format: Annotated[
+        Literal["auto", "console", "json"],
+        Meta(description="auto: for people on a terminal, JSON lines elsewhere"),
+    ] = "auto"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"], Meta(description="Least level that is logged")
+    ] = "info"
+
+
+class SettingWithOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting as `snorri config` shows it; ``origin`` says in words where the value stands."""
+
+    name: str
+    value: Any  # of the type of its field in Settings
+    origin: str
+    env: str
+    flag: str
+    help: str
+
+    @property
+    def shown(self) -> str:
+        """The value for people: lists joined, a password inside an address hidden."""
+        if self.value is None:
+            return ""
+        if isinstance(self.value, tuple):
+            return ",".join(map(str, self.value))
+        return re.sub(r"(?<=//)[^/@]+@", "***@", str(self.value))
+
+
+def load_settings(
+    flags: Mapping[str, object], env: Mapping[str, str], toml_path: Path | None = None
+) -> Settings:
+    """The settings in force; raises SettingsError for an unknown key, a bad value or an open door.
+
+    ``flags`` maps names of fields to values, None where not given; ``toml_path`` may not exist.
+    """
+    rows = explain_settings(flags, env, toml_path)
+    settings = Settings(**{row.name: row.value for row in rows})
+    check_exposure(settings)
+    return settings
+
+
+def explain_settings(
+    flags: Mapping[str, object], env: Mapping[str, str], toml_path: Path | None = None
+) -> tuple[SettingWithOrigin, ...]:
+    """Each setting with its origin, in the order of the Struct; raises SettingsError."""
+    toml = _read_toml(toml_path) if toml_path is not None else {}
+    types = get_type_hints(Settings, include_extras=True)
+    _refuse_unknown(flags, types, "the command line")
+    _refuse_unknown(toml, types, str(toml_path))
+    rows: list[SettingWithOrigin] = []
+    for field in msgspec.structs.fields(Settings):
+        name = field.name
+        env_name, flag_name = ENV_PREFIX + name.upper(), "--" + name.replace("_", "-")
+        value, origin, typed = field.default, "default", True
+        if flags.get(name) is not None:
+            value, origin, typed = flags[name], f"flag {flag_name}", False
+        elif env.get(env_name):
+            value, origin, typed = env[env_name], f"environment {env_name}", False
+        elif name in toml:
+            value, origin = toml[name], f"{toml_path}, key {name}"
+        rows.append(
+            SettingWithOrigin(
+                name=name,
+                value=_convert(name, value, types[name], origin, typed=typed),
+                origin=origin,
+                env=env_name,
+                flag=flag_name,
+                help=help_of(name),
+            )
+        )
+    return tuple(rows)
+
+
+def help_of(name: str) -> str:
+    """The help text of a setting."""
+    hint = get_type_hints(Settings, include_extras=True)[name]
+    texts = [m.description for m in hint.__metadata__ if isinstance(m, Meta) and m.description]
+    return texts[-1]
+
+
+def check_exposure(settings: Settings) -> None:
+    """Raises SettingsError when the API would be open to the network without any users."""
+    if settings.auth is not None or is_loopback(settings.host):
+        return
+    raise SettingsError(
+        f"host {settings.host} can be reached from other machines, and without users and tokens "
+        "anyone there could read every payload and cancel or compensate any saga. Name a file with "
+        "SNORRI_AUTH (or auth in snorri.toml), or keep host at 127.0.0.1."
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach ``host``; an unknown name counts as open."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _read_toml(path: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path} can't be read: {error}; mend or move the file") from None
+
+
+def _refuse_unknown(given: Mapping[str, object], known: Mapping[str, object], where: str) -> None:
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(key.replace("-", "_"), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are: {', '.join(known)}"
+            raise SettingsError(f"{where} has an unknown setting {key!r}; {hint}")
+
+
+def _convert(name: str, value: object, kind: Any, origin: str, *, typed: bool) -> object:
+    """``value`` as its field wants it; ``typed`` when it is no text that stands for something."""
+    given = value
+    if isinstance(value, str) and "tuple" in str(kind):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, kind, strict=typed)
+    except msgspec.ValidationError as error:
+        base = get_args(kind)[0]
+        allowed = get_args(base) if get_origin(base) is Literal else ()
+        choices = f", allowed are {', '.join(map(str, allowed))}" if allowed else ""
+        raise SettingsError(
+            f"{origin} is {given!r}: {error}{choices}. Correct it there; {name}: {help_of(name)}"
+        ) from None

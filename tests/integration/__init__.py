@@ -1,0 +1,1 @@
+"""Tests against real processes: nats-server, DuckDB files, kill -9."""
