@@ -1,0 +1,246 @@
+"""The second step of the lane: intakes become one atomic batch. No I/O.
+
+Messages are decided in order; an instance may appear many times, its later decisions see its earlier ones. The
+batch ends with the position of each partition it read from, so it is either in the log with its positions moved or
+it never was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import assert_never
+
+import msgspec
+
+from jobs.cache import Cache, Entry
+from jobs.intake import Arrival, Intake
+from jobs.partition import Partition
+from sagas.actions import act
+from sagas.instance import document_hash
+from sagas.kernel import Ignored, Refused, Snapshot, Transition, Undeliverable, decide
+from store import codec
+from store.codec import DeadLetter, Note, Notes, Position
+from store.outbox import to_messages
+from store.port import BATCH_MESSAGES_MAX, Outgoing
+from store.subjects import Names
+
+BATCH_BYTES_MAX = 8 * 1024 * 1024
+_encoder = msgspec.json.Encoder()
+
+
+class Batch:
+    """One commit in the making; ``add`` intakes until it says that it is full, then ``seal`` it."""
+
+    def __init__(self, names: Names, cache: Cache, id: str, owner: str) -> None:
+        self.id = id
+        self.intakes: list[Intake] = []
+        self.messages: list[Outgoing] = []
+        self.transitions = 0
+        self._names = names
+        self._cache = cache
+        self._owner = owner
+        self._bytes = 0
+        self._firsts: dict[str, tuple[int, Entry]] = {}
+        self._lasts: dict[str, tuple[int, Entry]] = {}
+        self._notes: dict[int, list[Note]] = {}
+        self._partitions: dict[int, Partition] = {}
+        self._positions: list[tuple[int, Partition]] = []
+
+    @property
+    def subjects(self) -> set[str]:
+        """The instances this batch writes."""
+        return set(self._lasts)
+
+    @property
+    def partitions(self) -> Iterable[Partition]:
+        """The partitions whose positions it moves."""
+        return self._partitions.values()
+
+    def add(self, intake: Intake, now: datetime) -> bool:
+        """Decide one message for all its instances, or leave everything as it was and return False when it is full."""
+        work = _Work()
+        for arrival in intake.arrivals:
+            entry = self._cache.get(arrival.subject)
+            if entry is None:  # loaded before, and let go since by a load of others
+                _undo(work)
+                return False
+            self._decide(intake, arrival, entry, now, work)
+        for letter in (*intake.letters, *work.letters):
+            work.messages.append(
+                Outgoing(self._names.dead_letter(letter.id), _encoder.encode(letter))
+            )
+        size = sum(len(message.payload) for message in work.messages)
+        if not self._fits(len(work.messages), size):
+            _undo(work)
+            return False
+        self._accept(intake, work, size)
+        return True
+
+    def _fits(self, count: int, size: int) -> bool:
+        if not self.intakes:
+            return True
+        reserve = 2 * (len(self._partitions) + 1)  # positions and notes
+        over = len(self.messages) + count + reserve > BATCH_MESSAGES_MAX
+        return not over and self._bytes + size <= BATCH_BYTES_MAX
+
+    def _accept(self, intake: Intake, work: _Work, size: int) -> None:
+        base = len(self.messages)
+        for offset, entry, document_size in work.revisions:
+            place = (base + offset, entry)
+            self._firsts.setdefault(entry.subject, place)
+            self._lasts[entry.subject] = place
+            self._cache.resize(entry, document_size)
+        self.messages += work.messages
+        self._bytes += size
+        self.transitions += len(work.revisions)
+        self.intakes.append(intake)
+        partition = intake.partition
+        self._partitions[partition.number] = partition
+        notes = [*intake.notes, *work.notes]
+        if notes:
+            self._notes.setdefault(partition.number, []).extend(notes)
+
+    def _decide(
+        self, intake: Intake, arrival: Arrival, entry: Entry, now: datetime, work: _Work
+    ) -> None:
+        cause, definition, snapshot = arrival.cause, arrival.definition, entry.snapshot
+        if entry.fault:
+            work.letters.append(
+                intake.letter(cause.type, entry.fault, saga=definition.id, key=arrival.key)
+            )
+            return
+        if cause.kind == "operator":
+            decision = act(definition, snapshot, cause, now)
+        else:
+            decision = decide(
+                definition, snapshot, cause, now, payload=arrival.payload, handled=entry.ids or ()
+            )
+        match decision:
+            case Transition():
+                self._transit(intake, entry, decision, work)
+            case Ignored():
+                work.notes.append(
+                    intake.note(
+                        cause.type,
+                        decision.code,
+                        decision.reason,
+                        saga=definition.id,
+                        key=arrival.key,
+                        id=cause.id,
+                        by=cause.by,
+                    )
+                )
+            case Refused():
+                work.notes.append(
+                    intake.note(
+                        cause.type,
+                        "refused",
+                        decision.reason,
+                        saga=definition.id,
+                        key=arrival.key,
+                        id=cause.id,
+                        by=cause.by,
+                    )
+                )
+            case Undeliverable():
+                work.letters.append(
+                    intake.letter(cause.type, decision.reason, saga=definition.id, key=arrival.key)
+                )
+            case _:
+                assert_never(decision)
+
+    def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: _Work) -> None:
+        after, document = transition.after, transition.document
+        work.before.append((entry, entry.snapshot))
+        entry.snapshot = Snapshot(after.key, after, document_hash(document))
+        if entry.ids is not None and after.cause.id:
+            entry.ids.add(after.cause.id)
+        work.revisions.append((len(work.messages), entry, len(document)))
+        carrier = self._names.timer_cancel(intake.partition.number)
+        work.messages += to_messages(self._names, after, document, None, carrier)
+        for cause, ignored in transition.ignored:
+            work.notes.append(
+                intake.note(
+                    cause.type,
+                    ignored.code,
+                    ignored.reason,
+                    saga=after.saga,
+                    key=after.key,
+                    id=cause.id,
+                )
+            )
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Add a dead letter that turned up after the decision, before the batch is sealed."""
+        self.messages.append(Outgoing(self._names.dead_letter(letter.id), _encoder.encode(letter)))
+
+    def seal(self, now: datetime) -> list[Outgoing]:
+        """The messages to commit, with the expectations as they are known now; the commit before must be over."""
+        messages = list(self.messages)
+        for index, entry in self._firsts.values():
+            message = messages[index]
+            messages[index] = Outgoing(
+                message.subject, message.payload, message.headers, entry.revision
+            )
+        for number, notes in self._notes.items():
+            record = Notes(at=now, items=tuple(notes))
+            messages.append(Outgoing(self._names.notes(number), _encoder.encode(record)))
+        self._positions = []
+        for partition in self._partitions.values():
+            self._positions.append((len(messages), partition))
+            messages.append(self._position(partition))
+        return messages
+
+    def _position(self, partition: Partition) -> Outgoing:
+        events, signals = partition.events, partition.signals
+        for intake in self.intakes:
+            if intake.partition is partition:
+                if intake.stream == "events":
+                    events = intake.stored.seq
+                else:
+                    signals = intake.stored.seq
+        record = Position(events=events, signals=signals, owner=self._owner, batch=self.id)
+        return Outgoing(
+            self._names.position(partition.number),
+            _encoder.encode(record),
+            ((codec.ROLLUP, "sub"),),
+            partition.revision,
+        )
+
+    def committed(self, last: int, count: int) -> None:
+        """Take the new revisions and positions after the batch is stored; ``last`` is its last sequence."""
+        first = last - count + 1
+        for index, entry in self._lasts.values():
+            entry.revision = first + index
+        for index, partition in self._positions:
+            partition.revision = first + index
+        for intake in self.intakes:
+            partition = intake.partition
+            if intake.stream == "events":
+                partition.events = intake.stored.seq
+            else:
+                partition.signals = intake.stored.seq
+            partition.settle(1)
+
+    def position_index(self, partition: Partition) -> int:
+        """Where in the sealed batch a partition's position stands."""
+        return next(index for index, one in self._positions if one is partition)
+
+
+class _Work:
+    """What one intake adds to a batch, and what to put back when it doesn't fit."""
+
+    __slots__ = ("before", "letters", "messages", "notes", "revisions")
+
+    def __init__(self) -> None:
+        self.messages: list[Outgoing] = []
+        self.revisions: list[tuple[int, Entry, int]] = []
+        self.before: list[tuple[Entry, Snapshot]] = []
+        self.notes: list[Note] = []
+        self.letters: list[DeadLetter] = []
+
+
+def _undo(work: _Work) -> None:
+    for entry, snapshot in reversed(work.before):
+        entry.snapshot = snapshot

@@ -1,0 +1,99 @@
+"""What an engine knows of instances: their last documents with their revisions, the least used let go first.
+
+An entry may run ahead of the log while its commit is on the way; when a commit fails its entries are forgotten and
+loaded again. The cache is never an authority: the expected revision of each write is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import msgspec
+
+from sagas.errors import IllegalTransition
+from sagas.instance import decode, document_hash
+from sagas.kernel import Snapshot
+from store.port import Stored
+
+ENTRIES_MAX = 20_000
+BYTES_MAX = 96 * 1024 * 1024
+ENTRY_OVERHEAD_BYTES = 2500  # an instance decoded takes about this beside its document
+
+
+class Entry:
+    """An instance as this engine knows it; ``revision`` is its last sequence in the log, 0 when it has none.
+
+    ``fault`` says why its document can't be read; ``ids`` are the message ids of its whole history, when they were
+    needed and loaded.
+    """
+
+    __slots__ = ("fault", "ids", "revision", "size", "snapshot", "subject")
+
+    def __init__(self, subject: str, snapshot: Snapshot, revision: int, size: int) -> None:
+        self.subject = subject
+        self.snapshot = snapshot
+        self.revision = revision
+        self.size = size
+        self.fault = ""
+        self.ids: set[str] | None = None
+
+
+class Cache:
+    """Entries by subject, bounded by count and by bytes."""
+
+    def __init__(self, entries_max: int = ENTRIES_MAX, bytes_max: int = BYTES_MAX) -> None:
+        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries_max = entries_max
+        self._bytes_max = bytes_max
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, subject: str) -> Entry | None:
+        """The entry of a subject, now the most recently used, or None."""
+        entry = self._entries.get(subject)
+        if entry is not None:
+            self._entries.move_to_end(subject)
+        return entry
+
+    def put(self, key: str, subject: str, stored: Stored | None) -> Entry:
+        """Keep what was loaded: a stored document, or None for an instance that does not exist."""
+        if stored is None or not stored.data:
+            entry = Entry(subject, Snapshot(key), stored.seq if stored else 0, 0)
+        else:
+            entry = self._decoded(key, subject, stored)
+        self.drop(subject)
+        self._entries[subject] = entry
+        self._bytes += entry.size + ENTRY_OVERHEAD_BYTES
+        return entry
+
+    def _decoded(self, key: str, subject: str, stored: Stored) -> Entry:
+        try:
+            instance = decode(stored.data)
+        except (msgspec.DecodeError, IllegalTransition) as error:
+            entry = Entry(subject, Snapshot(key), stored.seq, len(stored.data))
+            entry.fault = f"its stored document can't be read: {error}"
+            return entry
+        snapshot = Snapshot(key, instance, document_hash(stored.data))
+        return Entry(subject, snapshot, stored.seq, len(stored.data))
+
+    def resize(self, entry: Entry, size: int) -> None:
+        """Account for a new document of an entry."""
+        if self._entries.get(entry.subject) is entry:
+            self._bytes += size - entry.size
+        entry.size = size
+
+    def drop(self, subject: str) -> None:
+        """Forget a subject."""
+        entry = self._entries.pop(subject, None)
+        if entry is not None:
+            self._bytes -= entry.size + ENTRY_OVERHEAD_BYTES
+
+    def trim(self, keep: set[str]) -> None:
+        """Let the least used go until the bounds hold; ``keep`` are subjects of commits that are on their way."""
+        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
+            subject = next(iter(self._entries))
+            if subject in keep:
+                break
+            self.drop(subject)

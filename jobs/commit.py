@@ -1,0 +1,143 @@
+"""The third step of the lane: a batch is committed, and every outcome is brought to yes or no.
+
+A time-out says nothing, so the positions are read back from the leader: they name the batch that moved them last.
+The expected revision on each position makes the answer final: once another commit has moved a position, a batch of
+ours that was still on its way can't be stored any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from datetime import UTC, datetime
+from typing import assert_never
+
+import msgspec
+
+from jobs.batch import Batch
+from jobs.intake import Intake
+from sagas.names import check_name
+from store import codec
+from store.codec import Position
+from store.port import (
+    Backend,
+    Busy,
+    Committed,
+    Conflict,
+    Invalid,
+    MessageTooLarge,
+    Refused,
+    Stored,
+    Unknown,
+    Unreachable,
+)
+from store.subjects import Names
+
+log = logging.getLogger("snorri.engine")
+
+PAUSE_MIN_S = 0.02
+PAUSE_MAX_S = 1.0
+
+
+class BatchInvalid(Exception):
+    """The broker refused a batch for what is in it; one of its messages is at fault."""
+
+
+class Committer:
+    """Commits batches one after the other for one engine."""
+
+    def __init__(self, backend: Backend, names: Names) -> None:
+        self._backend = backend
+        self._names = names
+
+    async def commit(self, batch: Batch) -> bool:
+        """Whether the batch is stored. When not, nothing of it is, and lost partitions are marked as such.
+
+        Goes on through outages until it knows. Raises BatchInvalid when the batch itself is at fault.
+        """
+        await self._relay(batch)
+        messages = batch.seal(datetime.now(UTC))
+        pause = Pause()
+        while True:
+            outcome = await self._backend.log.commit(messages)
+            match outcome:
+                case Committed():
+                    batch.committed(outcome.last, outcome.count)
+                    return True
+                case Busy():
+                    log.info("the broker is busy: %s", outcome.reason)
+                    await pause.wait()
+                case Invalid():
+                    raise BatchInvalid(f"{outcome.code}: {outcome.reason}")
+                case Conflict() | Unknown():
+                    log.info("commit %s: %s", type(outcome).__name__.lower(), outcome.reason)
+                    return await self._read_back(batch, len(messages))
+                case _:
+                    assert_never(outcome)
+
+    async def _read_back(self, batch: Batch, count: int) -> bool:
+        """Ask the leader who moved the positions; marks partitions that somebody else has moved as lost."""
+        stored_here = False
+        for partition in batch.partitions:
+            stored = await self.position(partition.number)
+            position = msgspec.json.decode(stored.data, type=Position) if stored else None
+            if stored and position and position.batch == batch.id and not stored_here:
+                last = stored.seq + count - 1 - batch.position_index(partition)
+                batch.committed(last, count)
+                stored_here = True
+            elif not stored_here and (stored.seq if stored else 0) != partition.revision:
+                partition.lost = True
+                owner = position.owner if position else "nobody"
+                log.warning(
+                    "partition %d was moved by %s; it is theirs now", partition.number, owner
+                )
+        return stored_here
+
+    async def position(self, number: int) -> Stored | None:
+        """The position record of a partition from the leader, however long the broker is away."""
+        pause = Pause()
+        while True:
+            try:
+                return await self._backend.log.read(self._names.position(number))
+            except Unreachable as error:
+                log.info("waiting for the broker: %s", error)
+                await pause.wait()
+
+    async def _relay(self, batch: Batch) -> None:
+        """Publish the events that sagas emitted; their ids make a repeat after a crash harmless to instances."""
+        relays = [intake for intake in batch.intakes if intake.relay is not None]
+        if relays:
+            await asyncio.gather(*(self._publish(batch, intake) for intake in relays))
+
+    async def _publish(self, batch: Batch, intake: Intake) -> None:
+        envelope = intake.relay
+        if envelope is None:
+            return
+        cause = envelope.cause
+        headers = {codec.TRACEPARENT: cause.trace} if cause.trace else {}
+        subject = self._names.event(check_name(cause.type, "event type"), envelope.key)
+        pause = Pause()
+        while True:
+            try:
+                await self._backend.door.publish(subject, bytes(cause.payload), headers, cause.id)
+                return
+            except Unreachable as error:
+                log.info("waiting to publish %s: %s", cause.type, error)
+                await pause.wait()
+            except (MessageTooLarge, Refused) as error:
+                log.warning("the event %s of a saga was refused: %s", cause.type, error)
+                batch.bury(intake.letter(cause.type, str(error), key=envelope.key))
+                return
+
+
+class Pause:
+    """Waits that grow with jitter, so that many who wait for the same thing don't come back together."""
+
+    def __init__(self) -> None:
+        self._limit = PAUSE_MIN_S
+
+    async def wait(self) -> None:
+        """Wait a random part of a limit that doubles each time, up to a second."""
+        await asyncio.sleep(random.uniform(PAUSE_MIN_S / 2, self._limit))  # noqa: S311  jitter, no secret
+        self._limit = min(self._limit * 2, PAUSE_MAX_S)

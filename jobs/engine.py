@@ -1,0 +1,159 @@
+"""The engine: a service that owns partitions and runs the lane over them; any number may run at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+
+import msgspec
+from msgspec import Struct
+
+from jobs.cache import Cache
+from jobs.intake import CRON
+from jobs.lane import Lane, Probe
+from jobs.ownership import Ownership, new_card
+from sagas.definition import Registry, SagaDefinition
+from sagas.messages import EPOCH, Address, Cause
+from sagas.names import escape
+from store.codec import Envelope
+from store.port import Backend, Committed, Outgoing, StoreError
+from store.schedules import SCHEDULE, TIME_ZONE, cron
+from store.subjects import Names
+
+log = logging.getLogger("snorri.engine")
+
+
+class SagaCard(Struct, frozen=True, kw_only=True):
+    """What the registry in the meta bucket says of a definition."""
+
+    id: str
+    name: str
+    description: str
+    topic: str
+    tags: tuple[str, ...]
+    types: tuple[str, ...]
+    starting: tuple[str, ...]
+    signals: tuple[str, ...]
+    queries: tuple[str, ...]
+    compensations: tuple[str, ...]
+    durability: str
+    hash: str
+    cron: str = ""
+    enabled: bool = True
+
+
+class Engine:
+    """Decides and commits for the partitions it holds; start, stop and wait as every service."""
+
+    name = "engine"
+
+    def __init__(
+        self,
+        backend: Backend,
+        names: Names,
+        registry: Registry,
+        *,
+        engine_id: str = "",
+        cache: Cache | None = None,
+        probe: Probe | None = None,
+    ) -> None:
+        self.id = engine_id or f"{escape(socket.gethostname())}-{os.getpid()}"
+        self._backend = backend
+        self._names = names
+        self._registry = registry
+        self._lane = Lane(backend, names, registry, self.id, cache=cache, probe=probe)
+        self._lane.on_lost(self._lost)
+        card = new_card(self.id, socket.gethostname(), os.getpid())
+        self._ownership = Ownership(
+            backend.meta, card, backend.partitions, self._lane.acquire, self._lane.release
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = asyncio.Event()
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The partitions it works on now."""
+        return self._lane.partitions
+
+    async def start(self) -> None:
+        """Register the definitions and begin; returns when the lane runs. Raises StoreError."""
+        for definition in self._registry:
+            await self._register(definition)
+            if definition.cron is not None:
+                await self._ensure_cron(definition)
+        self._tasks = [
+            asyncio.create_task(self._lane.run(), name="lane"),
+            asyncio.create_task(self._ownership.run(), name="ownership"),
+        ]
+
+    async def stop(self) -> None:
+        """Finish the commit that is on its way, hand the partitions over, end. A second call waits for the first."""
+        if not self._tasks:
+            return
+        lane, ownership = self._tasks
+        self._tasks = []
+        ownership.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ownership
+        if not lane.done():
+            await self._ownership.hand_over()
+        self._lane.stop()
+        await asyncio.gather(lane, return_exceptions=True)
+        self._stopped.set()
+
+    async def wait(self) -> None:
+        """Return after ``stop``; raise what ended the engine otherwise."""
+        stopped = asyncio.create_task(self._stopped.wait())
+        done, _ = await asyncio.wait({stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        stopped.cancel()
+        for task in done:
+            if task is not stopped and not self._stopped.is_set() and not task.cancelled():
+                task.result()
+
+    def _lost(self, number: int) -> None:
+        self._ownership.lost(number)
+
+    async def _register(self, definition: SagaDefinition) -> None:
+        card = SagaCard(
+            id=definition.id,
+            name=definition.name,
+            description=definition.description,
+            topic=definition.topic,
+            tags=definition.tags,
+            types=tuple(definition.handlers),
+            starting=definition.starting,
+            signals=tuple(definition.signals),
+            queries=tuple(definition.queries),
+            compensations=tuple(definition.compensations),
+            durability=definition.durability,
+            hash=definition.hash,
+            cron=definition.cron.expression if definition.cron else "",
+        )
+        await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
+
+    async def _ensure_cron(self, definition: SagaDefinition) -> None:
+        """Keep the saga's schedule in the log; the server fires it. Written only when it differs."""
+        wanted = self._cron(definition)
+        stored = await self._backend.log.read(wanted.subject)
+        have = stored.headers if stored else {}
+        want = dict(wanted.headers)
+        if have.get(SCHEDULE) == want.get(SCHEDULE) and have.get(TIME_ZONE) == want.get(TIME_ZONE):
+            return
+        outcome = await self._backend.log.commit([wanted])
+        if not isinstance(outcome, Committed):
+            raise StoreError(
+                f"the schedule of {definition.id} was not stored: {outcome}; start again"
+            )
+
+    def _cron(self, definition: SagaDefinition) -> Outgoing:
+        schedule = definition.cron
+        if schedule is None:
+            raise StoreError(f"{definition.id} has no schedule")
+        cause = Cause(kind="timer", type="", id=CRON, seq=0, at=EPOCH)
+        body = msgspec.json.encode(Envelope(to=Address(definition.id, CRON), cause=cause))
+        subject = self._names.cron(definition.id)
+        target = self._names.signal(CRON, definition.id)
+        return cron(subject, target, schedule.expression, schedule.time_zone, body)

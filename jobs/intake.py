@@ -1,0 +1,205 @@
+"""The first step of the lane: a stored message becomes what it means for instances. Pure.
+
+An Intake holds one message and everything that must be committed with its position: deliveries to instances, notes
+for what concerns nobody, dead letters for what can't be delivered, and an event to publish for a saga.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+from msgspec import structs
+
+from sagas.definition import Registry, SagaDefinition
+from sagas.draft import GATE_SAGA
+from sagas.gate import gate_definition
+from sagas.messages import Cause, to_raw
+from sagas.names import BadName, check_key, parse_command_id
+from sagas.routing import route
+from store import codec
+from store.codec import DeadLetter, Envelope, Note
+from store.port import Stored
+from store.subjects import Names, unescape
+
+if TYPE_CHECKING:
+    from jobs.partition import Partition
+
+CRON = "cron"
+
+
+class Arrival:
+    """One message for one instance; ``subject`` is where the instance is stored."""
+
+    __slots__ = ("cause", "definition", "key", "payload", "subject")
+
+    def __init__(
+        self,
+        definition: SagaDefinition,
+        key: str,
+        subject: str,
+        cause: Cause,
+        payload: object = msgspec.UNSET,
+    ) -> None:
+        self.definition = definition
+        self.key = key
+        self.subject = subject
+        self.cause = cause
+        self.payload = payload
+
+
+class Intake:
+    """A message of a partition and what follows from it before any instance is looked at."""
+
+    __slots__ = ("arrivals", "letters", "notes", "partition", "relay", "stored", "stream")
+
+    def __init__(
+        self, partition: Partition, stream: Literal["events", "log"], stored: Stored
+    ) -> None:
+        self.partition = partition
+        self.stream: Literal["events", "log"] = stream
+        self.stored = stored
+        self.arrivals: list[Arrival] = []
+        self.notes: list[Note] = []
+        self.letters: list[DeadLetter] = []
+        self.relay: Envelope | None = None
+
+    def note(
+        self,
+        type: str,
+        code: str,
+        reason: str,
+        *,
+        saga: str = "",
+        key: str = "",
+        id: str = "",
+        by: str = "",
+    ) -> Note:
+        """A note about this message."""
+        return Note(
+            stream=self.stream,
+            seq=self.stored.seq,
+            type=type,
+            code=code,
+            reason=reason,
+            saga=saga,
+            key=key,
+            id=id,
+            by=by,
+        )
+
+    def letter(
+        self, type: str, reason: str, *, saga: str = "", key: str = "", command: str = ""
+    ) -> DeadLetter:
+        """A dead letter for this message."""
+        return DeadLetter(
+            id=codec.dead_letter_id(self.stream, self.stored.seq, saga),
+            at=codec.moment(self.stored.at_ns),
+            stream=self.stream,
+            seq=self.stored.seq,
+            type=type,
+            reason=reason,
+            saga=saga,
+            key=key,
+            command=command,
+        )
+
+
+class Reader:
+    """Reads stored messages with the definitions of one engine."""
+
+    def __init__(self, names: Names, registry: Registry) -> None:
+        self._names = names
+        self._registry = registry
+        self._gate = gate_definition()
+
+    def read(
+        self, partition: Partition, stream: Literal["events", "log"], stored: Stored
+    ) -> Intake:
+        """The intake of one message; never raises for what is wrong with the message."""
+        intake = Intake(partition, stream, stored)
+        if stream == "events":
+            self._read_event(intake)
+        else:
+            self._read_signal(intake)
+        return intake
+
+    def _read_event(self, intake: Intake) -> None:
+        stored = intake.stored
+        try:
+            type, ordering_key = self._names.parse_event(stored.subject)
+        except BadName as error:
+            intake.letters.append(intake.letter(stored.subject, str(error)))
+            return
+        if type == codec.ATTEMPTED:
+            return
+        cause = codec.event_cause(stored, type)
+        headers = stored.headers
+        try:
+            only = unescape(headers[codec.SAGA]) if codec.SAGA in headers else ""
+        except BadName as error:
+            intake.letters.append(
+                intake.letter(type, f"its header {codec.SAGA} can't be read: {error}")
+            )
+            return
+        deliveries, faults = route(self._registry, cause, ordering_key, only)
+        for delivery in deliveries:
+            subject = self._names.instance(delivery.definition.id, delivery.key)
+            intake.arrivals.append(
+                Arrival(delivery.definition, delivery.key, subject, cause, delivery.payload)
+            )
+        for fault in faults:
+            key = ordering_key or ""
+            intake.letters.append(intake.letter(type, fault.reason, saga=fault.saga, key=key))
+        if reason := headers.get(codec.DEAD_LETTER):
+            self._bury_command(intake, cause, reason)
+        if not deliveries and not faults:
+            whose = f"the saga {only!r}" if only else "no saga"
+            reason = f"{whose} handles {type!r}; register a handler for it or leave it be"
+            intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
+
+    def _bury_command(self, intake: Intake, cause: Cause, reason: str) -> None:
+        origin = parse_command_id(cause.answers)
+        saga, key = (origin[0], origin[1]) if origin else ("", "")
+        letter = intake.letter(cause.type, reason, saga=saga, key=key, command=cause.answers)
+        intake.letters.append(structs.replace(letter, id=f"{letter.id}-job"))
+
+    def _read_signal(self, intake: Intake) -> None:
+        stored = intake.stored
+        try:
+            envelope = codec.open_envelope(stored)
+        except (msgspec.DecodeError, RecursionError) as error:
+            intake.letters.append(
+                intake.letter(stored.subject, f"the signal can't be read: {error}")
+            )
+            return
+        if envelope.to is None:
+            intake.relay = envelope
+            return
+        to, cause = envelope.to, envelope.cause
+        definition = self._gate if to.saga == GATE_SAGA else self._registry.get(to.saga)
+        if definition is None:
+            reason = (
+                f"no engine here knows the saga {to.saga!r}; start one with the app that defines it"
+            )
+            intake.letters.append(intake.letter(cause.type, reason, saga=to.saga, key=to.key))
+            return
+        key = to.key
+        if cause.kind == "timer" and cause.id == CRON:
+            key, cause = _tick(cause)
+        if cause.type == "" and definition.starting:
+            cause = structs.replace(cause, type=definition.starting[0])
+        try:
+            subject = self._names.instance(definition.id, check_key(key))
+        except BadName as error:
+            intake.letters.append(intake.letter(cause.type, str(error), saga=to.saga))
+            return
+        intake.arrivals.append(Arrival(definition, key, subject, cause))
+
+
+def _tick(cause: Cause) -> tuple[str, Cause]:
+    """A cron tick starts the instance whose key is the second it was due in, so a tick told twice starts it once."""
+    due: datetime = cause.at.replace(microsecond=0)
+    key = due.isoformat().replace("+00:00", "Z")
+    return key, structs.replace(cause, id=f"{CRON}@{key}", payload=to_raw({"at": key}))

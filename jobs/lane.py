@@ -1,0 +1,257 @@
+"""The lane: what waits in all owned partitions becomes one commit, while the commit before is on its way.
+
+    take what is there -> load missing instances -> decide -> one atomic batch -> take its revisions over
+
+There is at most one commit on its way; the next batch grows meanwhile on its expected outcome and is sent when it is
+known. When a commit fails, both are forgotten, the instances are loaded again and the same messages decided again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+
+from jobs.batch import Batch
+from jobs.cache import Cache, Entry
+from jobs.commit import BatchInvalid, Committer, Pause
+from jobs.intake import Arrival, Intake, Reader
+from jobs.partition import Partition
+from sagas.definition import Registry
+from sagas.instance import SEEN_MAX, decode
+from store.port import Backend, Stored, Unreachable
+from store.subjects import Names
+
+log = logging.getLogger("snorri.engine")
+
+TAKE_MAX = 128  # messages of one feed at a time: the event loop breathes in between
+CONFLICTS_LOUD = 5
+
+
+class Probe:
+    """Told of each step; does nothing here. Tests and metrics pass one of their own."""
+
+    def committed(self, batch: Batch, seconds: float) -> None:
+        """A batch is stored, after so many seconds."""
+
+    def conflicted(self, batch: Batch) -> None:
+        """A batch was not stored and will be decided again."""
+
+
+class Lane:
+    """The processing loop of one engine over the partitions it is given."""
+
+    def __init__(
+        self,
+        backend: Backend,
+        names: Names,
+        registry: Registry,
+        owner: str,
+        *,
+        cache: Cache | None = None,
+        probe: Probe | None = None,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._backend = backend
+        self._names = names
+        self._owner = owner
+        self._reader = Reader(names, registry)
+        self._cache = cache or Cache()
+        self._committer = Committer(backend, names)
+        self._probe = probe or Probe()
+        self._clock = clock
+        self._partitions: dict[int, Partition] = {}
+        self._waiting: deque[Intake] = deque()
+        self._suspects: set[str] = set()
+        self._wake = asyncio.Event()
+        self._on_lost: Callable[[int], None] = lambda number: None
+        self._batches = 0
+        self._singles = 0
+        self._closing: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    @property
+    def partitions(self) -> tuple[int, ...]:
+        """The numbers of the partitions it works on."""
+        return tuple(sorted(self._partitions))
+
+    def on_lost(self, callback: Callable[[int], None]) -> None:
+        """Call this when a partition turns out to be somebody else's."""
+        self._on_lost = callback
+
+    async def acquire(self, number: int) -> None:
+        """Work on a partition from its committed position on."""
+        partition = Partition(number, await self._committer.position(number))
+        await partition.open(self._backend, self._names, self._wake.set)
+        self._partitions[number] = partition
+        self._wake.set()
+
+    async def release(self, number: int) -> None:
+        """Finish what was taken of a partition and leave it."""
+        partition = self._partitions.get(number)
+        if partition is not None:
+            self._wake.set()
+            await partition.close()
+            self._partitions.pop(number, None)
+
+    def stop(self) -> None:
+        """Let the commit that is on its way end, then return from ``run``."""
+        self._stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Work until ``stop``; raises only for faults of our own."""
+        batch = self._new_batch()
+        flight: asyncio.Task[bool] | None = None
+        flying = batch
+        try:
+            while not self._stopping:
+                self._wake.clear()
+                added, full = await self._extend(batch, flying if flight else None)
+                if flight is not None and flight.done():
+                    landed = await self._land(flying, flight)
+                    flight = None
+                    if not landed:
+                        self._return(flying.intakes, batch.intakes)
+                        batch = self._new_batch()
+                        continue
+                if flight is None and batch.intakes:
+                    flying, batch = batch, self._new_batch()
+                    flight = asyncio.create_task(self._committer.commit(flying))
+                    flight.add_done_callback(lambda _: self._wake.set())
+                    continue
+                if not added or full:
+                    await self._wake.wait()
+        finally:
+            if flight is not None:
+                await self._land(flying, flight)
+            for partition in self._partitions.values():
+                await partition.shut()
+            await asyncio.gather(*self._closing)
+
+    def _new_batch(self) -> Batch:
+        self._batches += 1
+        return Batch(self._names, self._cache, f"{self._owner}.{self._batches}", self._owner)
+
+    # --- growing a batch
+
+    async def _extend(self, batch: Batch, flying: Batch | None) -> tuple[bool, bool]:
+        """Decide what is there; whether anything was added, and whether the batch is full."""
+        if not self._waiting:
+            self._take()
+        if not self._waiting:
+            return False, False
+        chunk = [self._waiting.popleft() for _ in range(min(len(self._waiting), 2 * TAKE_MAX))]
+        await self._load(chunk, batch.subjects | (flying.subjects if flying else set()))
+        now = self._clock()
+        for index, intake in enumerate(chunk):
+            if intake.partition.lost:
+                intake.partition.settle(1)
+                continue
+            over = self._singles > 0 and batch.intakes
+            if over or not batch.add(intake, now):
+                self._waiting.extendleft(reversed(chunk[index:]))
+                return index > 0, bool(batch.intakes)
+            self._singles = max(self._singles - 1, 0)
+        await asyncio.sleep(0)
+        return True, False
+
+    def _take(self) -> None:
+        for partition in self._partitions.values():
+            signals, events = partition.take(TAKE_MAX)
+            read = self._reader.read
+            self._waiting.extend(read(partition, "log", stored) for stored in signals)
+            self._waiting.extend(read(partition, "events", stored) for stored in events)
+
+    async def _load(self, chunk: list[Intake], busy: set[str]) -> None:
+        missing: dict[str, Arrival] = {}
+        for intake in chunk:
+            for arrival in intake.arrivals:
+                if self._cache.get(arrival.subject) is None:
+                    missing[arrival.subject] = arrival
+        if missing:
+            for subject, stored in (await self._fetch(list(missing))).items():
+                self._cache.put(missing[subject].key, subject, stored)
+            self._cache.trim(busy | missing.keys())
+        await self._load_ids(chunk)
+
+    async def _fetch(self, subjects: list[str]) -> dict[str, Stored | None]:
+        """The last document of each subject; those that caused a conflict are read from the leader."""
+        pause = Pause()
+        while True:
+            try:
+                suspects = [subject for subject in subjects if subject in self._suspects]
+                fresh = [subject for subject in subjects if subject not in self._suspects]
+                found: dict[str, Stored | None] = dict.fromkeys(fresh)
+                if fresh:
+                    found |= await self._backend.log.load(fresh)
+                for subject in suspects:
+                    found[subject] = await self._backend.log.read(subject)
+                self._suspects.difference_update(suspects)
+                return found
+            except Unreachable as error:
+                log.info("waiting for the broker to load %d instances: %s", len(subjects), error)
+                await pause.wait()
+
+    async def _load_ids(self, chunk: list[Intake]) -> None:
+        """Message ids older than an instance's window are looked up in its history, once while it is cached."""
+        for intake in chunk:
+            for arrival in intake.arrivals:
+                entry = self._cache.get(arrival.subject)
+                instance = entry.snapshot.instance if entry else None
+                if entry and instance and arrival.cause.id and entry.ids is None:
+                    if len(instance.seen) >= SEEN_MAX:
+                        entry.ids = await self._ids(entry)
+
+    async def _ids(self, entry: Entry) -> set[str]:
+        pause = Pause()
+        while True:
+            try:
+                ids: set[str] = set()
+                async for stored in self._backend.log.history(entry.subject):
+                    if stored.data:
+                        ids.update(decode(stored.data).seen)
+                return ids
+            except Unreachable as error:
+                log.info("waiting for the broker to read %s: %s", entry.subject, error)
+                await pause.wait()
+
+    # --- after a commit
+
+    async def _land(self, batch: Batch, flight: asyncio.Task[bool]) -> bool:
+        try:
+            if await flight:
+                self._probe.committed(batch, 0.0)
+                return True
+        except BatchInvalid as error:
+            self._isolate(batch, error)
+        self._probe.conflicted(batch)
+        return False
+
+    def _isolate(self, batch: Batch, error: BatchInvalid) -> None:
+        """Find the message that the broker refuses: one at a time, and alone it becomes a dead letter."""
+        if len(batch.intakes) > 1:
+            self._singles = len(batch.intakes)
+            return
+        intake = batch.intakes[0]
+        log.error("message %d can't be committed: %s", intake.stored.seq, error)
+        intake.arrivals = []
+        intake.letters = [
+            intake.letter(intake.stored.subject, f"the broker refuses its commit: {error}")
+        ]
+
+    def _return(self, *parts: Iterable[Intake]) -> None:
+        """Put the messages of failed batches back in their order and forget what was decided on them."""
+        back = [intake for part in parts for intake in part]
+        for intake in back:
+            for arrival in intake.arrivals:
+                self._cache.drop(arrival.subject)
+                self._suspects.add(arrival.subject)
+        self._waiting.extendleft(reversed(back))
+        for number, partition in tuple(self._partitions.items()):
+            if partition.lost:
+                del self._partitions[number]
+                self._closing.append(asyncio.create_task(partition.shut()))
+                self._on_lost(number)

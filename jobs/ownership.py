@@ -1,0 +1,163 @@
+"""Who works on which partition: leases in the meta bucket, shared evenly among the engines that are alive.
+
+Safety never depends on a lease, it only saves work: a commit that moves a position expects its revision, so two
+engines on one partition can't both succeed. An engine that stops hands its partitions over in order; one that dies
+loses them when its leases run out on the server, which wakes the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import msgspec
+from msgspec import Struct
+
+from store.port import Entry, Meta, Unreachable
+
+log = logging.getLogger("snorri.engine")
+
+LEASE_TTL_S = 5
+RENEW_EVERY_S = 1.5
+
+
+class EngineCard(Struct, frozen=True, kw_only=True):
+    """What an engine says of itself while it is alive."""
+
+    id: str
+    host: str
+    pid: int
+    started: datetime
+    partitions: tuple[int, ...] = ()
+
+
+class Ownership:
+    """Keeps one engine's heartbeat and leases, and tells it what to take and what to leave."""
+
+    def __init__(
+        self,
+        meta: Meta,
+        card: EngineCard,
+        partitions: int,
+        take: Callable[[int], Awaitable[None]],
+        leave: Callable[[int], Awaitable[None]],
+    ) -> None:
+        self._meta = meta
+        self._card = card
+        self._count = partitions
+        self._take = take
+        self._leave = leave
+        self._held: dict[int, int] = {}
+        self._wake = asyncio.Event()
+
+    def lost(self, number: int) -> None:
+        """A partition turned out to be another's."""
+        self._held.pop(number, None)
+
+    async def run(self) -> None:
+        """Keep heartbeat and leases until cancelled."""
+        watcher = asyncio.create_task(self._watch())
+        try:
+            while True:
+                self._wake.clear()
+                try:
+                    await self._round()
+                except Unreachable as error:
+                    log.info("leases wait for the broker: %s", error)
+                try:
+                    async with asyncio.timeout(RENEW_EVERY_S):
+                        await self._wake.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def hand_over(self) -> None:
+        """Leave all partitions in order and give the leases back, so that others go on at once."""
+        for number in tuple(self._held):
+            await self._leave(number)
+            revision = self._held.pop(number, None)
+            try:
+                await self._meta.delete(_lease(number), expect=revision)
+            except Unreachable:
+                log.info("the lease of partition %d will run out by itself", number)
+        try:
+            await self._meta.delete(f"engine.{self._card.id}")
+        except Unreachable:
+            log.info("the heartbeat of this engine will run out by itself")
+
+    async def _watch(self) -> None:
+        """Wake up when an engine comes or goes or a lease is given back."""
+        while True:
+            try:
+                async for entry in self._meta.watch("lease."):
+                    if entry.data is None:
+                        self._wake.set()
+            except Unreachable:
+                await asyncio.sleep(RENEW_EVERY_S)
+
+    async def _round(self) -> None:
+        await self._beat()
+        engines = await self._engines()
+        leases = {entry.key: entry for entry in await self._meta.entries("lease.")}
+        for number in range(self._count):
+            lease = leases.get(_lease(number))
+            if number in self._held:
+                await self._keep(number, lease)
+        for number in range(self._count):
+            mine = engines[number % len(engines)] == self._card.id
+            if number in self._held and not mine:
+                await self._give(number)
+            elif mine and number not in self._held:
+                await self._get(number, leases.get(_lease(number)))
+
+    async def _beat(self) -> None:
+        card = msgspec.structs.replace(self._card, partitions=tuple(sorted(self._held)))
+        await self._meta.put(f"engine.{card.id}", msgspec.json.encode(card), ttl_s=LEASE_TTL_S)
+
+    async def _engines(self) -> list[str]:
+        entries = await self._meta.entries("engine.")
+        ids = {entry.key.partition(".")[2] for entry in entries}
+        return sorted(ids | {self._card.id})
+
+    async def _keep(self, number: int, lease: Entry | None) -> None:
+        mine = self._card.id.encode()
+        if lease is not None and lease.data != mine:
+            log.warning("partition %d is held by %s now", number, (lease.data or b"?").decode())
+            self._held.pop(number)
+            await self._leave(number)
+            return
+        expect = lease.revision if lease else 0
+        revision = await self._meta.put(_lease(number), mine, ttl_s=LEASE_TTL_S, expect=expect)
+        if revision is not None:
+            self._held[number] = revision
+
+    async def _get(self, number: int, lease: Entry | None) -> None:
+        mine = self._card.id.encode()
+        if lease is not None and lease.data != mine:
+            return
+        expect = lease.revision if lease else 0
+        revision = await self._meta.put(_lease(number), mine, ttl_s=LEASE_TTL_S, expect=expect)
+        if revision is None:
+            return
+        self._held[number] = revision
+        await self._take(number)
+        log.info("works on partition %d", number)
+
+    async def _give(self, number: int) -> None:
+        await self._leave(number)
+        revision = self._held.pop(number, None)
+        await self._meta.delete(_lease(number), expect=revision)
+        log.info("handed partition %d over", number)
+
+
+def new_card(id: str, host: str, pid: int) -> EngineCard:
+    """The card of an engine that starts now."""
+    return EngineCard(id=id, host=host, pid=pid, started=datetime.now(UTC))
+
+
+def _lease(number: int) -> str:
+    return f"lease.{number}"

@@ -1,0 +1,73 @@
+"""One partition in an engine: its two feeds and how far it has been read and committed.
+
+``events`` and ``signals`` are the committed positions, ``revision`` the sequence of the record that holds them: the
+next commit expects it, so an engine that lost the partition while it slept can't commit anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+
+from store.codec import Position
+from store.port import Backend, Feed, Stored
+from store.subjects import Names
+
+
+class Partition:
+    """An open partition; ``take`` hands out messages of both feeds in turn."""
+
+    def __init__(self, number: int, stored: Stored | None) -> None:
+        self.number = number
+        position = msgspec.json.decode(stored.data, type=Position) if stored else None
+        self.events = position.events if position else 0
+        self.signals = position.signals if position else 0
+        self.revision = stored.seq if stored else 0
+        self.closing = False
+        self.lost = False
+        self._feeds: dict[str, Feed] = {}
+        self._outstanding = 0
+        self._quiet = asyncio.Event()
+        self._quiet.set()
+
+    async def open(self, backend: Backend, names: Names, wake: Callable[[], None]) -> None:
+        """Begin to read both streams after the committed positions."""
+        number = self.number
+        self._feeds["log"] = await backend.feeds.open(
+            "log", names.signal_filters(number), self.signals, wake
+        )
+        self._feeds["events"] = await backend.feeds.open(
+            "events", names.event_filters(number), self.events, wake
+        )
+
+    def take(self, limit: int) -> tuple[list[Stored], list[Stored]]:
+        """Signals and events that have arrived, at most ``limit`` of each; signals go first, they finish work begun."""
+        if self.closing or self.lost or not self._feeds:
+            return [], []
+        signals = self._feeds["log"].take(limit)
+        events = self._feeds["events"].take(limit)
+        taken = len(signals) + len(events)
+        if taken:
+            self._outstanding += taken
+            self._quiet.clear()
+        return signals, events
+
+    def settle(self, count: int) -> None:
+        """So many taken messages are committed or given up."""
+        self._outstanding -= count
+        if self._outstanding <= 0:
+            self._quiet.set()
+
+    async def close(self) -> None:
+        """Take no more, wait until what was taken is committed or given up, and end both feeds."""
+        self.closing = True
+        await self._quiet.wait()
+        await self.shut()
+
+    async def shut(self) -> None:
+        """End both feeds at once."""
+        feeds, self._feeds = self._feeds, {}
+        for feed in feeds.values():
+            await feed.close()
