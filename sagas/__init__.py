@@ -1,6 +1,7 @@
 """Sagas: definitions, effects and the pure kernel that decides what a message does to an instance.
 
-This is the public face for authors. Nothing in this package reads a clock, does I/O or knows of a broker.
+This is the public face for authors. Nothing in this package reads a clock, does I/O or knows of a
+broker.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from sagas.handlers import Context, SagaHandle
 from sagas.messages import Message
 from sagas.retry import RetryPolicy, retry
 
-__all__ = [
+__all__ = (
     "Context",
     "DefinitionError",
     "Draft",
@@ -45,4 +46,4 @@ __all__ = [
     "send",
     "spawn",
     "unschedule",
-]
+)

@@ -1,14 +1,14 @@
 """``define_saga``: a chain that collects what a saga is and builds its frozen definition.
 
-The state comes first: until ``.state(…)`` is called the chain has no ``.on``, for the type checker and at run time.
-Handlers can be given in the chain or as decorators; both only record.
+The state comes first: until ``.state(…)`` is called the chain has no ``.on``, for the type checker
+and at run time. Handlers can be given in the chain or as decorators; both only record.
 """
 
 from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, cast, overload
 
 import msgspec
 from msgspec import Raw
@@ -43,9 +43,8 @@ class _Chain:
 
     def __init__(self, id: str) -> None:
         self._id = id
-        self._meta: dict[
-            str, Any
-        ] = {}  # keyword arguments of SagaDefinition, each checked in its own method
+        # Keyword arguments of SagaDefinition, each checked in its own method.
+        self._meta: dict[str, Any] = {}
 
     def name(self, name: str) -> Self:
         """A name for people; default: the id."""
@@ -64,31 +63,43 @@ class _Chain:
         return self._set("tags", tuple(tags))
 
     def durability(self, tier: Durability) -> Self:
-        """``t1``: one file replica; ``t2``: three; ``t3``: three and an archive. More than the bucket gives is refused."""
+        """``t1``: one file replica; ``t2``: three; ``t3``: three and an archive.
+
+        More than the bucket gives is refused.
+        """
         if tier not in ("t1", "t2", "t3"):
             raise DefinitionError(f"{self._id}: durability is t1, t2 or t3, not {tier!r}")
         return self._set("durability", tier)
 
     def correlate(self, rule: CorrelationRule) -> Self:
-        """How a message names its instance: a field path such as ``"order.id"`` or a function of the message."""
-        if not callable(rule) and not (isinstance(rule, str) and rule):
+        """How a message names its instance: a field path such as ``"order.id"`` or a function of
+        the message.
+        """
+        if not rule or not (isinstance(rule, str) or callable(rule)):
             raise DefinitionError(
                 f"{self._id}: correlate by a field path or a function, not {rule!r}"
             )
         return self._set("correlation", rule)
 
     def concurrency(self, limit: int, key: CorrelationRule | None = None) -> Self:
-        """At most ``limit`` instances at work at once, for each value of ``key``; the others wait in order."""
+        """At most ``limit`` instances at work at once, for each value of ``key``; the others wait
+        in order.
+        """
         if limit < 1:
             raise DefinitionError(f"{self._id}: a concurrency limit is at least 1, not {limit}")
         return self._set("concurrency", Concurrency(limit=limit, key=key))
 
     def schedule(self, cron: str, time_zone: str = "") -> Self:
-        """Start an instance at each tick of a cron expression (6 fields, seconds first; 5 are taken as minutes on)."""
+        """Start an instance at each tick of a cron expression (6 fields, seconds first; 5 are taken
+        as minutes on).
+        """
         return self._set("cron", Cron(expression=check_cron(cron), time_zone=time_zone))
 
     def on_unknown(self, policy: OnUnknown) -> Self:
-        """What a message does that may not start an instance and finds none. Default: ``dead_letter``."""
+        """What a message does that may not start an instance and finds none.
+
+        Default: ``dead_letter``.
+        """
         if policy not in ("start", "ignore", "dead_letter"):
             raise DefinitionError(
                 f"{self._id}: on_unknown is start, ignore or dead_letter, not {policy!r}"
@@ -111,7 +122,10 @@ class Draft(_Chain):
     """The chain before its state is known; call ``.state(initial)`` next."""
 
     def state(self, initial: S) -> SagaBuilder[S]:
-        """The state a new instance begins with: a dict or a msgspec Struct. Each instance gets its own copy."""
+        """The state a new instance begins with: a dict or a msgspec Struct.
+
+        Each instance gets its own copy.
+        """
         return SagaBuilder(self._id, self._meta, initial)
 
     if (
@@ -160,7 +174,9 @@ class SagaBuilder(_Chain, Generic[S]):
         starts: bool | None = None,
         correlate: CorrelationRule | None = None,
     ) -> Any:
-        """Handle a message type; ``starts`` lets it begin an instance (default: only the first type does)."""
+        """Handle a message type; ``starts`` lets it begin an instance (default: only the first type
+        does).
+        """
         if correlate is not None:
             self._correlations[type] = correlate
         first = not self._handlers if starts is None else starts
@@ -173,7 +189,9 @@ class SagaBuilder(_Chain, Generic[S]):
     def compensate(self, type: str) -> Callable[[F], F]: ...
 
     def compensate(self, type: str, handler: Callable[..., Returned] | None = None) -> Any:
-        """Undo: runs when a handler returns ``compensate({"type": type, …})`` or an operator asks for it."""
+        """Undo: runs when a handler returns ``compensate({"type": type, …})`` or an operator asks
+        for it.
+        """
         return self._record(self._compensations, "compensate", type, handler)
 
     @overload
@@ -195,7 +213,12 @@ class SagaBuilder(_Chain, Generic[S]):
     def on_query(self, name: str, handler: Callable[..., object] | None = None) -> Any:
         """Answer a read-only question about the state: ``(state, **arguments) -> value``."""
         if handler is None:
-            return lambda function: (self.on_query(name, function), function)[1]
+
+            def decorate(function: F) -> F:
+                self.on_query(name, function)
+                return function
+
+            return decorate
         if name in self._queries:
             raise DefinitionError(f"{self._id}: two queries are called {name!r}; rename one")
         self._queries[name] = handler
@@ -208,6 +231,7 @@ class SagaBuilder(_Chain, Generic[S]):
                 f"{self._id}: a saga needs at least one .on(type, handler) before .build()"
             )
         initial, state_type = self._check_state()
+        declared: dict[str, Any] = {"correlation": None, "name": self._id, **self._meta}
         definition = SagaDefinition(
             id=self._id,
             initial=initial,
@@ -218,7 +242,7 @@ class SagaBuilder(_Chain, Generic[S]):
             signals=types.MappingProxyType(dict(self._signals)),
             queries=types.MappingProxyType(dict(self._queries)),
             correlations=types.MappingProxyType(dict(self._correlations)),
-            **{"correlation": None, "name": self._id, **self._meta},
+            **declared,
         )
         if not definition.starting:
             raise DefinitionError(
@@ -227,11 +251,12 @@ class SagaBuilder(_Chain, Generic[S]):
         return msgspec.structs.replace(definition, hash=definition_hash(definition))
 
     def _check_state(self) -> tuple[Raw, object]:
-        state_type = dict[str, Any] if isinstance(self._initial, dict) else type(self._initial)
-        if not isinstance(self._initial, (dict, msgspec.Struct)):
+        given = cast("object", self._initial)
+        if not isinstance(given, (dict, msgspec.Struct)):
             raise DefinitionError(
-                f"{self._id}: a state is a dict or a msgspec Struct, not {self._initial!r:.60}"
+                f"{self._id}: a state is a dict or a msgspec Struct, not {given!r:.60}"
             )
+        state_type: object = dict[str, Any] if isinstance(given, dict) else type(given)
         try:
             initial = to_raw(self._initial)
             msgspec.json.Decoder(state_type).decode(initial)
@@ -267,7 +292,8 @@ class SagaBuilder(_Chain, Generic[S]):
             and type not in ("Snorri-Completed", "Snorri-Failed")
         ):
             raise DefinitionError(
-                f"{self._id}: message types that begin with {RESERVED} are reserved; rename {type!r}"
+                f"{self._id}: message types that begin with {RESERVED} are reserved; rename"
+                f" {type!r}"
             )
         if type in group:
             raise DefinitionError(

@@ -1,7 +1,8 @@
-"""Cron expressions: a check before the broker sees them, so that a wrong one fails where it is written.
+"""Cron expressions: a check before the broker sees them, so that a wrong one fails where it is
+written.
 
-The broker's form has six fields, seconds first (ADR-51), and the words ``@every 5m``, ``@hourly`` …; the five-field
-form of Unix cron is taken as that with second 0.
+The broker's form has six fields, seconds first (ADR-51), and the words ``@every 5m``, ``@hourly``
+…; the five-field form of Unix cron is taken as that with second 0.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ _PART = re.compile(r"(?:\*|\?|(\d+)(?:-(\d+))?)(?:/(\d+))?")
 
 
 def check_cron(expression: str) -> str:
-    """The expression in the broker's six-field form; raises DefinitionError with the field that is wrong."""
+    """The expression in the broker's six-field form; raises DefinitionError with the field that is
+    wrong.
+    """
     text = expression.strip()
     if text.startswith("@every "):
         if seconds(text[7:].strip()) < 1:
@@ -43,7 +46,8 @@ def check_cron(expression: str) -> str:
         fields = ["0", *fields]
     if len(fields) != 6:
         raise DefinitionError(
-            f"the schedule {expression!r} has {len(fields)} fields; write second minute hour day month weekday"
+            f"the schedule {expression!r} has {len(fields)} fields; write second minute hour"
+            " day month weekday"
         )
     for field, (name, low, high) in zip(fields, _FIELDS, strict=True):
         for part in field.split(","):

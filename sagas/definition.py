@@ -1,7 +1,9 @@
-"""A finished saga definition, its correlation rules, and the registry of all definitions of a program.
+"""A finished saga definition, its correlation rules, and the registry of all definitions of a
+program.
 
-A definition is data plus handlers and never changes. Its ``hash`` covers what it declares and the source of its
-handlers, and is recorded with each transition, so history tells which code decided it.
+A definition is data plus handlers and never changes. Its ``hash`` covers what it declares and the
+source of its handlers, and is recorded with each transition, so history tells which code decided
+it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -25,14 +27,18 @@ Query: TypeAlias = Callable[..., object]
 
 
 class Concurrency(Struct, frozen=True, kw_only=True):
-    """At most ``limit`` instances at work, for each value of ``key`` (a rule like a correlation) or in all."""
+    """At most ``limit`` instances at work, for each value of ``key`` (a rule like a correlation) or
+    in all.
+    """
 
     limit: int
     key: CorrelationRule | None = None
 
 
 class Cron(Struct, frozen=True, kw_only=True):
-    """When new instances start by themselves: six fields, seconds first, in a time zone (default UTC)."""
+    """When new instances start by themselves: six fields, seconds first, in a time zone (default
+    UTC).
+    """
 
     expression: str
     time_zone: str = ""
@@ -64,7 +70,9 @@ class SagaDefinition(Struct, frozen=True, kw_only=True):
 
     @property
     def starting(self) -> tuple[str, ...]:
-        """The message types that may start an instance; the first is what spawn, start and cron deliver."""
+        """The message types that may start an instance; the first is what spawn, start and cron
+        deliver.
+        """
         return tuple(type for type, handler in self.handlers.items() if handler.starts)
 
     def query(self, name: str, state: Raw, arguments: Mapping[str, object]) -> object:
@@ -77,7 +85,8 @@ class SagaDefinition(Struct, frozen=True, kw_only=True):
 
 
 def correlate(rule: CorrelationRule, message: Message[Any]) -> str | None:
-    """The key a rule finds in a message, or None when it finds nothing; whatever a function raises goes through.
+    """The key a rule finds in a message, or None when it finds nothing; whatever a function raises
+    goes through.
 
     A text rule is a path of field names joined by dots into the payload.
     """
@@ -91,7 +100,8 @@ def _field(path: str, payload: object) -> object:
     value = payload
     for name in path.split("."):
         if isinstance(value, Mapping):
-            value = value.get(name)
+            fields = cast("Mapping[str, object]", value)
+            value = fields.get(name)
         else:
             value = getattr(value, name, None)
         if value is None:
@@ -100,7 +110,10 @@ def _field(path: str, payload: object) -> object:
 
 
 class Registry:
-    """All definitions of a program, found by id and by the message types they handle. Never changes."""
+    """All definitions of a program, found by id and by the message types they handle.
+
+    Never changes.
+    """
 
     def __init__(self, definitions: Iterable[SagaDefinition] = ()) -> None:
         self._by_id: dict[str, SagaDefinition] = {}

@@ -1,12 +1,12 @@
-"""The next document while it is being made: applies effects, ends, parks; one Draft for each transition.
+"""The next document while it is being made: applies effects, ends, parks; one Draft for each
+transition.
 
-A Draft lives inside one call of the kernel and is the only mutable thing there. It never reads a clock: ``now``
-comes in. Whatever it puts into ``effects`` is all that the outside will do.
+A Draft lives inside one call of the kernel and is the only mutable thing there. It never reads a
+clock: ``now`` comes in. Whatever it puts into ``effects`` is all that the outside will do.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
@@ -43,7 +43,7 @@ from sagas.instance import (
     Undo,
 )
 from sagas.messages import NULL, Address, Cause, to_raw
-from sagas.names import KEY_BYTES_MAX, command_id
+from sagas.names import child_key, command_gate, command_id, derived_trace
 
 GATE_SAGA = "Snorri-Gate"
 DRAIN = "Snorri-Drain"
@@ -53,7 +53,9 @@ RELEASE = "Snorri-Release"
 
 
 class Draft:
-    """A document in the making; ``effects`` grow as they are applied, ``finish`` gives the document."""
+    """A document in the making; ``effects`` grow as they are applied, ``finish`` gives the
+    document.
+    """
 
     __slots__ = (
         "backlog",
@@ -152,7 +154,8 @@ class Draft:
         raw = to_raw(state)
         if len(bytes(raw)) > STATE_BYTES_MAX:
             raise LimitExceeded(
-                f"the state has {len(bytes(raw))} bytes, at most {STATE_BYTES_MAX} are allowed; keep large data"
+                f"the state has {len(bytes(raw))} bytes, at most {STATE_BYTES_MAX} are"
+                " allowed; keep large data"
                 " elsewhere and a reference here"
             )
         self.state = raw
@@ -160,7 +163,9 @@ class Draft:
     # --- effects of handlers
 
     def apply(self, effects: Iterable[Effect]) -> list[Compensate]:
-        """Carry out a handler's effects in order and return the compensations it asked for; raises HandlerFault."""
+        """Carry out a handler's effects in order and return the compensations it asked for; raises
+        HandlerFault.
+        """
         wanted: list[Compensate] = []
         for effect in effects:
             if isinstance(effect, Compensate):
@@ -170,7 +175,8 @@ class Draft:
                 self._apply_one(effect)
             if len(self.effects) > EFFECTS_MAX:
                 raise LimitExceeded(
-                    f"a transition may have {EFFECTS_MAX} effects; send the rest from a later message or a job"
+                    f"a transition may have {EFFECTS_MAX} effects; send the rest from a later"
+                    " message or a job"
                 )
         return wanted
 
@@ -205,7 +211,8 @@ class Draft:
     def _end_once(self, effect: Effect, status: Status) -> None:
         if self.status in FINISHED:
             raise HandlerFault(
-                f"the handler ends its instance twice ({self.status}, then {status}); return one end"
+                f"the handler ends its instance twice ({self.status}, then {status}); return"
+                " one end"
             )
         self.effects.append(effect)
         self.status = status
@@ -291,13 +298,17 @@ class Draft:
     # --- ends
 
     def park(self, failure: Failure, parked: Parked) -> None:
-        """Stop here and wait for an operator; what the handler did so far must have been dropped before."""
+        """Stop here and wait for an operator; what the handler did so far must have been dropped
+        before.
+        """
         self.status = "parked"
         self.error = failure
         self.parked = parked
 
     def settle(self) -> None:
-        """After all effects: a compensation with nothing open is done, and an end takes its timers with it."""
+        """After all effects: a compensation with nothing open is done, and an end takes its timers
+        with it.
+        """
         if self.status == "compensating" and not self.compensation and not self._open():
             self.status = "compensated"
         if self.status in FINISHED and not (self.before and self.before.status in FINISHED):
@@ -364,33 +375,3 @@ class Draft:
             gate=self.gate,
             seen=self.seen,
         )
-
-
-def derived_trace(saga: str, key: str, now: datetime) -> str:
-    """A W3C traceparent made from an instance's identity, for instances whose first message brought none."""
-    digest = hashlib.sha256(f"{saga}\0{key}\0{now.isoformat()}".encode()).hexdigest()
-    return f"00-{digest[:32]}-{digest[32:48]}-01"
-
-
-def child_key(key: str, version: int, index: int) -> str:
-    """The key of a child without one of its own: the parent's with the place of its effect, hashed when too long."""
-    derived = f"{key}-{version}-{index}"
-    if len(derived.encode()) <= KEY_BYTES_MAX:
-        return derived
-    return hashlib.sha256(derived.encode()).hexdigest()[:32]
-
-
-def command_gate(target: str, concurrency_key: str) -> str:
-    """The key of the gate that commands of a target and a concurrency key pass through, one at a time."""
-    return _gate_key(f"job/{target}/{concurrency_key}")
-
-
-def saga_gate(saga: str, concurrency_key: str) -> str:
-    """The key of the gate that instances of a saga with a concurrency limit pass through."""
-    return _gate_key(f"saga/{saga}/{concurrency_key}")
-
-
-def _gate_key(text: str) -> str:
-    if len(text.encode()) <= KEY_BYTES_MAX:
-        return text
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,4 +1,6 @@
-"""Delays as people write them: seconds, a timedelta, a datetime, or text such as "30s", "5m", "2h", "1d"."""
+"""Delays as people write them: seconds, a timedelta, a datetime, or text such as "30s", "5m", "2h",
+"1d".
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def seconds(delay: float | str | timedelta) -> float:
 
 
 def moment(delay: float | str | timedelta | datetime, now: datetime) -> datetime:
-    """The time a delay from ``now`` ends at, UTC; a datetime must have a time zone. Raises BadDelay."""
+    """The time a delay from ``now`` ends at, UTC; a datetime must have a time zone.
+
+    Raises BadDelay.
+    """
     if isinstance(delay, datetime):
         if delay.tzinfo is None:
             raise BadDelay(

@@ -1,13 +1,17 @@
-"""Effects: all that a handler can ask for, as data. Nothing happens until its transition is committed.
+"""Effects: all that a handler can ask for, as data.
 
-The functions are the public face; the Structs, a union tagged by ``kind``, are what history records. Payloads are
-encoded here and now, so that a value that can't be JSON fails in the handler's own line.
+Nothing happens until its transition is committed.
+
+The functions are the public face; the Structs, a union tagged by ``kind``, are what history
+records. Payloads are encoded here and now, so that a value that can't be JSON fails in the
+handler's own line.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TypeAlias
+from typing import Any, TypeAlias, cast
 
 from msgspec import Raw, Struct
 
@@ -16,16 +20,15 @@ from sagas.messages import EPOCH, NULL, Address, Cause, Message, to_raw
 from sagas.names import check_key, check_name
 from sagas.retry import RetryPolicy
 
-EFFECTS_MAX = (
-    400  # of one transition: with its revision and its timers well inside a batch of 1000 messages
-)
-WIRE_PAYLOAD_BYTES_MAX = 700_000
+# Of one transition: with its revision and its timers well inside a batch of 1000 messages.
+EFFECTS_MAX = 400
 
 
 class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="send"):
     """A command for the job ``target``; ``id`` is its Snorri-Command-Id, times are seconds.
 
-    A command with a ``concurrency_key`` waits (``gated``) until no other command of that target and key is open.
+    A command with a ``concurrency_key`` waits (``gated``) until no other command of that target and
+    key is open.
     """
 
     target: str
@@ -41,7 +44,9 @@ class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kin
 class Publish(
     Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="publish"
 ):
-    """A public event, for any saga and any subscriber; ordered under ``key`` (default: the instance's)."""
+    """A public event, for any saga and any subscriber; ordered under ``key`` (default: the
+    instance's).
+    """
 
     type: str
     id: str = ""
@@ -119,7 +124,8 @@ Effect: TypeAlias = (
     Send | Publish | Schedule | Unschedule | Spawn | Complete | Fail | Cancel | Compensate | Signal
 )
 EFFECT_TYPES = (Send, Publish, Schedule, Unschedule, Spawn, Complete, Fail, Cancel, Compensate)
-Envelope: TypeAlias = "Message[object] | dict[str, object]"
+# In effects a message of any payload type may stand, or its two fields as a mapping.
+Envelope: TypeAlias = Message[Any] | Mapping[str, object]
 
 
 def send(
@@ -154,7 +160,9 @@ def publish(type: str, payload: object = None, *, key: str = "") -> Publish:
 def schedule(
     message: Envelope, delay: float | str | timedelta | datetime, *, id: str = ""
 ) -> Schedule:
-    """Deliver ``message`` to this instance after ``delay`` or at a datetime; ``id`` names it for unschedule."""
+    """Deliver ``message`` to this instance after ``delay`` or at a datetime; ``id`` names it for
+    unschedule.
+    """
     type_, payload = _open(message)
     if isinstance(delay, datetime):
         if delay.tzinfo is None:
@@ -171,7 +179,10 @@ def unschedule(id: str) -> Unschedule:
 
 
 def spawn(child: object, input: object = None, *, key: str = "") -> Spawn:
-    """Start a child: a definition or a saga id, with its starting message's payload. Default key: derived."""
+    """Start a child: a definition or a saga id, with its starting message's payload.
+
+    Default key: derived.
+    """
     name = child if isinstance(child, str) else getattr(child, "id", None)
     if not isinstance(name, str):
         raise TypeError(f"spawn() takes a saga definition or a saga id, not {child!r}")
@@ -191,7 +202,9 @@ def fail(reason: str | BaseException) -> Fail:
 
 
 def cancel(reason: str | BaseException) -> Cancel:
-    """End the instance as cancelled, with a reason: given up in good order, nothing went wrong with us."""
+    """End the instance as cancelled, with a reason: given up in good order, nothing went wrong with
+    us.
+    """
     return Cancel(reason=_reason(reason))
 
 
@@ -212,6 +225,7 @@ def _timer_id(id: str) -> str:
 def _open(message: Envelope) -> tuple[str, Raw]:
     if isinstance(message, Message):
         return check_name(message.type, "message type"), to_raw(message.payload)
-    if isinstance(message, dict) and isinstance(message.get("type"), str):
+    fields = cast("object", message)  # callers without a type checker pass anything
+    if isinstance(fields, Mapping) and isinstance(message.get("type"), str):
         return check_name(str(message["type"]), "message type"), to_raw(message.get("payload"))
     raise TypeError(f"a message is a Message or {{'type': …, 'payload': …}}, not {message!r}")

@@ -29,7 +29,9 @@ class HandlerFault(SagaError):
 
 
 class IllegalTransition(SagaError):
-    """A recorded value does not follow from the one before it: a version, a status or a hash is wrong."""
+    """A recorded value does not follow from the one before it: a version, a status or a hash is
+    wrong.
+    """
 
 
 class UnknownQuery(SagaError):
@@ -37,4 +39,4 @@ class UnknownQuery(SagaError):
 
 
 class BadDelay(SagaError, ValueError):
-    """A delay that is neither a number of seconds, a timedelta, a datetime nor text such as "5m"."""
+    """A delay that is no number of seconds, no timedelta, no datetime and no text such as "5m"."""

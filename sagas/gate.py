@@ -1,8 +1,9 @@
-"""Gates: limits on how many instances of a saga, or commands of a concurrency key, are at work at once.
+"""Gates: limits on how many instances of a saga, or commands of a concurrency key, are at work at
+once.
 
-A gate is an instance of the built-in saga ``Snorri-Gate``, one for each key, so waiting and being let in are
-transitions like any other: exactly once, in order, in history, and with no lock to expire. Whoever wants a slot
-sends Acquire, is granted it by a signal, and sends Release when done.
+A gate is an instance of the built-in saga ``Snorri-Gate``, one for each key, so waiting and being
+let in are transitions like any other: exactly once, in order, in history, and with no lock to
+expire. Whoever wants a slot sends Acquire, is granted it by a signal, and sends Release when done.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sagas.definition import SagaDefinition, correlate
-from sagas.draft import ACQUIRE, GATE_SAGA, GRANTED, RELEASE, saga_gate
+from sagas.draft import ACQUIRE, GATE_SAGA, GRANTED, RELEASE
 from sagas.errors import HandlerFault
 from sagas.instance import Gate
 from sagas.messages import NULL, Address, Cause, Message, to_raw
+from sagas.names import saga_gate
 
 if TYPE_CHECKING:
     from sagas.draft import Draft
@@ -26,7 +28,9 @@ QUEUE_MAX = 5000
 
 
 class Slot(Struct, frozen=True, omit_defaults=True):
-    """One that holds or wants a slot: an instance (``holder`` empty) or one of its commands (its id)."""
+    """One that holds or wants a slot: an instance (``holder`` empty) or one of its commands (its
+    id).
+    """
 
     saga: str
     key: str

@@ -1,7 +1,9 @@
-"""What a handler is given and what is known of it: the saga handle, the context, its payload's type.
+"""What a handler is given and what is known of it: the saga handle, the context, its payload's
+type.
 
-A handler is ``(saga, message, context) -> effects`` and may leave out what it doesn't need from the right. It is
-plain synchronous code: it sets ``saga.state`` and returns effects, and touches nothing else.
+A handler is ``(saga, message, context) -> effects`` and may leave out what it doesn't need from the
+right. It is plain synchronous code: it sets ``saga.state`` and returns effects, and touches nothing
+else.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ class SagaHandle(Generic[S]):
 
 
 class Context(Struct, Generic[S], frozen=True, kw_only=True):
-    """What a handler may know beside its message: ``now`` is the only clock (UTC), ``attempt`` counts from 1."""
+    """What a handler may know beside its message: ``now`` is the only clock (UTC), ``attempt``
+    counts from 1.
+    """
 
     saga_id: str
     key: str
@@ -63,7 +67,7 @@ HandlerFunction: TypeAlias = (
 
 
 class Handler(Struct, frozen=True, kw_only=True):
-    """A registered handler: how many arguments it takes and how its message's payload is decoded."""
+    """A registered handler: how many arguments it takes and how it gets its payload decoded."""
 
     type: str
     function: Callable[..., Returned]
@@ -110,7 +114,9 @@ def check_type(type: str) -> str:
 def call(
     handler: Handler, handle: SagaHandle[Any], message: Message[Any], context: Context[Any]
 ) -> list[Effect]:
-    """Run a handler and normalise what it returns; raises HandlerFault, or whatever the handler raises."""
+    """Run a handler and normalise what it returns; raises HandlerFault, or whatever the handler
+    raises.
+    """
     if handler.arguments == 3:
         returned = handler.function(handle, message, context)
     elif handler.arguments == 2:
@@ -128,7 +134,8 @@ def effects_of(returned: Returned, type: str) -> list[Effect]:
         return [returned]
     if not isinstance(returned, (list, tuple)):
         raise HandlerFault(
-            f"the handler of {type!r} returned {returned!r:.80}; return effects such as [send(…)], one effect or None"
+            f"the handler of {type!r} returned {returned!r:.80}; return effects such as"
+            " [send(…)], one effect or None"
         )
     for effect in returned:
         if not isinstance(effect, EFFECT_TYPES):

@@ -1,8 +1,10 @@
-"""An instance: the one document that is stored for each transition, and the table of status changes.
+"""An instance: the one document that is stored for each transition, and the table of status
+changes.
 
-The document is the KV value of the public contract: state after the transition, the message that caused it, the
-effects it had, and what is open. It is never changed in place; a transition makes the next one. ``prev`` is the
-SHA-256 of the document before, so whoever holds the last one can prove the whole history.
+The document is the KV value of the public contract: state after the transition, the message that
+caused it, the effects it had, and what is open. It is never changed in place; a transition makes
+the next one. ``prev`` is the SHA-256 of the document before, so whoever holds the last one can
+prove the whole history.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ Status: TypeAlias = Literal[
 ]
 FINISHED: frozenset[Status] = frozenset({"completed", "failed", "compensated", "cancelled"})
 
-# Which status may follow which, by a handler or an operator; staying is always allowed. Docs and pages read this.
+# Which status may follow which, by a handler or an operator; staying is always allowed. Docs and
+# pages read this.
 STATUS_TRANSITIONS: dict[Status, frozenset[Status]] = {
     "running": frozenset(
         {"completed", "failed", "compensating", "compensated", "cancelled", "paused", "parked"}
@@ -53,7 +56,7 @@ UndoStatus: TypeAlias = Literal["running", "done", "failed", "skipped", "by_hand
 
 
 class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Why an instance is parked or failed; ``type`` is an exception's name or a short word of ours."""
+    """Why an instance is parked or failed; ``type`` is an exception's name or a word of ours."""
 
     type: str
     message: str
@@ -70,7 +73,7 @@ class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A command without an answer yet; ``gated`` while it waits for others of its concurrency key."""
+    """A command without an answer; ``gated`` while it waits for others of its concurrency key."""
 
     target: str
     at: datetime
@@ -84,7 +87,9 @@ class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Undo(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One compensation: which handler, how it stands, how often it was tried, and the version that started it."""
+    """One compensation: which handler, how it stands, how often it was tried, and the version that
+    started it.
+    """
 
     type: str
     status: UndoStatus
@@ -95,7 +100,9 @@ class Undo(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Parked(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an operator's retry repeats: a message that a handler raised on, or a command that failed for good."""
+    """What an operator's retry repeats: a message that a handler raised on, or a command that
+    failed for good.
+    """
 
     cause: Cause | None = None
     command: str = ""
@@ -104,7 +111,9 @@ class Parked(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Gate(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The place of an instance in the concurrency limit of its saga: waiting for a slot or holding one."""
+    """The place of an instance in the concurrency limit of its saga: waiting for a slot or holding
+    one.
+    """
 
     key: str
     held: bool = False
@@ -156,11 +165,14 @@ def encode(instance: Instance) -> bytes:
 
 
 def decode(data: bytes) -> Instance:
-    """The instance of a stored document; raises msgspec.ValidationError or IllegalTransition (newer schema)."""
+    """The instance of a stored document; raises msgspec.ValidationError or IllegalTransition (newer
+    schema).
+    """
     instance = _decoder.decode(data)
     if instance.v > SCHEMA_VERSION:
         raise IllegalTransition(
-            f"the document of {instance.saga}/{instance.key} has schema {instance.v}, this program knows up to"
+            f"the document of {instance.saga}/{instance.key} has schema {instance.v}, this"
+            " program knows up to"
             f" {SCHEMA_VERSION}; run a newer Snorri"
         )
     return instance

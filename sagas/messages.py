@@ -1,4 +1,6 @@
-"""Messages: what reaches an instance, as its handler sees it (Message) and as its history records it (Cause)."""
+"""Messages: what reaches an instance, as its handler sees it (Message) and as its history records
+it (Cause).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ Kind: TypeAlias = Literal["event", "signal", "timer", "operator", "spawn", "chil
 NULL = Raw(b"null")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# Dict keys and sets are written in sorted order, so that equal data is equal bytes in every process.
+# Dict keys and sets are written in sorted order, so that equal data is equal bytes in every
+# process.
 _encoder = msgspec.json.Encoder(order="deterministic")
 
 
@@ -27,10 +30,11 @@ def to_raw(value: object) -> Raw:
 
 
 class Message(Struct, Generic[P], frozen=True, kw_only=True):
-    """A message as a handler gets it; ``payload`` is decoded to the type the handler is annotated with.
+    """A message as a handler gets it; ``payload`` is decoded to the type the handler is annotated
+    with.
 
-    ``id`` is the publisher's idempotency key or empty, ``at`` the time the broker stored it (UTC), ``seq`` its
-    sequence there, ``answers`` the id of the command whose result this is, or empty.
+    ``id`` is the publisher's idempotency key or empty, ``at`` the time the broker stored it (UTC),
+    ``seq`` its sequence there, ``answers`` the id of the command whose result this is, or empty.
     """
 
     type: str
@@ -56,10 +60,12 @@ class Address(Struct, frozen=True):
 
 
 class Cause(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A message as it is recorded: payload as raw JSON, ``at`` when the broker stored it, ``seq`` its sequence.
+    """A message as it is recorded: payload as raw JSON, ``at`` when the broker stored it, ``seq``
+    its sequence.
 
-    ``answers`` names the command this is the result of; ``parent`` who spawned this instance; ``epoch`` is the
-    version that set the timer, so that a fired timer is told from a later one with the same id.
+    ``answers`` names the command this is the result of; ``parent`` who spawned this instance;
+    ``epoch`` is the version that set the timer, so that a fired timer is told from a later one with
+    the same id.
     """
 
     kind: Kind

@@ -1,14 +1,17 @@
-"""Names that are safe anywhere: what a key or a type may be, and the one token that stands for it.
+"""Names: what a key or a type may be, the token that stands for it, and the ids derived from them.
 
-A token holds only ``[A-Za-z0-9_-]`` and ``=XX`` (hex, upper case) for every other byte, so it can be part of a
-subject, a header value or a derived id, and can never act as a wildcard or break a line. ``escape`` and
-``unescape`` are inverses. Reading is more generous than writing: a ``=`` that is not followed by two upper-case
-hex digits stands for itself, since publishers may leave legal characters unescaped.
+A token holds only ``[A-Za-z0-9_-]`` and ``=XX`` (hex, upper case) for every other byte, so it can
+be part of a subject, a header value or a derived id, and can never act as a wildcard or break a
+line. ``escape`` and ``unescape`` are inverses. Reading is more generous than writing: a ``=`` that
+is not followed by two upper-case hex digits stands for itself, since publishers may leave legal
+characters unescaped.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
+from datetime import datetime
 from functools import lru_cache
 
 KEY_BYTES_MAX = 200
@@ -49,7 +52,9 @@ def check_key(key: str) -> str:
 
 
 def check_name(name: str, what: str) -> str:
-    """``name`` itself when it may be a type, saga id or target (1 to 100 bytes of UTF-8); raises BadName."""
+    """``name`` itself when it may be a type, saga id or target (1 to 100 bytes of UTF-8); raises
+    BadName.
+    """
     return _check(name, NAME_BYTES_MAX, what)
 
 
@@ -68,7 +73,9 @@ def _check(text: str, limit: int, what: str) -> str:
 
 
 def command_id(saga: str, key: str, version: int, index: int) -> str:
-    """The id of effect ``index`` of transition ``version``: derived, so that deciding again gives the same one."""
+    """The id of effect ``index`` of transition ``version``: derived, so that deciding again gives
+    the same one.
+    """
     return f"{escape(saga)}.{escape(key)}.{version}.{index}"
 
 
@@ -81,3 +88,39 @@ def parse_command_id(id: str) -> tuple[str, str, int, int] | None:
         return unescape(tokens[0]), unescape(tokens[1]), int(tokens[2]), int(tokens[3])
     except BadName:
         return None
+
+
+def derived_trace(saga: str, key: str, now: datetime) -> str:
+    """A W3C traceparent made from an instance's identity, for instances whose first message brought
+    none.
+    """
+    digest = hashlib.sha256(f"{saga}\0{key}\0{now.isoformat()}".encode()).hexdigest()
+    return f"00-{digest[:32]}-{digest[32:48]}-01"
+
+
+def child_key(key: str, version: int, index: int) -> str:
+    """The key of a child without one of its own: the parent's with the place of its effect, hashed
+    when too long.
+    """
+    derived = f"{key}-{version}-{index}"
+    if len(derived.encode()) <= KEY_BYTES_MAX:
+        return derived
+    return hashlib.sha256(derived.encode()).hexdigest()[:32]
+
+
+def command_gate(target: str, concurrency_key: str) -> str:
+    """The key of the gate that commands of a target and a concurrency key pass through, one at a
+    time.
+    """
+    return _gate_key(f"job/{target}/{concurrency_key}")
+
+
+def saga_gate(saga: str, concurrency_key: str) -> str:
+    """The key of the gate that instances of a saga with a concurrency limit pass through."""
+    return _gate_key(f"saga/{saga}/{concurrency_key}")
+
+
+def _gate_key(text: str) -> str:
+    if len(text.encode()) <= KEY_BYTES_MAX:
+        return text
+    return hashlib.sha256(text.encode()).hexdigest()

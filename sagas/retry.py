@@ -1,7 +1,8 @@
-"""When to try again: a policy as data and a pure delay; attempts are counted by whoever owns the work, once.
+"""When to try again: a policy as data and a pure delay; attempts are counted by whoever owns the
+work, once.
 
-The delay grows by a factor, is clamped, and is spread by a jitter fraction that comes in from outside. Exponents
-are bounded, so any attempt number gives a finite delay.
+The delay grows by a factor, is clamped, and is spread by a jitter fraction that comes in from
+outside. Exponents are bounded, so any attempt number gives a finite delay.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ _EXPONENT_MAX = 64
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
-    """``attempts_max`` tries in all; before try n+1 a delay of ``delay_s * factor**(n-1)``, at most ``delay_max_s``.
+    """``attempts_max`` tries in all; before try n+1 a delay of ``delay_s * factor**(n-1)``, at most
+    ``delay_max_s``.
 
-    ``jitter`` is the part of the delay that is random: 0.2 means 80 % to 100 % of it. Raises DefinitionError.
+    ``jitter`` is the part of the delay that is random: 0.2 means 80 % to 100 % of it. Raises
+    DefinitionError.
     """
 
     attempts_max: int = 5
@@ -60,7 +63,9 @@ def retry(
 
 
 def delay(policy: RetryPolicy, attempt: int, fraction: float) -> float:
-    """Seconds to wait after failed attempt ``attempt`` (1, 2 …); ``fraction`` from 0 to 1 picks the jitter."""
+    """Seconds to wait after failed attempt ``attempt`` (1, 2 …); ``fraction`` from 0 to 1 picks the
+    jitter.
+    """
     exponent = min(max(attempt, 1) - 1, _EXPONENT_MAX)
     full = min(policy.delay_s * policy.factor**exponent, policy.delay_max_s)
     return full * (1.0 - policy.jitter * min(max(fraction, 0.0), 1.0))

@@ -1,4 +1,6 @@
-"""Routing: which instances a public event is for, found by correlation or by the command it answers. Pure."""
+"""Routing: which instances a public event is for, found by correlation or by the command it
+answers. Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from sagas.names import BadName, check_key, parse_command_id
 
 
 class Delivery(Struct, frozen=True):
-    """One event for one instance, with its payload as that definition's handler wants it (or UNSET)."""
+    """One event for one instance, with its payload as that definition's handler wants it (or
+    UNSET).
+    """
 
     definition: SagaDefinition
     key: str
@@ -31,8 +35,8 @@ def route(
 ) -> tuple[list[Delivery], list[Misdelivery]]:
     """Where an event goes. Both lists empty: no saga handles its type.
 
-    An event that answers a command goes to the instance that sent it, whatever its payload says, and to the other
-    sagas that handle its type by their correlation.
+    An event that answers a command goes to the instance that sent it, whatever its payload says,
+    and to the other sagas that handle its type by their correlation.
     """
     deliveries: list[Delivery] = []
     faults: list[Misdelivery] = []

@@ -1,8 +1,10 @@
-"""The records of the log other than revisions, and the header names: what is written around a transition.
+"""The records of the log other than revisions, and the header names: what is written around a
+transition.
 
-All records are JSON with a schema version ``v``. Readers ignore fields they don't know, writers only add fields with
-a default; a field never changes its meaning. Header values that hold keys or names are written as tokens
-(``sagas.names.escape``), so that nothing in a key can end a header line.
+All records are JSON with a schema version ``v``. Readers ignore fields they don't know, writers
+only add fields with a default; a field never changes its meaning. Header values that hold keys or
+names are written as tokens (``sagas.names.escape``), so that nothing in a key can end a header
+line.
 """
 
 from __future__ import annotations
@@ -48,7 +50,10 @@ Outcome: TypeAlias = Literal["completed", "failed", "retried", "timed_out", "ret
 
 
 class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The body of a signal: the message and its instance. Without ``to``, an event to publish under ``key``."""
+    """The body of a signal: the message and its instance.
+
+    Without ``to``, an event to publish under ``key``.
+    """
 
     cause: Cause
     to: Address | None = None
@@ -57,7 +62,9 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Position(Struct, frozen=True, kw_only=True):
-    """How far a partition was read: the last sequence taken of each stream, by whom, in which commit."""
+    """How far a partition was read: the last sequence taken of each stream, by whom, in which
+    commit.
+    """
 
     events: int
     signals: int
@@ -67,7 +74,9 @@ class Position(Struct, frozen=True, kw_only=True):
 
 
 class Note(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A message that changed nothing, and why; ``saga`` and ``key`` are empty when no saga handles its type."""
+    """A message that changed nothing, and why; ``saga`` and ``key`` are empty when no saga handles
+    its type.
+    """
 
     stream: Literal["events", "log"]
     seq: int
@@ -107,7 +116,7 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Execution(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One attempt of a job at a command; times are UTC, ``queued`` is when the command was stored."""
+    """One attempt of a job at a command; times are UTC, ``queued`` is when it was stored."""
 
     command: str
     target: str
@@ -164,14 +173,18 @@ def event_cause(stored: Stored, type: str) -> Cause:
 
 
 def open_envelope(stored: Stored) -> Envelope:
-    """The envelope of a stored signal, its cause with the broker's sequence and time; raises msgspec.DecodeError."""
+    """The envelope of a stored signal, its cause with the broker's sequence and time; raises
+    msgspec.DecodeError.
+    """
     envelope = _envelope_decoder.decode(stored.data)
     cause = msgspec.structs.replace(envelope.cause, seq=stored.seq, at=moment(stored.at_ns))
     return msgspec.structs.replace(envelope, cause=cause)
 
 
 def result_headers(command: Mapping[str, str]) -> dict[str, str]:
-    """The headers every result of a command carries on: what it answers and the trace it belongs to."""
+    """The headers every result of a command carries on: what it answers and the trace it belongs
+    to.
+    """
     headers = {CAUSE: command.get(COMMAND_ID, "")}
     if trace := command.get(TRACEPARENT):
         headers[TRACEPARENT] = trace

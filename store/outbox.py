@@ -1,6 +1,7 @@
 """The second step: a transition becomes the messages of its commit, in order. Pure.
 
-The revision comes first and alone carries an expectation; commands, signals and timers follow as its effects stand.
+The revision comes first and alone carries an expectation; commands, signals and timers follow as
+its effects stand.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ def to_messages(
 ) -> list[Outgoing]:
     """The revision of ``after`` and all that its effects emit.
 
-    ``expect`` is the sequence of the revision before (0: none), None when it stands earlier in the same batch.
-    ``carrier`` is the subject for messages that cancel a timer.
+    ``expect`` is the sequence of the revision before (0: none), None when it stands earlier in the
+    same batch. ``carrier`` is the subject for messages that cancel a timer.
     """
     messages = [Outgoing(names.instance(after.saga, after.key), document, (), expect)]
     for effect in after.effects:
@@ -59,7 +60,9 @@ def signal(names: Names, to: Address, cause: Cause) -> Outgoing:
 
 
 def trace_of(traceparent: str, id: str) -> str:
-    """The traceparent for what an effect starts: the same trace, a span id derived from the effect's id."""
+    """The traceparent for what an effect starts: the same trace, a span id derived from the
+    effect's id.
+    """
     version, _, rest = traceparent.partition("-")
     trace, _, rest = rest.partition("-")
     flags = rest.rpartition("-")[2]

@@ -1,7 +1,8 @@
 """The ports of the store: what the engine, the workers and the client may ask of a broker.
 
-Two implementations keep these promises, ``store.jetstream`` on a NATS server and ``store.memory`` in one
-process; ``tests/conformance`` runs the same suite on both. Nothing here does I/O or knows a client library.
+Two implementations keep these promises, ``store.jetstream`` on a NATS server and ``store.memory``
+in one process; ``tests/conformance`` runs the same suite on both. Nothing here does I/O or knows a
+client library.
 
 The two streams are named by what they are for: the *door* takes events from anyone, the *log* holds
 revisions, commands, signals, timers and positions and is written by the engine and the API only.
@@ -26,11 +27,13 @@ class StoreError(Exception):
 
 
 class Unreachable(StoreError):
-    """The broker did not answer in time or the connection is gone; nothing is known of the outcome."""
+    """No answer in time or the connection is gone; nothing is known of the outcome."""
 
 
 class TopologyDrift(StoreError):
-    """A stream or bucket exists with another configuration than ours; the message lists each difference."""
+    """A stream or bucket exists with another configuration than ours; the message lists each
+    difference.
+    """
 
 
 class MessageTooLarge(StoreError):
@@ -55,7 +58,9 @@ class Outgoing(Struct, frozen=True):
 
 
 class Stored(Struct, frozen=True):
-    """A message as the broker holds it: ``at_ns`` is its time of storing, nanoseconds since 1970, UTC."""
+    """A message as the broker holds it: ``at_ns`` is its time of storing, nanoseconds since 1970,
+    UTC.
+    """
 
     subject: str
     seq: int
@@ -64,24 +69,32 @@ class Stored(Struct, frozen=True):
     headers: Headers = NO_HEADERS
 
 
-# --- outcomes of a commit: a closed union, matched with assert_never -------------------------------
+# --- outcomes of a commit: a closed union, matched with assert_never
 
 
 class Committed(Struct, frozen=True):
-    """The whole batch is stored; its messages have the consecutive sequences ``last - count + 1 .. last``."""
+    """The whole batch is stored; its messages have the consecutive sequences ``last - count + 1 ..
+    last``.
+    """
 
     last: int
     count: int
 
 
 class Conflict(Struct, frozen=True):
-    """An expected sequence did not hold (10071, 10164); nothing is stored. Read again at the leader, decide again."""
+    """An expected sequence did not hold (10071, 10164); nothing is stored.
+
+    Read again at the leader, decide again.
+    """
 
     reason: str
 
 
 class Busy(Struct, frozen=True):
-    """The broker has no room for a batch now (10210 and the like); nothing is stored. Wait with jitter, repeat."""
+    """The broker has no room for a batch now (10210 and the like); nothing is stored.
+
+    Wait with jitter, repeat.
+    """
 
     reason: str
 
@@ -93,7 +106,10 @@ class Unknown(Struct, frozen=True):
 
 
 class Invalid(Struct, frozen=True):
-    """The batch itself is at fault (too many messages, bad header …); repeating it can't help. A bug of ours."""
+    """The batch itself is at fault (too many messages, bad header …); repeating it can't help.
+
+    A bug of ours.
+    """
 
     code: int
     reason: str
@@ -103,24 +119,32 @@ CommitOutcome: TypeAlias = Committed | Conflict | Busy | Unknown | Invalid
 
 
 class Accepted(Struct, frozen=True):
-    """An event or signal is stored under ``seq``; ``duplicate`` when the stream's window knew its id already."""
+    """An event or signal is stored under ``seq``; ``duplicate`` when the stream's window knew its
+    id already.
+    """
 
     seq: int
     duplicate: bool = False
 
 
-# --- the ports ------------------------------------------------------------------------------------
+# --- the ports
 
 
 class Log(Protocol):
     """The log stream: revisions and all that is committed with them."""
 
     async def commit(self, batch: Sequence[Outgoing]) -> CommitOutcome:
-        """Store all of ``batch`` (1 to 1000 messages) atomically, or none. Never raises for an outcome."""
+        """Store all of ``batch`` (1 to 1000 messages) atomically, or none.
+
+        Never raises for an outcome.
+        """
         ...
 
     async def load(self, subjects: Sequence[str]) -> dict[str, Stored]:
-        """The last message of each subject that has one. May be stale on a replica; raises Unreachable."""
+        """The last message of each subject that has one.
+
+        May be stale on a replica; raises Unreachable.
+        """
         ...
 
     async def read(self, subject: str) -> Stored | None:
@@ -128,15 +152,21 @@ class Log(Protocol):
         ...
 
     def latest(self, subject: str) -> AsyncIterator[Stored]:
-        """The last message of each subject that ``subject`` (with wildcards) matches, in the order stored, then end."""
+        """The last message of each subject that ``subject`` (with wildcards) matches, in the order
+        stored, then end.
+        """
         ...
 
     def history(self, subject: str, after: int = 0) -> AsyncIterator[Stored]:
-        """All messages of a subject (wildcards allowed) with a sequence over ``after``, in order, then end."""
+        """All messages of a subject (wildcards allowed) with a sequence over ``after``, in order,
+        then end.
+        """
         ...
 
     def watch(self, subject: str, after: int | None = None) -> AsyncIterator[Stored]:
-        """Messages of a subject as they arrive, without end; ``after`` None: only new ones, else from there on."""
+        """Messages of a subject as they arrive, without end; ``after`` None: only new ones, else
+        from there on.
+        """
         ...
 
 
@@ -150,29 +180,39 @@ class Door(Protocol):
         ...
 
     async def publish_batch(self, batch: Sequence[Outgoing]) -> CommitOutcome:
-        """Store many events in one atomic batch on the events stream (no message ids, no expectations)."""
+        """Store many events in one atomic batch on the events stream (no message ids, no
+        expectations).
+        """
         ...
 
 
 class Feed(Protocol):
-    """Messages of one filter set in the order of the stream, without acks, from a given sequence on.
+    """Messages of one filter set in the order of the stream, without acks, from a given sequence
+    on.
 
-    Survives reconnects and broker restarts by itself: it goes on after the last message it handed out and
-    never repeats or skips one.
+    Survives reconnects and broker restarts by itself: it goes on after the last message it handed
+    out and never repeats or skips one.
     """
 
     def take(self, limit: int) -> list[Stored]:
-        """Up to ``limit`` messages that have arrived; an empty list when there are none. Never waits."""
+        """Up to ``limit`` messages that have arrived; an empty list when there are none.
+
+        Never waits.
+        """
         ...
 
     async def close(self) -> None: ...
 
 
 class Feeds(Protocol):
+    """Opens feeds."""
+
     async def open(
         self, stream: StreamName, filters: Sequence[str], after: int, wake: Callable[[], None]
     ) -> Feed:
-        """Read ``stream`` after sequence ``after``; ``wake`` is called (often, cheaply) when messages arrive."""
+        """Read ``stream`` after sequence ``after``; ``wake`` is called (often, cheaply) when
+        messages arrive.
+        """
         ...
 
 
@@ -185,12 +225,13 @@ class Entry(Struct, frozen=True):
 
 
 class Meta(Protocol):
-    """The small bucket beside the log: leases, heartbeats, registry. Not history, never authority."""
+    """The small bucket beside the log: leases, heartbeats, registry. Never an authority."""
 
     async def put(
         self, key: str, data: bytes, *, ttl_s: int = 0, expect: int | None = None
     ) -> int | None:
-        """Write a key; with ``expect`` only when its last revision is that (0: absent, deleted or expired).
+        """Write a key; with ``expect`` only when its last revision is that (0: absent, deleted or
+        expired).
 
         The new revision, or None when the expectation failed. ``ttl_s`` of 0 means for ever.
         """
@@ -234,7 +275,9 @@ class WorkQueue(Protocol):
     """A durable pull consumer for one command target, shared by all workers of that target."""
 
     async def take(self, limit: int, wait_s: float) -> list[Work]:
-        """Up to ``limit`` commands; waits up to ``wait_s`` for the first one only, and may return none."""
+        """Up to ``limit`` commands; waits up to ``wait_s`` for the first one only, and may return
+        none.
+        """
         ...
 
     async def close(self) -> None:
@@ -243,8 +286,12 @@ class WorkQueue(Protocol):
 
 
 class WorkQueues(Protocol):
+    """Opens the queues of targets."""
+
     async def open(self, target: str, *, ack_wait_s: float, in_flight_max: int) -> WorkQueue:
-        """Bind or make the durable consumer of ``target``; raises TopologyDrift when it differs from this."""
+        """Bind or make the durable consumer of ``target``; raises TopologyDrift when it differs
+        from this.
+        """
         ...
 
 

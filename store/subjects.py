@@ -1,7 +1,8 @@
-"""One grammar for subjects and keys: build and parse are inverses, and a key can never act as a wildcard.
+"""One grammar for subjects and keys: build and parse are inverses, and a key can never act as a
+wildcard.
 
-nats-server accepts ``*`` and ``>`` as literal tokens on publish, so nothing unescaped may reach a subject: every
-token is made by ``sagas.names.escape``.
+nats-server accepts ``*`` and ``>`` as literal tokens on publish, so nothing unescaped may reach a
+subject: every token is made by ``sagas.names.escape``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ class Names(Struct, frozen=True):
         return f"{self.namespace}.events.{escape(type)}{tail}"
 
     def event_filters(self, partition: int) -> tuple[str, ...]:
-        """What partition ``partition`` reads of the events stream; events without a key go with partition 0."""
+        """What partition ``partition`` reads of the events stream; events without a key go with
+        partition 0.
+        """
         keyed = f"{self.namespace}.in.{partition}.>"
         return (keyed, f"{self.namespace}.events.*") if partition == 0 else (keyed,)
 
@@ -75,7 +78,9 @@ class Names(Struct, frozen=True):
         return f"{self.namespace}.timers.{escape(saga)}.{escape(key)}.{escape(timer)}"
 
     def timer_cancel(self, partition: int) -> str:
-        """Where the message that purges a schedule is written; the server wants another subject than the schedule's."""
+        """Where the message that purges a schedule is written; the server wants another subject
+        than the schedule's.
+        """
         return f"{self.namespace}.timers.cancelled.{partition}"
 
     def cron(self, saga: str) -> str:
@@ -100,7 +105,9 @@ class Names(Struct, frozen=True):
         return f"$KV.{self.bucket}.p.{partition}"
 
     def notes(self, partition: int) -> str:
-        """Outcomes that are no transition (ignored, refused), in one list for each commit that has any."""
+        """Outcomes that are no transition (ignored, refused), in one list for each commit that has
+        any.
+        """
         return f"$KV.{self.bucket}.n.{partition}"
 
     def dead_letter(self, id: str) -> str:

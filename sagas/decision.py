@@ -1,0 +1,76 @@
+"""The answers of the kernel: a closed union, and how a finished draft becomes a transition.
+
+A Transition changes the instance; Ignored, Undeliverable and Refused say why nothing changes.
+Whoever matches them ends with ``assert_never``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from msgspec import Struct
+
+from sagas.draft import Draft
+from sagas.instance import Instance, encode
+from sagas.messages import Cause
+
+IgnoredCode: TypeAlias = Literal[
+    "duplicate",
+    "finished",
+    "timer_moot",
+    "already_answered",
+    "unknown_instance",
+    "no_handler",
+    "moot",
+]
+
+
+class Snapshot(Struct, frozen=True):
+    """What is known of an instance before a message: its last document and that document's hash, or
+    neither.
+    """
+
+    key: str
+    instance: Instance | None = None
+    hash: str = ""
+
+
+class Transition(Struct, frozen=True):
+    """The instance changes: ``after`` is its next document, ``document`` the same as it is stored.
+
+    ``ignored`` is what a drained backlog let go, with reasons.
+    """
+
+    before: Instance | None
+    after: Instance
+    document: bytes
+    ignored: tuple[tuple[Cause, Ignored], ...] = ()
+
+
+class Ignored(Struct, frozen=True):
+    """The instance stays as it is, for this reason."""
+
+    code: IgnoredCode
+    reason: str
+
+
+class Undeliverable(Struct, frozen=True):
+    """The message can make no progress; it is kept as a dead letter with this reason."""
+
+    reason: str
+
+
+class Refused(Struct, frozen=True):
+    """An operator's action that the instance doesn't allow now; ``version`` is where it stands."""
+
+    reason: str
+    version: int
+
+
+Decision: TypeAlias = Transition | Ignored | Undeliverable | Refused
+
+
+def commit(draft: Draft, snapshot: Snapshot) -> Transition:
+    """The transition a finished draft stands for."""
+    after = draft.finish(snapshot.hash)
+    return Transition(snapshot.instance, after, encode(after))
