@@ -55,7 +55,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (tidy.purity, "sagas/a.py", "at = datetime.now()", "at = datetime.fromtimestamp(0)"),
     (tidy.purity, "sagas/a.py", "at = datetime.datetime.utcnow()", "at = context.now"),
     (tidy.purity, "sagas/a.py", "print(1)", "log = 'print(1)'"),
-    (tidy.global_state, "sagas/a.py", "registry = {}", "REGISTRY = {'a': 1}"),
+    (tidy.global_state, "sagas/a.py", "registry = {}", "REGISTRY = {'a': 1}\n__all__ = ['f']"),
     (
         tidy.global_state,
         "sagas/a.py",

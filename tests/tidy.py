@@ -153,7 +153,8 @@ def global_state(path: str, source: str) -> list[str]:
         targets = node.targets if isinstance(node, ast.Assign) else []
         if isinstance(node, ast.AnnAssign):
             targets = [node.target]
-        names = [t.id for t in targets if isinstance(t, ast.Name) and t.id != t.id.upper()]
+        names = [t.id for t in targets if isinstance(t, ast.Name)]
+        names = [n for n in names if n != n.upper() and not n.startswith("__")]
         if names and _mutable(getattr(node, "value", None)):
             found.append(f"{path}:{node.lineno} {names[0]} is mutable state of the whole process")
     return found
