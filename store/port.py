@@ -151,6 +151,10 @@ class Log(Protocol):
         """The last message of one subject, answered by the stream's leader; raises Unreachable."""
         ...
 
+    async def at(self, stream: StreamName, seq: int) -> Stored | None:
+        """One message of either stream by its sequence, from the leader; raises Unreachable."""
+        ...
+
     def latest(self, subject: str) -> AsyncIterator[Stored]:
         """The last message of each subject that ``subject`` (with wildcards) matches, in the order
         stored, then end.

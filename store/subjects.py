@@ -110,6 +110,9 @@ class Names(Struct, frozen=True):
         """
         return f"$KV.{self.bucket}.n.{partition}"
 
+    def notes_all(self) -> str:
+        return f"$KV.{self.bucket}.n.*"
+
     def dead_letter(self, id: str) -> str:
         return f"$KV.{self.bucket}.d.{escape(id)}"
 

@@ -86,8 +86,17 @@ async def ask(link: Link, subject: str, body: object = None) -> dict[str, Any]:
 
 async def last_message(link: Link, stream: str, subject: str) -> Stored | None:
     """The last message of ``subject``, from the leader; raises Unreachable, ApiError."""
+    return await _message(link, stream, {"last_by_subj": subject})
+
+
+async def message_at(link: Link, stream: str, seq: int) -> Stored | None:
+    """The message with a sequence, from the leader; raises Unreachable, ApiError."""
+    return await _message(link, stream, {"seq": seq})
+
+
+async def _message(link: Link, stream: str, which: dict[str, Any]) -> Stored | None:
     try:
-        data = await call(link, f"STREAM.MSG.GET.{stream}", {"last_by_subj": subject})
+        data = await call(link, f"STREAM.MSG.GET.{stream}", which)
     except ApiError as failure:
         if failure.error.err_code == codes.MESSAGE_NOT_FOUND:
             return None

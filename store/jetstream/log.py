@@ -16,7 +16,7 @@ from store.jetstream import api, wire
 from store.jetstream.batch import BatchPublisher
 from store.jetstream.link import REQUEST_TIMEOUT_S, Link, NoResponders, Reply, Waiter
 from store.jetstream.reader import Reader, Start
-from store.port import CommitOutcome, Outgoing, Stored, StoreError, Unreachable
+from store.port import CommitOutcome, Outgoing, Stored, StoreError, StreamName, Unreachable
 from store.subjects import Names
 
 LOAD_SUBJECTS_MAX = 1000  # of one request; the server refuses over 1024 results
@@ -39,6 +39,7 @@ class JetStreamLog:
     def __init__(self, link: Link, names: Names) -> None:
         self._link = link
         self._stream = names.log_stream
+        self._events_stream = names.events_stream
         self._batches = BatchPublisher(link)
 
     async def commit(self, batch: Sequence[Outgoing]) -> CommitOutcome:
@@ -58,6 +59,11 @@ class JetStreamLog:
     async def read(self, subject: str) -> Stored | None:
         """The last message of ``subject`` from the stream's leader; raises Unreachable."""
         return await api.last_message(self._link, self._stream, wire.check_subject(subject))
+
+    async def at(self, stream: StreamName, seq: int) -> Stored | None:
+        """One message of either stream from its leader; raises Unreachable."""
+        name = self._stream if stream == "log" else self._events_stream
+        return await api.message_at(self._link, name, seq) if seq > 0 else None
 
     async def history(self, subject: str, after: int = 0) -> AsyncIterator[Stored]:
         """All messages of ``subject`` after a sequence, in order, then end; raises Unreachable."""

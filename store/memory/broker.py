@@ -33,7 +33,7 @@ class MemoryBackend:
     def __init__(self, broker: MemoryBroker, link: Link) -> None:
         names = broker.names
         self.link = link
-        self.log: Log = MemoryLog(link, broker.log)
+        self.log: Log = MemoryLog(link, broker.log, broker.events)
         self.door: Door = MemoryDoor(link, broker.events, broker.log)
         self.feeds: Feeds = MemoryFeeds(link, broker.events, broker.log)
         self.meta: Meta = MemoryMeta(link, broker.bucket, names.meta_bucket)

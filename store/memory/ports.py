@@ -82,11 +82,12 @@ async def follow(
 
 
 class MemoryLog:
-    """The log port on a memory stream."""
+    """The log port on a memory stream; ``events`` is only read, by ``at``."""
 
-    def __init__(self, link: Link, stream: MemoryStream) -> None:
+    def __init__(self, link: Link, stream: MemoryStream, events: MemoryStream) -> None:
         self._link = link
         self._stream = stream
+        self._events = events
 
     async def commit(self, batch: Sequence[Outgoing]) -> CommitOutcome:
         """See Log."""
@@ -107,6 +108,11 @@ class MemoryLog:
     async def read(self, subject: str) -> Stored | None:
         """See Log."""
         return await self._link.call("log.read", [subject], lambda: self._stream.last(subject))
+
+    async def at(self, stream: StreamName, seq: int) -> Stored | None:
+        """See Log."""
+        source = self._stream if stream == "log" else self._events
+        return await self._link.call("log.at", [], lambda: source.get(seq))
 
     async def latest(self, subject: str) -> AsyncIterator[Stored]:
         """See Log; ends with what was stored when the first message was asked for."""
