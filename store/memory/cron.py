@@ -2,12 +2,15 @@
 ranges, steps, names.
 
 As with the server, a day matches when both day fields do, or either of them where both are
-restricted. A local time that a change of clocks leaves out is passed over.
+restricted. A local time that a change of clocks leaves out is passed over; of one that comes twice
+the first counts.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import product
 
 from msgspec import Struct
 
@@ -25,6 +28,7 @@ PREDEFINED = {
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
+_SOME_TIME = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class BadCron(ValueError):
@@ -47,13 +51,13 @@ class Cron(Struct, frozen=True):
         without one.
         """
         local = after.astimezone(zone)
-        day = local.date()
+        day, floor = local.date(), (local.hour, local.minute)
         for _ in range(DAYS_AHEAD_MAX):
             if self._on(day):
-                for found in self._times(day, zone):
+                for found in self._times(day, floor, zone):
                     if found > after:
                         return found
-            day += timedelta(days=1)
+            day, floor = day + timedelta(days=1), (0, 0)
         raise BadCron("no date in the next five years matches; correct the day or the month")
 
     def _on(self, day: date) -> bool:
@@ -63,17 +67,14 @@ class Cron(Struct, frozen=True):
         in_week = day.isoweekday() % 7 in self.weekdays
         return in_month or in_week if self.either_day else in_month and in_week
 
-    def _times(self, day: date, zone: tzinfo) -> list[datetime]:
-        found: list[datetime] = []
-        for hour in self.hours:
-            for minute in self.minutes:
-                for second in self.seconds:
-                    local = datetime.combine(day, time(hour, minute, second), zone)
-                    moment = local.astimezone(UTC)
-                    back = moment.astimezone(zone)
-                    if back.replace(tzinfo=None) == local.replace(tzinfo=None):
-                        found.append(moment)
-        return sorted(found)
+    def _times(self, day: date, floor: tuple[int, int], zone: tzinfo) -> Iterator[datetime]:
+        for hour, minute, second in product(self.hours, self.minutes, self.seconds):
+            if (hour, minute) < floor:
+                continue
+            local = datetime.combine(day, time(hour, minute, second), zone)
+            moment = local.astimezone(UTC)
+            if moment.astimezone(zone).replace(tzinfo=None) == local.replace(tzinfo=None):
+                yield moment
 
 
 def parse_cron(pattern: str) -> Cron:
@@ -82,20 +83,22 @@ def parse_cron(pattern: str) -> Cron:
     if len(fields) != 6:
         raise BadCron(f"{pattern!r} has {len(fields)} fields; write six, seconds first")
     second, minute, hour, day, month, weekday = fields
-    return Cron(
+    cron = Cron(
         seconds=tuple(sorted(_field(second, 0, 59))),
         minutes=tuple(sorted(_field(minute, 0, 59))),
         hours=tuple(sorted(_field(hour, 0, 23))),
         days=frozenset(_field(day, 1, 31)),
         months=frozenset(_field(month, 1, 12, _MONTHS)),
-        weekdays=frozenset(value % 7 for value in _field(weekday, 0, 7, _DAYS)),
+        weekdays=frozenset(_field(weekday, 0, 6, _DAYS)),
         either_day=day[0] not in "*?" and weekday[0] not in "*?",
     )
+    cron.next(_SOME_TIME, UTC)  # a pattern that no date matches is refused, as by the server
+    return cron
 
 
 def _field(text: str, low: int, high: int, names: list[str] | None = None) -> set[int]:
     values: set[int] = set()
-    for part in text.split(","):
+    for part in filter(None, text.split(",")):
         span, _, step = part.partition("/")
         if span in ("*", "?"):
             first, last = low, high

@@ -92,7 +92,7 @@ class Schedule(Struct, frozen=True):
 def parse_schedule(headers: Mapping[str, str]) -> Schedule | None:
     """The schedule that these headers ask for, None without one; raises BadSchedule, BadZone."""
     pattern = headers.get(SCHEDULE)
-    if pattern is None:
+    if not pattern:
         return None
     return Schedule(
         when=_when(pattern, headers.get(TIME_ZONE, "")),
@@ -104,7 +104,7 @@ def parse_schedule(headers: Mapping[str, str]) -> Schedule | None:
 def _when(pattern: str, zone: str) -> When:
     kind, _, rest = pattern.partition(" ")
     if zone and kind in ("@at", "@every"):
-        raise BadZone("a time zone goes with cron only")
+        raise BadSchedule("a time zone goes with cron only")
     if kind == "@at":
         return At(_time_ns(rest))
     if kind == "@every":

@@ -243,7 +243,14 @@ async def test_a_repeated_schedule_can_be_ended(place: Place, backend: Backend) 
 
 @pytest.mark.parametrize(
     ("expression", "zone"),
-    [("0 0 2 * * *", ""), ("0 30 9 * * MON-FRI", "Europe/Berlin"), ("@daily", "America/New_York")],
+    [
+        ("0 0 2 * * *", ""),
+        ("0 30 9 * * MON-FRI", "Europe/Berlin"),
+        ("@daily", "America/New_York"),
+        ("0 0 0 ? JAN,feb */2", ""),
+        ("5-10 0/20 0 29 2 SUN", "UTC"),
+        ("@at 2030-01-01T00:00:00.123456789+02:00", ""),
+    ],
 )
 async def test_cron_with_a_zone_is_taken(
     place: Place, backend: Backend, expression: str, zone: str
@@ -259,7 +266,13 @@ async def test_cron_with_a_zone_is_taken(
         ("@every 500ms", "", 10189),
         ("@sometimes", "", 10189),
         ("0 0 2 * * *", "Nowhere/City", 10223),
-        ("@every 5s", "Europe/Berlin", 10223),
+        ("@every 5s", "Europe/Berlin", 10189),
+        ("@at 2030-01-01T00:00:00Z", "Europe/Berlin", 10189),
+        ("@at 2030-01-01", "", 10189),
+        ("0 0 24 * * *", "", 10189),
+        ("0 0 0 0 * *", "", 10189),
+        ("0 0 0 30 2 *", "", 10189),
+        ("0 0 0 * * 7", "", 10189),
     ],
 )
 async def test_a_bad_pattern_is_invalid(
