@@ -41,6 +41,8 @@ def matches(filter: str, subject: str) -> bool:
     """Whether ``filter`` (with ``*`` and a last ``>``) takes ``subject``."""
     if filter == subject:
         return True
+    if "*" not in filter and filter.endswith(".>"):
+        return subject.startswith(filter[:-1]) and len(subject) >= len(filter)
     wanted = _tokens(filter)
     got = subject.split(".")
     if wanted[-1] == ">":
