@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 
 from store.jetstream import topology
+from store.jetstream.dial import dial
 from store.jetstream.door import JetStreamDoor
 from store.jetstream.feeds import JetStreamFeeds
-from store.jetstream.link import Link, dial
+from store.jetstream.link import Link
 from store.jetstream.log import JetStreamLog
 from store.jetstream.meta import JetStreamMeta
 from store.jetstream.queues import JetStreamQueues

@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 Sink = Callable[[bytes, bytes, bytes, bytes], None]  # subject, reply subject, header block, payload
 
-CONNECT_TIMEOUT_S = 5.0
 REQUEST_TIMEOUT_S = 5.0
 RECONNECT_DELAY_MIN_S = 0.02
 RECONNECT_DELAY_MAX_S = 1.0
@@ -217,7 +216,7 @@ class Link(Client):
         # loop.
         self._pings_outstanding = 0
         self._pongs_received += 1
-        pongs = cast("list[asyncio.Future[bool]]", self._pongs)
+        pongs = cast("list[asyncio.Future[bool]]", getattr(self, "_pongs", []))
         if pongs:
             future = pongs.pop(0)
             if not future.done():
@@ -361,51 +360,3 @@ def _expire(waiter: Waiter, timeout_s: float) -> None:
                 "unknown: read it back before repeating"
             )
         )
-
-
-async def dial(
-    url: str,
-    *,
-    creds: str | None = None,
-    name: str = "snorri",
-    timeout_s: float = CONNECT_TIMEOUT_S,
-) -> Link:
-    """Connect to NATS; raises Unreachable when no server answers in time or it refuses us.
-
-    ``url`` may name several servers, separated by commas; ``name`` also makes the inbox prefix
-    ``_INBOX_<name>``, for which the user needs the permission to subscribe.
-    """
-    link = Link()
-    start = asyncio.ensure_future(link.start(url, name, creds))
-    try:
-        await asyncio.wait(
-            {start, link.refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        if start.done():
-            start.result()
-            await link.open_mailbox(f"_INBOX_{name}")
-            return link
-    except ImportError as error:
-        raise Unreachable(f"credentials need {error.name}; install snorri[nkeys]") from error
-    except errors.Error as error:
-        raise Unreachable(f"no connection to NATS at {_plain(url)}: {error}") from error
-    finally:
-        if not start.done():
-            start.cancel()
-            await asyncio.wait({start})
-        if not link.is_connected:
-            await link.hang_up()
-    if link.refusal.done():
-        raise Unreachable(
-            f"NATS at {_plain(url)} refused our credentials ({link.refusal.result()}); "
-            "check the user, the password or the creds file"
-        )
-    raise Unreachable(
-        f"no connection to NATS at {_plain(url)} within {timeout_s:g} s "
-        f"({link.problem or 'no answer'}); check that the server runs and the address is right"
-    )
-
-
-def _plain(url: str) -> str:
-    """``url`` without user and password, fit for an error message."""
-    return ",".join(part.rpartition("@")[2] for part in url.split(","))

@@ -65,6 +65,14 @@ class JetStreamLog:
         name = self._stream if stream == "log" else self._events_stream
         return await api.message_at(self._link, name, seq) if seq > 0 else None
 
+    async def latest(self, subject: str) -> AsyncIterator[Stored]:
+        """The last message of each subject that matches, in the order stored, then end.
+
+        A subject that changes meanwhile may come again, newer. Raises Unreachable.
+        """
+        async for stored in read_all(self._link, self._stream, subject, "last_per_subject"):
+            yield stored
+
     async def history(self, subject: str, after: int = 0) -> AsyncIterator[Stored]:
         """All messages of ``subject`` after a sequence, in order, then end; raises Unreachable."""
         async for stored in read_all(self._link, self._stream, subject, after):
@@ -123,19 +131,25 @@ class JetStreamLog:
 
 
 async def read_all(link: Link, stream: str, subject: str, start: Start) -> AsyncIterator[Stored]:
-    """What a stream has of ``subject`` now, in order, then end; raises Unreachable."""
+    """What a stream has of ``subject`` at the beginning, in order, then end; raises Unreachable.
+
+    After an interruption the end moves to what is there then, and nothing comes twice.
+    """
     arrived = asyncio.Event()
     reader = Reader(link, stream, [subject], start, arrived.set)
     await reader.open()
+    last = 0  # last_per_subject begins anew after an interruption; what was given is behind this
     try:
         while True:
             arrived.clear()
-            batch = reader.take(LOAD_SUBJECTS_MAX)
+            batch = reader.take(min(LOAD_SUBJECTS_MAX, reader.backlog - reader.taken))
             for stored in batch:
-                yield stored
+                if stored.seq > last:
+                    last = stored.seq
+                    yield stored
             if batch:
                 continue
-            if reader.pending == 0 and not reader.held:
+            if reader.taken >= reader.backlog or (reader.pending == 0 and not reader.held):
                 return
             try:
                 await asyncio.wait_for(arrived.wait(), STALL_S)
