@@ -302,12 +302,27 @@ class WorkQueues(Protocol):
 class Backend(Protocol):
     """All ports of one broker, opened together."""
 
-    log: Log
-    door: Door
-    feeds: Feeds
-    meta: Meta
-    queues: WorkQueues
-    payload_max: int  # bytes of one message, headers included
-    partitions: int
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def door(self) -> Door: ...
+
+    @property
+    def feeds(self) -> Feeds: ...
+
+    @property
+    def meta(self) -> Meta: ...
+
+    @property
+    def queues(self) -> WorkQueues: ...
+
+    @property
+    def payload_max(self) -> int:
+        """Bytes of one message, headers included."""
+        ...
+
+    @property
+    def partitions(self) -> int: ...
 
     async def close(self) -> None: ...

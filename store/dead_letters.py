@@ -1,0 +1,204 @@
+"""Dead letters: list them, send one again, put it aside; each step is a revision of the record.
+
+The message itself stays where it was stored first and is read back from there. A redriven event
+reaches only the saga that could not take it, since the others have had it. Sending again comes
+before writing down that it was done, under an id made from the record: a crash in between can
+repeat it, and the repetition is recognised.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sagas.actions import ActionRequest
+from sagas.messages import Address, to_raw
+from sagas.names import BadName, escape
+from store import codec
+from store.codec import DeadLetter, DeadLetterStatus
+from store.lookup import Lookup
+from store.operations import Operations
+from store.port import Backend, Committed, MessageTooLarge, Outgoing, Refused, Stored
+from store.subjects import Names
+
+LIST_MAX = 1000
+
+
+class LetterReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What became of a redrive or a discard: ``seq`` is where the message was stored anew."""
+
+    done: bool
+    id: str
+    reason: str = ""
+    seq: int = 0
+
+
+class Postman:
+    """Works on dead letters; every method raises Unreachable when the broker does not answer."""
+
+    def __init__(
+        self, backend: Backend, names: Names, lookup: Lookup, operations: Operations
+    ) -> None:
+        self._backend = backend
+        self._names = names
+        self._lookup = lookup
+        self._operations = operations
+
+    async def list(
+        self, status: DeadLetterStatus | None = "open", limit: int = 100
+    ) -> list[DeadLetter]:
+        """Dead letters, those changed last first; ``status`` None for all. At most 1000."""
+        kept: deque[DeadLetter] = deque(maxlen=max(0, min(limit, LIST_MAX)))
+        async for stored in self._backend.log.latest(self._names.dead_letters()):
+            letter = _decode(stored)
+            if status is None or letter.status == status:
+                kept.append(letter)
+        return [*reversed(kept)]
+
+    async def get(self, id: str) -> tuple[DeadLetter, Stored | None] | None:
+        """A dead letter and its message, None where either is not stored."""
+        record = await self._record(id)
+        if record is None:
+            return None
+        letter = _decode(record)
+        return letter, await self._backend.log.at(letter.stream, letter.seq)
+
+    async def redrive(
+        self, id: str, *, by: str, reason: str = "", payload: object = msgspec.UNSET
+    ) -> LetterReply:
+        """Send the message again, with another payload when one is given; a job's command again."""
+        record = await self._record(id)
+        if record is None:
+            return _unknown(id)
+        letter = _decode(record)
+        if letter.status != "open":
+            return _closed(letter)
+        raw = None if payload is msgspec.UNSET else to_raw(payload)
+        if letter.command:
+            reply = await self._retry_command(letter, by, reason, raw)
+        else:
+            reply = await self._send_again(letter, record.seq, raw)
+        if not reply.done:
+            return reply
+        return await self._close(letter, record.seq, "redriven", by, reason, reply.seq)
+
+    async def discard(self, id: str, *, by: str, reason: str = "") -> LetterReply:
+        """Put a dead letter aside: its message stays stored, it leaves the list of open ones."""
+        record = await self._record(id)
+        if record is None:
+            return _unknown(id)
+        letter = _decode(record)
+        if letter.status != "open":
+            return _closed(letter)
+        return await self._close(letter, record.seq, "discarded", by, reason, 0)
+
+    async def _record(self, id: str) -> Stored | None:
+        try:
+            return await self._backend.log.read(self._names.dead_letter(id))
+        except BadName:
+            return None
+
+    async def _retry_command(
+        self, letter: DeadLetter, by: str, reason: str, payload: Raw | None
+    ) -> LetterReply:
+        current = await self._lookup.latest(letter.saga, letter.key)
+        parked = current.instance.parked if current is not None else None
+        # Parked by this very command, a plain retry sends it again and lets the instance go on.
+        by_this = parked is not None and parked.command == letter.command
+        request = ActionRequest(command="" if by_this else letter.command, payload=payload)
+        reply = await self._operations.act(
+            letter.saga, letter.key, "retry", by=by, reason=reason, request=request
+        )
+        return LetterReply(done=reply.done, id=letter.id, reason=reply.reason, seq=reply.seq)
+
+    async def _send_again(self, letter: DeadLetter, revision: int, raw: Raw | None) -> LetterReply:
+        stored = await self._backend.log.at(letter.stream, letter.seq)
+        if stored is None:
+            return LetterReply(
+                done=False,
+                id=letter.id,
+                reason=f"its message ({letter.stream} {letter.seq}) is not stored any more; "
+                "publish it anew and discard this",
+            )
+        try:
+            message = self._again(letter, stored, raw)
+        except (BadName, msgspec.DecodeError) as error:
+            reason = f"its message can't be read: {error}; publish it anew and discard this"
+            return LetterReply(done=False, id=letter.id, reason=reason)
+        try:
+            accepted = await self._backend.door.publish(
+                message.subject,
+                message.payload,
+                dict(message.headers),
+                msg_id=f"redrive-{letter.id}-{revision}",
+            )
+        except (Refused, MessageTooLarge) as error:
+            return LetterReply(done=False, id=letter.id, reason=str(error))
+        return LetterReply(done=True, id=letter.id, seq=accepted.seq)
+
+    def _again(self, letter: DeadLetter, stored: Stored, raw: Raw | None) -> Outgoing:
+        """The message to send for a stored one; raises BadName or msgspec.DecodeError."""
+        if letter.stream == "log":
+            envelope = codec.open_envelope(stored)
+            cause, to = envelope.cause, envelope.to or Address("", envelope.key)
+            if raw is not None:
+                cause = msgspec.structs.replace(cause, payload=raw)
+                envelope = msgspec.structs.replace(envelope, cause=cause)
+            subject = self._names.signal(cause.kind, to.key)
+            return Outgoing(subject, msgspec.json.encode(envelope), ((codec.REDRIVEN, letter.id),))
+        type, key = self._names.parse_event(stored.subject)
+        # Orders to the server (Nats-…) were for the first time; the id would hide the repetition.
+        headers = {n: v for n, v in stored.headers.items() if not n.startswith("Nats-")}
+        headers[codec.REDRIVEN] = letter.id
+        if letter.saga:
+            headers[codec.SAGA] = escape(letter.saga)
+        payload = stored.data if raw is None else bytes(raw)
+        return Outgoing(self._names.event(type, key), payload, tuple(headers.items()))
+
+    async def _close(
+        self,
+        letter: DeadLetter,
+        revision: int,
+        status: DeadLetterStatus,
+        by: str,
+        note: str,
+        seq: int,
+    ) -> LetterReply:
+        closed = msgspec.structs.replace(letter, status=status, by=by, note=note)
+        subject = self._names.dead_letter(letter.id)
+        record = Outgoing(subject, msgspec.json.encode(closed), expect=revision)
+        outcome = await self._backend.log.commit([record])
+        if isinstance(outcome, Committed):
+            return LetterReply(done=True, id=letter.id, seq=seq)
+        now = await self._backend.log.read(subject)
+        if now is not None and _decode(now) == closed:  # the answer was lost, the record is not
+            return LetterReply(done=True, id=letter.id, seq=seq)
+        sent = "the message was sent, but the" if seq else "the"
+        return LetterReply(
+            done=False,
+            id=letter.id,
+            reason=f"{sent} dead letter was changed by somebody else meanwhile, or the broker is "
+            f"busy ({outcome.reason}); look at it again",
+            seq=seq,
+        )
+
+
+def _decode(stored: Stored) -> DeadLetter:
+    return msgspec.json.decode(stored.data, type=DeadLetter)
+
+
+def _unknown(id: str) -> LetterReply:
+    return LetterReply(
+        done=False, id=id, reason=f"there is no dead letter {id!r}; see `snorri dead-letters list`"
+    )
+
+
+def _closed(letter: DeadLetter) -> LetterReply:
+    by = f" by {letter.by}" if letter.by else ""
+    return LetterReply(
+        done=False,
+        id=letter.id,
+        reason=f"dead letter {letter.id} was {letter.status}{by} before; nothing was done",
+    )
