@@ -46,6 +46,11 @@ class _Chain:
         # Keyword arguments of SagaDefinition, each checked in its own method.
         self._meta: dict[str, Any] = {}
 
+    @property
+    def id(self) -> str:
+        """The id of the saga in the making."""
+        return self._id
+
     def name(self, name: str) -> Self:
         """A name for people; default: the id."""
         return self._set("name", name)
