@@ -1,8 +1,8 @@
 """The second step of the lane: intakes become one atomic batch. No I/O.
 
-Messages are decided in order; an instance may appear many times, its later decisions see its earlier ones. The
-batch ends with the position of each partition it read from, so it is either in the log with its positions moved or
-it never was.
+Messages are decided in order; an instance may appear many times, its later decisions see its
+earlier ones. The batch ends with the position of each partition it read from, so it is either in
+the log with its positions moved or it never was.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jobs.cache import Cache, Entry
 from jobs.intake import Arrival, Intake
 from jobs.partition import Partition
 from sagas.actions import act
+from sagas.effects import Schedule, Unschedule
 from sagas.instance import document_hash
 from sagas.kernel import Ignored, Refused, Snapshot, Transition, Undeliverable, decide
 from store import codec
@@ -41,8 +42,8 @@ class Batch:
         self._cache = cache
         self._owner = owner
         self._bytes = 0
-        self._firsts: dict[str, tuple[int, Entry]] = {}
-        self._lasts: dict[str, tuple[int, Entry]] = {}
+        self._places: dict[str, _Place] = {}
+        self._timers: set[str] = set()
         self._notes: dict[int, list[Note]] = {}
         self._partitions: dict[int, Partition] = {}
         self._positions: list[tuple[int, Partition]] = []
@@ -50,7 +51,7 @@ class Batch:
     @property
     def subjects(self) -> set[str]:
         """The instances this batch writes."""
-        return set(self._lasts)
+        return set(self._places)
 
     @property
     def partitions(self) -> Iterable[Partition]:
@@ -58,107 +59,103 @@ class Batch:
         return self._partitions.values()
 
     def add(self, intake: Intake, now: datetime) -> bool:
-        """Decide one message for all its instances, or leave everything as it was and return False when it is full."""
+        """Decide one message for all its instances, or leave everything as it was and return False
+        when it is full.
+        """
+        start = len(self.messages)
         work = _Work()
         for arrival in intake.arrivals:
             entry = self._cache.get(arrival.subject)
             if entry is None:  # loaded before, and let go since by a load of others
-                _undo(work)
-                return False
+                return self._put_back(start, work)
             self._decide(intake, arrival, entry, now, work)
-        for letter in (*intake.letters, *work.letters):
-            work.messages.append(
-                Outgoing(self._names.dead_letter(letter.id), _encoder.encode(letter))
-            )
-        size = sum(len(message.payload) for message in work.messages)
-        if not self._fits(len(work.messages), size):
-            _undo(work)
-            return False
+        if intake.letters or work.letters:
+            for letter in (*intake.letters, *work.letters):
+                self.bury(letter)
+        size = 0
+        for message in self.messages[start:]:
+            size += len(message.payload)
+        if self.intakes and not self._fits(size, work):
+            return self._put_back(start, work)
         self._accept(intake, work, size)
         return True
 
-    def _fits(self, count: int, size: int) -> bool:
-        if not self.intakes:
-            return True
+    def _fits(self, size: int, work: _Work) -> bool:
+        if work.timers and not self._timers.isdisjoint(work.timers):
+            return False  # the broker refuses a batch that sets one timer twice (10111)
         reserve = 2 * (len(self._partitions) + 1)  # positions and notes
-        over = len(self.messages) + count + reserve > BATCH_MESSAGES_MAX
-        return not over and self._bytes + size <= BATCH_BYTES_MAX
+        full = len(self.messages) + reserve > BATCH_MESSAGES_MAX
+        return not full and self._bytes + size <= BATCH_BYTES_MAX
+
+    def _put_back(self, start: int, work: _Work) -> bool:
+        del self.messages[start:]
+        for _, entry, snapshot, _ in reversed(work.revisions):
+            entry.snapshot = snapshot
+        return False
 
     def _accept(self, intake: Intake, work: _Work, size: int) -> None:
-        base = len(self.messages)
-        for offset, entry, document_size in work.revisions:
-            place = (base + offset, entry)
-            self._firsts.setdefault(entry.subject, place)
-            self._lasts[entry.subject] = place
+        for index, entry, _, document_size in work.revisions:
+            place = self._places.get(entry.subject)
+            if place is None:
+                self._places[entry.subject] = _Place(entry, index)
+            else:
+                place.last = index
             self._cache.resize(entry, document_size)
-        self.messages += work.messages
+            self.transitions += 1
         self._bytes += size
-        self.transitions += len(work.revisions)
+        self._timers.update(work.timers)
         self.intakes.append(intake)
         partition = intake.partition
         self._partitions[partition.number] = partition
-        notes = [*intake.notes, *work.notes]
-        if notes:
-            self._notes.setdefault(partition.number, []).extend(notes)
+        if intake.notes or work.notes:
+            notes = self._notes.setdefault(partition.number, [])
+            notes += intake.notes
+            notes += work.notes
 
     def _decide(
         self, intake: Intake, arrival: Arrival, entry: Entry, now: datetime, work: _Work
     ) -> None:
-        cause, definition, snapshot = arrival.cause, arrival.definition, entry.snapshot
+        cause, definition = arrival.cause, arrival.definition
         if entry.fault:
-            work.letters.append(
-                intake.letter(cause.type, entry.fault, saga=definition.id, key=arrival.key)
-            )
+            work.letters.append(intake.letter_to(arrival, entry.fault))
             return
         if cause.kind == "operator":
-            decision = act(definition, snapshot, cause, now)
+            decision = act(definition, entry.snapshot, cause, now)
         else:
             decision = decide(
-                definition, snapshot, cause, now, payload=arrival.payload, handled=entry.ids or ()
+                definition,
+                entry.snapshot,
+                cause,
+                now,
+                payload=arrival.payload,
+                handled=entry.ids or (),
             )
         match decision:
             case Transition():
                 self._transit(intake, entry, decision, work)
             case Ignored():
-                work.notes.append(
-                    intake.note(
-                        cause.type,
-                        decision.code,
-                        decision.reason,
-                        saga=definition.id,
-                        key=arrival.key,
-                        id=cause.id,
-                        by=cause.by,
-                    )
-                )
+                work.notes.append(intake.note_to(arrival, decision.code, decision.reason))
             case Refused():
-                work.notes.append(
-                    intake.note(
-                        cause.type,
-                        "refused",
-                        decision.reason,
-                        saga=definition.id,
-                        key=arrival.key,
-                        id=cause.id,
-                        by=cause.by,
-                    )
-                )
+                work.notes.append(intake.note_to(arrival, "refused", decision.reason))
             case Undeliverable():
-                work.letters.append(
-                    intake.letter(cause.type, decision.reason, saga=definition.id, key=arrival.key)
-                )
+                work.letters.append(intake.letter_to(arrival, decision.reason))
             case _:
                 assert_never(decision)
 
     def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: _Work) -> None:
         after, document = transition.after, transition.document
-        work.before.append((entry, entry.snapshot))
+        work.revisions.append((len(self.messages), entry, entry.snapshot, len(document)))
         entry.snapshot = Snapshot(after.key, after, document_hash(document))
         if entry.ids is not None and after.cause.id:
             entry.ids.add(after.cause.id)
-        work.revisions.append((len(work.messages), entry, len(document)))
         carrier = self._names.timer_cancel(intake.partition.number)
-        work.messages += to_messages(self._names, after, document, None, carrier)
+        self.messages += to_messages(self._names, after, document, None, carrier)
+        if after.timers or (transition.before is not None and transition.before.timers):
+            work.timers += [
+                self._names.timer(after.saga, after.key, effect.id)
+                for effect in after.effects
+                if isinstance(effect, (Schedule, Unschedule))
+            ]
         for cause, ignored in transition.ignored:
             work.notes.append(
                 intake.note(
@@ -176,12 +173,15 @@ class Batch:
         self.messages.append(Outgoing(self._names.dead_letter(letter.id), _encoder.encode(letter)))
 
     def seal(self, now: datetime) -> list[Outgoing]:
-        """The messages to commit, with the expectations as they are known now; the commit before must be over."""
+        """The messages to commit, with the expectations as they are known now.
+
+        The commit before must be over.
+        """
         messages = list(self.messages)
-        for index, entry in self._firsts.values():
-            message = messages[index]
-            messages[index] = Outgoing(
-                message.subject, message.payload, message.headers, entry.revision
+        for place in self._places.values():
+            message = messages[place.first]
+            messages[place.first] = Outgoing(
+                message.subject, message.payload, message.headers, place.entry.revision
             )
         for number, notes in self._notes.items():
             record = Notes(at=now, items=tuple(notes))
@@ -209,10 +209,13 @@ class Batch:
         )
 
     def committed(self, last: int, count: int) -> None:
-        """Take the new revisions and positions after the batch is stored; ``last`` is its last sequence."""
+        """Take the new revisions and positions after the batch is stored.
+
+        ``last`` is its last sequence.
+        """
         first = last - count + 1
-        for index, entry in self._lasts.values():
-            entry.revision = first + index
+        for place in self._places.values():
+            place.entry.revision = first + place.last
         for index, partition in self._positions:
             partition.revision = first + index
         for intake in self.intakes:
@@ -228,19 +231,26 @@ class Batch:
         return next(index for index, one in self._positions if one is partition)
 
 
-class _Work:
-    """What one intake adds to a batch, and what to put back when it doesn't fit."""
+class _Place:
+    """Where in a batch an instance's first and last revision stand."""
 
-    __slots__ = ("before", "letters", "messages", "notes", "revisions")
+    __slots__ = ("entry", "first", "last")
+
+    def __init__(self, entry: Entry, index: int) -> None:
+        self.entry = entry
+        self.first = index
+        self.last = index
+
+
+class _Work:
+    """What one intake adds to a batch beside its messages, and what to put back when it doesn't
+    fit.
+    """
+
+    __slots__ = ("letters", "notes", "revisions", "timers")
 
     def __init__(self) -> None:
-        self.messages: list[Outgoing] = []
-        self.revisions: list[tuple[int, Entry, int]] = []
-        self.before: list[tuple[Entry, Snapshot]] = []
+        self.revisions: list[tuple[int, Entry, Snapshot, int]] = []
         self.notes: list[Note] = []
         self.letters: list[DeadLetter] = []
-
-
-def _undo(work: _Work) -> None:
-    for entry, snapshot in reversed(work.before):
-        entry.snapshot = snapshot
+        self.timers: list[str] = []

@@ -1,7 +1,9 @@
-"""What an engine knows of instances: their last documents with their revisions, the least used let go first.
+"""What an engine knows of instances: their last documents with their revisions, the least used let
+go first.
 
-An entry may run ahead of the log while its commit is on the way; when a commit fails its entries are forgotten and
-loaded again. The cache is never an authority: the expected revision of each write is.
+An entry may run ahead of the log while its commit is on the way; when a commit fails its entries
+are forgotten and loaded again. The cache is never an authority: the expected revision of each write
+is.
 """
 
 from __future__ import annotations
@@ -21,10 +23,12 @@ ENTRY_OVERHEAD_BYTES = 2500  # an instance decoded takes about this beside its d
 
 
 class Entry:
-    """An instance as this engine knows it; ``revision`` is its last sequence in the log, 0 when it has none.
+    """An instance as this engine knows it.
 
-    ``fault`` says why its document can't be read; ``ids`` are the message ids of its whole history, when they were
-    needed and loaded.
+    ``revision`` is its last sequence in the log, 0 when it has none.
+
+    ``fault`` says why its document can't be read; ``ids`` are the message ids of its whole history,
+    when they were needed and loaded.
     """
 
     __slots__ = ("fault", "ids", "revision", "size", "snapshot", "subject")
@@ -91,7 +95,10 @@ class Cache:
             self._bytes -= entry.size + ENTRY_OVERHEAD_BYTES
 
     def trim(self, keep: set[str]) -> None:
-        """Let the least used go until the bounds hold; ``keep`` are subjects of commits that are on their way."""
+        """Let the least used go until the bounds hold.
+
+        ``keep`` are subjects of commits that are on their way.
+        """
         while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
             subject = next(iter(self._entries))
             if subject in keep:

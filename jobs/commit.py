@@ -1,8 +1,8 @@
 """The third step of the lane: a batch is committed, and every outcome is brought to yes or no.
 
-A time-out says nothing, so the positions are read back from the leader: they name the batch that moved them last.
-The expected revision on each position makes the answer final: once another commit has moved a position, a batch of
-ours that was still on its way can't be stored any more.
+A time-out says nothing, so the positions are read back from the leader: they name the batch that
+moved them last. The expected revision on each position makes the answer final: once another commit
+has moved a position, a batch of ours that was still on its way can't be stored any more.
 """
 
 from __future__ import annotations
@@ -52,9 +52,12 @@ class Committer:
         self._names = names
 
     async def commit(self, batch: Batch) -> bool:
-        """Whether the batch is stored. When not, nothing of it is, and lost partitions are marked as such.
+        """Whether the batch is stored.
 
-        Goes on through outages until it knows. Raises BatchInvalid when the batch itself is at fault.
+        When not, nothing of it is, and lost partitions are marked as such.
+
+        Goes on through outages until it knows. Raises BatchInvalid when the batch itself is at
+        fault.
         """
         await self._relay(batch)
         messages = batch.seal(datetime.now(UTC))
@@ -77,7 +80,10 @@ class Committer:
                     assert_never(outcome)
 
     async def _read_back(self, batch: Batch, count: int) -> bool:
-        """Ask the leader who moved the positions; marks partitions that somebody else has moved as lost."""
+        """Ask the leader who moved the positions.
+
+        Marks partitions that somebody else has moved as lost.
+        """
         stored_here = False
         for partition in batch.partitions:
             stored = await self.position(partition.number)
@@ -105,7 +111,10 @@ class Committer:
                 await pause.wait()
 
     async def _relay(self, batch: Batch) -> None:
-        """Publish the events that sagas emitted; their ids make a repeat after a crash harmless to instances."""
+        """Publish the events that sagas emitted.
+
+        Their ids make a repeat after a crash harmless to instances.
+        """
         relays = [intake for intake in batch.intakes if intake.relay is not None]
         if relays:
             await asyncio.gather(*(self._publish(batch, intake) for intake in relays))
@@ -132,7 +141,7 @@ class Committer:
 
 
 class Pause:
-    """Waits that grow with jitter, so that many who wait for the same thing don't come back together."""
+    """Waits that grow with jitter: many who wait for the same thing don't come back together."""
 
     def __init__(self) -> None:
         self._limit = PAUSE_MIN_S

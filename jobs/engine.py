@@ -1,4 +1,7 @@
-"""The engine: a service that owns partitions and runs the lane over them; any number may run at once."""
+"""The engine: a service that owns partitions and runs the lane over them.
+
+Any number may run at once.
+"""
 
 from __future__ import annotations
 
@@ -90,7 +93,10 @@ class Engine:
         ]
 
     async def stop(self) -> None:
-        """Finish the commit that is on its way, hand the partitions over, end. A second call waits for the first."""
+        """Finish the commit that is on its way, hand the partitions over, end.
+
+        A second call waits for the first.
+        """
         if not self._tasks:
             return
         lane, ownership = self._tasks
@@ -135,7 +141,7 @@ class Engine:
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
 
     async def _ensure_cron(self, definition: SagaDefinition) -> None:
-        """Keep the saga's schedule in the log; the server fires it. Written only when it differs."""
+        """Keep the saga's schedule in the log, written when it differs; the server fires it."""
         wanted = self._cron(definition)
         stored = await self._backend.log.read(wanted.subject)
         have = stored.headers if stored else {}

@@ -1,7 +1,8 @@
 """The first step of the lane: a stored message becomes what it means for instances. Pure.
 
-An Intake holds one message and everything that must be committed with its position: deliveries to instances, notes
-for what concerns nobody, dead letters for what can't be delivered, and an event to publish for a saga.
+An Intake holds one message and everything that must be committed with its position: deliveries to
+instances, notes for what concerns nobody, dead letters for what can't be delivered, and an event to
+publish for a saga.
 """
 
 from __future__ import annotations
@@ -105,6 +106,23 @@ class Intake:
             command=command,
         )
 
+    def note_to(self, arrival: Arrival, code: str, reason: str) -> Note:
+        """A note about this message and the instance it was for."""
+        cause = arrival.cause
+        return self.note(
+            cause.type,
+            code,
+            reason,
+            saga=arrival.definition.id,
+            key=arrival.key,
+            id=cause.id,
+            by=cause.by,
+        )
+
+    def letter_to(self, arrival: Arrival, reason: str) -> DeadLetter:
+        """A dead letter for this message, which the instance it was for could not take."""
+        return self.letter(arrival.cause.type, reason, saga=arrival.definition.id, key=arrival.key)
+
 
 class Reader:
     """Reads stored messages with the definitions of one engine."""
@@ -199,7 +217,9 @@ class Reader:
 
 
 def _tick(cause: Cause) -> tuple[str, Cause]:
-    """A cron tick starts the instance whose key is the second it was due in, so a tick told twice starts it once."""
+    """A cron tick starts the instance whose key is the second it was due in, so a tick told twice
+    starts it once.
+    """
     due: datetime = cause.at.replace(microsecond=0)
     key = due.isoformat().replace("+00:00", "Z")
     return key, structs.replace(cause, id=f"{CRON}@{key}", payload=to_raw({"at": key}))

@@ -1,9 +1,12 @@
-"""The lane: what waits in all owned partitions becomes one commit, while the commit before is on its way.
+"""The lane: what waits in all owned partitions becomes one commit, while the commit before is on
+its way.
 
-    take what is there -> load missing instances -> decide -> one atomic batch -> take its revisions over
+    take what is there -> load missing instances -> decide -> one atomic batch
+    -> take its revisions over
 
-There is at most one commit on its way; the next batch grows meanwhile on its expected outcome and is sent when it is
-known. When a commit fails, both are forgotten, the instances are loaded again and the same messages decided again.
+There is at most one commit on its way; the next batch grows meanwhile on its expected outcome and
+is sent when it is known. When a commit fails, both are forgotten, the instances are loaded again
+and the same messages decided again.
 """
 
 from __future__ import annotations
@@ -178,7 +181,7 @@ class Lane:
         await self._load_ids(chunk)
 
     async def _fetch(self, subjects: list[str]) -> dict[str, Stored | None]:
-        """The last document of each subject; those that caused a conflict are read from the leader."""
+        """The last document of each subject; suspects of a conflict are read from the leader."""
         pause = Pause()
         while True:
             try:
@@ -196,14 +199,17 @@ class Lane:
                 await pause.wait()
 
     async def _load_ids(self, chunk: list[Intake]) -> None:
-        """Message ids older than an instance's window are looked up in its history, once while it is cached."""
+        """Message ids older than an instance's window are looked up in its history, once while it
+        is cached.
+        """
         for intake in chunk:
             for arrival in intake.arrivals:
                 entry = self._cache.get(arrival.subject)
                 instance = entry.snapshot.instance if entry else None
-                if entry and instance and arrival.cause.id and entry.ids is None:
-                    if len(instance.seen) >= SEEN_MAX:
-                        entry.ids = await self._ids(entry)
+                if entry is None or instance is None or entry.ids is not None:
+                    continue
+                if arrival.cause.id and len(instance.seen) >= SEEN_MAX:
+                    entry.ids = await self._ids(entry)
 
     async def _ids(self, entry: Entry) -> set[str]:
         pause = Pause()
@@ -231,7 +237,9 @@ class Lane:
         return False
 
     def _isolate(self, batch: Batch, error: BatchInvalid) -> None:
-        """Find the message that the broker refuses: one at a time, and alone it becomes a dead letter."""
+        """Find the message that the broker refuses: one at a time, and alone it becomes a dead
+        letter.
+        """
         if len(batch.intakes) > 1:
             self._singles = len(batch.intakes)
             return
@@ -243,7 +251,9 @@ class Lane:
         ]
 
     def _return(self, *parts: Iterable[Intake]) -> None:
-        """Put the messages of failed batches back in their order and forget what was decided on them."""
+        """Put the messages of failed batches back in their order and forget what was decided on
+        them.
+        """
         back = [intake for part in parts for intake in part]
         for intake in back:
             for arrival in intake.arrivals:

@@ -1,8 +1,10 @@
-"""Who works on which partition: leases in the meta bucket, shared evenly among the engines that are alive.
+"""Who works on which partition: leases in the meta bucket, shared evenly among the engines that are
+alive.
 
-Safety never depends on a lease, it only saves work: a commit that moves a position expects its revision, so two
-engines on one partition can't both succeed. An engine that stops hands its partitions over in order; one that dies
-loses them when its leases run out on the server, which wakes the others.
+Safety never depends on a lease, it only saves work: a commit that moves a position expects its
+revision, so two engines on one partition can't both succeed. An engine that stops hands its
+partitions over in order; one that dies loses them when its leases run out on the server, which
+wakes the others.
 """
 
 from __future__ import annotations

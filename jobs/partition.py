@@ -1,7 +1,8 @@
 """One partition in an engine: its two feeds and how far it has been read and committed.
 
-``events`` and ``signals`` are the committed positions, ``revision`` the sequence of the record that holds them: the
-next commit expects it, so an engine that lost the partition while it slept can't commit anything.
+``events`` and ``signals`` are the committed positions, ``revision`` the sequence of the record that
+holds them: the next commit expects it, so an engine that lost the partition while it slept can't
+commit anything.
 """
 
 from __future__ import annotations
@@ -43,7 +44,10 @@ class Partition:
         )
 
     def take(self, limit: int) -> tuple[list[Stored], list[Stored]]:
-        """Signals and events that have arrived, at most ``limit`` of each; signals go first, they finish work begun."""
+        """Signals and events that have arrived, at most ``limit`` of each.
+
+        Signals go first, they finish work begun.
+        """
         if self.closing or self.lost or not self._feeds:
             return [], []
         signals = self._feeds["log"].take(limit)
