@@ -90,7 +90,18 @@ def correlate(rule: CorrelationRule, message: Message[Any]) -> str | None:
 
     A text rule is a path of field names joined by dots into the payload.
     """
-    value: object = _field(rule, message.payload) if isinstance(rule, str) else rule(message)
+    return find(rule, message.payload) if isinstance(rule, str) else text(rule(message))
+
+
+def find(path: str, payload: object) -> str | None:
+    """The key at a path of field names in a payload, or None."""
+    return text(_field(path, payload))
+
+
+def text(value: object) -> str | None:
+    """What a rule found as a key: text and numbers can be one, nothing else."""
+    if type(value) is str:
+        return value or None
     if value is None or value == "" or isinstance(value, (dict, list, bool)):
         return None
     return str(value)
@@ -98,9 +109,9 @@ def correlate(rule: CorrelationRule, message: Message[Any]) -> str | None:
 
 def _field(path: str, payload: object) -> object:
     value = payload
-    for name in path.split("."):
-        if isinstance(value, Mapping):
-            fields = cast("Mapping[str, object]", value)
+    for name in path.split(".") if "." in path else (path,):
+        if isinstance(value, dict):
+            fields = cast("dict[str, object]", value)
             value = fields.get(name)
         else:
             value = getattr(value, name, None)

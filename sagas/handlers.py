@@ -112,10 +112,10 @@ def check_type(type: str) -> str:
 
 
 def call(
-    handler: Handler, handle: SagaHandle[Any], message: Message[Any], context: Context[Any]
+    handler: Handler, handle: SagaHandle[Any], message: Message[Any], context: Context[Any] | None
 ) -> list[Effect]:
     """Run a handler and normalise what it returns; raises HandlerFault, or whatever the handler
-    raises.
+    raises. ``context`` is only needed by one that takes three arguments.
     """
     if handler.arguments == 3:
         returned = handler.function(handle, message, context)

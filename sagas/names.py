@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
 KEY_BYTES_MAX = 200
 NAME_BYTES_MAX = 100
+TRACEPARENT_CHARS = 55
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 
@@ -28,6 +32,8 @@ class BadName(ValueError):
 @lru_cache(maxsize=65536)
 def escape(text: str) -> str:
     """The token that stands for ``text``; raises BadName for an empty text or a lone surrogate."""
+    if _PLAIN.fullmatch(text):
+        return text
     if not text:
         raise BadName("a key or name must not be empty")
     try:
@@ -37,9 +43,10 @@ def escape(text: str) -> str:
     return _UNSAFE.sub(lambda m: b"=%02X" % m.group()[0], raw).decode("ascii")
 
 
-@lru_cache(maxsize=65536)
 def unescape(token: str) -> str:
     """The text a token stands for; raises BadName when its bytes are no UTF-8."""
+    if "=" not in token and token.isascii():
+        return token
     try:
         return _ESCAPED.sub(lambda m: bytes.fromhex(m.group(1).decode()), token.encode()).decode()
     except UnicodeError:
@@ -59,6 +66,8 @@ def check_name(name: str, what: str) -> str:
 
 
 def _check(text: str, limit: int, what: str) -> str:
+    if text.isascii() and 0 < len(text) <= limit:
+        return text
     try:
         size = len(text.encode())
     except UnicodeEncodeError:
@@ -94,7 +103,8 @@ def derived_trace(saga: str, key: str, now: datetime) -> str:
     """A W3C traceparent made from an instance's identity, for instances whose first message brought
     none.
     """
-    digest = hashlib.sha256(f"{saga}\0{key}\0{now.isoformat()}".encode()).hexdigest()
+    moment = (now - _EPOCH) // _MICROSECOND
+    digest = hashlib.sha256(f"{saga}\0{key}\0{moment}".encode()).hexdigest()
     return f"00-{digest[:32]}-{digest[32:48]}-01"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct
 
-from sagas.definition import Registry, SagaDefinition, correlate
+from sagas.definition import Registry, SagaDefinition, find, text
 from sagas.handlers import to_message
 from sagas.messages import Cause
 from sagas.names import BadName, check_key, parse_command_id
@@ -88,7 +88,11 @@ def _correlated(
         missing = "it has no ordering key and the saga declares no .correlate rule"
     else:
         try:
-            key = correlate(rule, to_message(cause, payload))
+            key = (
+                find(rule, payload)
+                if isinstance(rule, str)
+                else text(rule(to_message(cause, payload)))
+            )
         except (
             Exception
         ) as error:  # the author's rule may raise anything; it concerns this event only

@@ -41,9 +41,11 @@ def to_messages(
             case Publish():
                 messages.append(_emitted(names, after, effect))
             case Schedule():
-                messages.append(_timer(names, after, effect))
+                if _stands(after, effect):
+                    messages.append(_timer(names, after, effect))
             case Unschedule():
-                messages.append(cancel(names.timer(after.saga, after.key, effect.id), carrier))
+                if effect.id not in after.timers:
+                    messages.append(cancel(names.timer(after.saga, after.key, effect.id), carrier))
             case Spawn():
                 messages.append(_spawned(names, after, effect))
             case Signal():
@@ -63,10 +65,8 @@ def trace_of(traceparent: str, id: str) -> str:
     """The traceparent for what an effect starts: the same trace, a span id derived from the
     effect's id.
     """
-    version, _, rest = traceparent.partition("-")
-    trace, _, rest = rest.partition("-")
-    flags = rest.rpartition("-")[2]
-    return f"{version}-{trace}-{hashlib.sha256(id.encode()).hexdigest()[:16]}-{flags}"
+    span = hashlib.sha256(id.encode()).hexdigest()[:16]
+    return f"{traceparent[:36]}{span}{traceparent[52:]}"  # 2-32-16-2 hex digits with dashes between
 
 
 def _command(names: Names, after: Instance, effect: Send) -> Outgoing:
@@ -99,6 +99,16 @@ def _emitted(names: Names, after: Instance, effect: Publish) -> Outgoing:
     )
     body = _encoder.encode(Envelope(cause=cause, key=effect.key))
     return Outgoing(names.signal("event", effect.key), body)
+
+
+def _stands(after: Instance, effect: Schedule) -> bool:
+    """Whether a timer is still set at the end of its transition, and by this effect.
+
+    Only the last word on a timer goes out: the broker refuses two about one timer in a batch.
+    """
+    timer = after.timers.get(effect.id)
+    last = [one for one in after.effects if isinstance(one, Schedule) and one.id == effect.id][-1]
+    return timer is not None and last is effect
 
 
 def _timer(names: Names, after: Instance, effect: Schedule) -> Outgoing:

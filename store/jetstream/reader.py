@@ -73,7 +73,7 @@ class Reader:
         self._inbox = ""
         self._consumer_seq = 0
         self._asked = 0  # of the present consumer: requested and neither delivered nor given up
-        self._heard_at_s = 0.0
+        self._heard = False  # anything at all, since the watchdog looked last
         self._broken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -158,7 +158,6 @@ class Reader:
         self.pending = self.backlog = answer["num_pending"]
         self.taken = 0
         self.generation += 1
-        self._heard_at_s = self._now_s()
         self._ask_more()
         self._wake()
 
@@ -205,8 +204,7 @@ class Reader:
             "idle_heartbeat": int(HEARTBEAT_S * 1e9),
             "max_bytes": ASK_BYTES_MAX,
         }
-        if self._asked == 0:
-            self._heard_at_s = self._now_s()  # silence is only a sign while something is asked for
+        self._heard = True  # silence counts from the last request on
         try:
             self._link.post(
                 wire.pub(
@@ -220,7 +218,7 @@ class Reader:
             self._break()
 
     def _deliver(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
-        self._heard_at_s = self._now_s()
+        self._heard = True
         if not reply:
             self._hear_status(wire.status_of(header), header)
             return
@@ -236,7 +234,15 @@ class Reader:
         self.pending = delivery.pending
         headers = wire.headers_of(header) if header else NO_HEADERS
         self._held_bytes += len(data)
-        self._held.append(Stored(subject.decode(), delivery.seq, delivery.at_ns, data, headers))
+        self._held.append(
+            Stored(
+                subject.decode("utf-8", "surrogateescape"),
+                delivery.seq,
+                delivery.at_ns,
+                data,
+                headers,
+            )
+        )
         if self._asked <= HELD_MAX // 2:
             self._ask_more()
         self._wake()
@@ -261,13 +267,18 @@ class Reader:
         self._broken.set()
 
     async def _watch_over(self) -> None:
+        silent_s = 0.0
         while True:
             try:
                 await asyncio.wait_for(self._broken.wait(), HEARTBEAT_S / 2)
             except TimeoutError:
-                silent_s = self._now_s() - self._heard_at_s
-                if self._asked == 0 or silent_s < 2 * HEARTBEAT_S:
+                # Silence is only a sign while something is asked for.
+                quiet = not self._heard and self._asked > 0
+                silent_s = silent_s + HEARTBEAT_S / 2 if quiet else 0.0
+                self._heard = False
+                if silent_s < 2 * HEARTBEAT_S:
                     continue
+            silent_s = 0.0
             self._broken.set()
             await self._drop()
             await self._make_until(None)

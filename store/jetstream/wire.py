@@ -56,12 +56,17 @@ def header_lines(headers: Iterable[tuple[str, str]]) -> str:
     """``Name: value`` lines for a header block; raises Refused for a bad name or a line break."""
     lines = ""
     for name, value in headers:
-        if _HEADER_NAME.fullmatch(name) is None or "\n" in value or "\r" in value:
+        if not _is_header_name(name) or "\n" in value or "\r" in value:
             raise Refused(
                 f"the header {name!r} has a bad name or a line break in its value; remove it"
             )
         lines += f"{name}: {value}\r\n"
     return lines
+
+
+@lru_cache(maxsize=1024)
+def _is_header_name(name: str) -> bool:
+    return _HEADER_NAME.fullmatch(name) is not None
 
 
 def check_size(subject: str, size: int, size_max: int) -> None:
@@ -115,7 +120,7 @@ def headers_of(raw: bytes) -> Mapping[str, str]:
     for line in raw.decode("utf-8", "replace").split("\r\n")[1:]:
         name, colon, value = line.partition(":")
         if colon:
-            headers[name.strip()] = value.strip()
+            headers[name] = value.strip()
     return headers
 
 
@@ -128,9 +133,7 @@ def delivery_of(reply: bytes) -> Delivery:
     count = len(tokens)
     if count < 9 or tokens[1] != b"ACK":
         raise ValueError(f"{reply!r} is no reply subject of a JetStream delivery")
-    base = 4 if count == 9 else 6
-    attempt, seq, consumer_seq, at_ns, pending = tokens[base : base + 5]
-    return Delivery(int(attempt), int(seq), int(consumer_seq), int(at_ns), int(pending))
+    return Delivery._make(map(int, tokens[4:9] if count == 9 else tokens[6:11]))
 
 
 @lru_cache(maxsize=1024)
