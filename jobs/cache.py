@@ -13,7 +13,7 @@ from collections import OrderedDict
 import msgspec
 
 from sagas.errors import IllegalTransition
-from sagas.instance import decode, document_hash
+from sagas.instance import SEEN_MAX, Instance, decode, document_hash
 from sagas.kernel import Snapshot
 from store.port import Stored
 
@@ -40,6 +40,18 @@ class Entry:
         self.size = size
         self.fault = ""
         self.ids: set[str] | None = None
+
+    def learn(self, before: Instance | None) -> None:
+        """Keep the id that the present snapshot has taken in after ``before``.
+
+        The ids of the whole history are known without reading it when the window was seen to fill.
+        """
+        after = self.snapshot.instance
+        seen = after.seen if after else ()
+        if self.ids is not None:
+            self.ids.update(seen[-1:])
+        elif len(seen) >= SEEN_MAX and (before is None or len(before.seen) < SEEN_MAX):
+            self.ids = set(seen)
 
 
 class Cache:
@@ -75,7 +87,12 @@ class Cache:
     def _decoded(self, key: str, subject: str, stored: Stored) -> Entry:
         try:
             instance = decode(stored.data)
-        except (msgspec.DecodeError, IllegalTransition) as error:
+        except (
+            msgspec.DecodeError,
+            UnicodeDecodeError,
+            RecursionError,
+            IllegalTransition,
+        ) as error:
             entry = Entry(subject, Snapshot(key), stored.seq, len(stored.data))
             entry.fault = f"its stored document can't be read: {error}"
             return entry

@@ -17,7 +17,7 @@ import msgspec
 
 from jobs.batch import Batch
 from jobs.intake import Intake
-from sagas.names import check_name
+from sagas.names import BadName, check_key, check_name
 from store import codec
 from store.codec import Position
 from store.port import (
@@ -125,16 +125,17 @@ class Committer:
             return
         cause = envelope.cause
         headers = {codec.TRACEPARENT: cause.trace} if cause.trace else {}
-        subject = self._names.event(check_name(cause.type, "event type"), envelope.key)
         pause = Pause()
         while True:
             try:
+                type, key = check_name(cause.type, "event type"), check_key(envelope.key)
+                subject = self._names.event(type, key)
                 await self._backend.door.publish(subject, bytes(cause.payload), headers, cause.id)
                 return
             except Unreachable as error:
                 log.info("waiting to publish %s: %s", cause.type, error)
                 await pause.wait()
-            except (MessageTooLarge, Refused) as error:
+            except (MessageTooLarge, Refused, BadName) as error:
                 log.warning("the event %s of a saga was refused: %s", cause.type, error)
                 batch.bury(intake.letter(cause.type, str(error), key=envelope.key))
                 return

@@ -7,6 +7,8 @@ publish for a saga.
 
 from __future__ import annotations
 
+import logging
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +19,7 @@ from sagas.definition import Registry, SagaDefinition
 from sagas.draft import GATE_SAGA
 from sagas.gate import gate_definition
 from sagas.messages import Cause, to_raw
-from sagas.names import BadName, check_key, parse_command_id
+from sagas.names import BadName, check_key, check_name, parse_command_id
 from sagas.routing import route
 from store import codec
 from store.codec import DeadLetter, Envelope, Note
@@ -27,7 +29,13 @@ from store.subjects import Names, unescape
 if TYPE_CHECKING:
     from jobs.partition import Partition
 
+log = logging.getLogger("snorri.engine")
+
 CRON = "cron"
+ID_CHARS_MAX = 256  # of a message id: an instance keeps the last 32 in its document
+NAME_CHARS_MAX = 300  # of a name in a dead letter, real or claimed
+REASON_CHARS_MAX = 2000
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Arrival:
@@ -93,17 +101,22 @@ class Intake:
     def letter(
         self, type: str, reason: str, *, saga: str = "", key: str = "", command: str = ""
     ) -> DeadLetter:
-        """A dead letter for this message."""
+        """A dead letter for this message.
+
+        Publishers may claim anything, of any length: what can't be a saga is left out, texts are
+        cut.
+        """
+        saga = _possible(saga)
         return DeadLetter(
             id=codec.dead_letter_id(self.stream, self.stored.seq, saga),
             at=codec.moment(self.stored.at_ns),
             stream=self.stream,
             seq=self.stored.seq,
-            type=type,
-            reason=reason,
+            type=_clean(type[:NAME_CHARS_MAX]),
+            reason=_clean(reason[:REASON_CHARS_MAX]),
             saga=saga,
-            key=key,
-            command=command,
+            key=_clean(key[:NAME_CHARS_MAX]),
+            command=_clean(command[:REASON_CHARS_MAX]),
         )
 
     def note_to(self, arrival: Arrival, code: str, reason: str) -> Note:
@@ -137,10 +150,14 @@ class Reader:
     ) -> Intake:
         """The intake of one message; never raises for what is wrong with the message."""
         intake = Intake(partition, stream, stored)
-        if stream == "events":
-            self._read_event(intake)
-        else:
-            self._read_signal(intake)
+        try:
+            if stream == "events":
+                self._read_event(intake)
+            else:
+                self._read_signal(intake)
+        except Exception as error:  # what nobody thought of must not stop the messages behind it
+            log.exception("message %d of the %s can't be read", stored.seq, stream)
+            return _spoilt(partition, stream, stored, error)
         return intake
 
     def _read_event(self, intake: Intake) -> None:
@@ -154,6 +171,12 @@ class Reader:
             return
         cause = codec.event_cause(stored, type)
         headers = stored.headers
+        if len(cause.id) > ID_CHARS_MAX or _clean(cause.id) != cause.id:
+            reason = f"its message id is no text of at most {ID_CHARS_MAX} characters; send a hash"
+            intake.letters.append(intake.letter(type, reason))
+            return
+        if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):
+            cause = structs.replace(cause, trace="")
         try:
             only = unescape(headers[codec.SAGA]) if codec.SAGA in headers else ""
         except BadName as error:
@@ -214,6 +237,28 @@ class Reader:
             intake.letters.append(intake.letter(cause.type, str(error), saga=to.saga))
             return
         intake.arrivals.append(Arrival(definition, key, subject, cause))
+
+
+def _clean(text: str) -> str:
+    """``text`` as it can be written: bytes of a subject or header that are no UTF-8 are replaced."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _possible(saga: str) -> str:
+    """``saga`` when it may be the id of one."""
+    try:
+        return check_name(saga, "saga id")
+    except BadName:
+        return ""
+
+
+def _spoilt(
+    partition: Partition, stream: Literal["events", "log"], stored: Stored, error: Exception
+) -> Intake:
+    intake = Intake(partition, stream, stored)
+    reason = f"it can't be read: {type(error).__name__}: {error}; see the engine's log"
+    intake.letters.append(intake.letter(stored.subject, reason))
+    return intake
 
 
 def _tick(cause: Cause) -> tuple[str, Cause]:

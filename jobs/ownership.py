@@ -55,8 +55,9 @@ class Ownership:
         self._wake = asyncio.Event()
 
     def lost(self, number: int) -> None:
-        """A partition turned out to be another's."""
+        """A partition turned out to be another's, or was moved by a late commit of this engine."""
         self._held.pop(number, None)
+        self._wake.set()
 
     async def run(self) -> None:
         """Keep heartbeat and leases until cancelled."""
@@ -146,7 +147,11 @@ class Ownership:
         if revision is None:
             return
         self._held[number] = revision
-        await self._take(number)
+        try:
+            await self._take(number)
+        except BaseException:  # the lease stays ours; the next round takes the partition again
+            del self._held[number]
+            raise
         log.info("works on partition %d", number)
 
     async def _give(self, number: int) -> None:

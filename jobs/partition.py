@@ -34,14 +34,19 @@ class Partition:
         self._quiet.set()
 
     async def open(self, backend: Backend, names: Names, wake: Callable[[], None]) -> None:
-        """Begin to read both streams after the committed positions."""
+        """Begin to read both streams after the committed positions; raises Unreachable."""
         number = self.number
-        self._feeds["log"] = await backend.feeds.open(
-            "log", names.signal_filters(number), self.signals, wake
-        )
-        self._feeds["events"] = await backend.feeds.open(
-            "events", names.event_filters(number), self.events, wake
-        )
+        feeds = self._feeds
+        try:
+            feeds["log"] = await backend.feeds.open(
+                "log", names.signal_filters(number), self.signals, wake
+            )
+            feeds["events"] = await backend.feeds.open(
+                "events", names.event_filters(number), self.events, wake
+            )
+        except BaseException:  # cancelled or unreachable in between: the other feed must not stay
+            await self.shut()
+            raise
 
     def take(self, limit: int) -> tuple[list[Stored], list[Stored]]:
         """Signals and events that have arrived, at most ``limit`` of each.
