@@ -7,6 +7,7 @@ the log with its positions moved or it never was.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 from typing import assert_never
@@ -27,6 +28,10 @@ from store.port import BATCH_MESSAGES_MAX, Outgoing
 from store.subjects import Names
 
 BATCH_BYTES_MAX = 8 * 1024 * 1024
+NOTES_CHARS_MAX = 200_000  # of one batch: as JSON that is under the 1 MiB of one message
+NOTE_CHARS = 150  # the names of its fields and its numbers
+
+log = logging.getLogger("snorri.engine")
 _encoder = msgspec.json.Encoder()
 
 
@@ -44,7 +49,9 @@ class Batch:
         self._bytes = 0
         self._places: dict[str, _Place] = {}
         self._timers: set[str] = set()
+        self.doubts: set[str] = set()
         self._notes: dict[int, list[Note]] = {}
+        self._notes_chars = 0
         self._partitions: dict[int, Partition] = {}
         self._positions: list[tuple[int, Partition]] = []
 
@@ -61,6 +68,9 @@ class Batch:
     def add(self, intake: Intake, now: datetime) -> bool:
         """Decide one message for all its instances, or leave everything as it was and return False
         when it is full.
+
+        It is also False when an instance would take nothing and write nothing on the word of a
+        replica that may be behind: its subject is then in ``doubts``, to be read from the leader.
         """
         start = len(self.messages)
         work = _Work()
@@ -69,6 +79,9 @@ class Batch:
             if entry is None:  # loaded before, and let go since by a load of others
                 return self._put_back(start, work)
             self._decide(intake, arrival, entry, now, work)
+        if work.doubts:
+            self.doubts.update(work.doubts)
+            return self._put_back(start, work)
         if intake.letters or work.letters:
             for letter in (*intake.letters, *work.letters):
                 self.bury(letter)
@@ -85,6 +98,7 @@ class Batch:
             return False  # the broker refuses a batch that sets one timer twice (10111)
         reserve = 2 * (len(self._partitions) + 1)  # positions and notes
         full = len(self.messages) + reserve > BATCH_MESSAGES_MAX
+        full = full or self._notes_chars > NOTES_CHARS_MAX
         return not full and self._bytes + size <= BATCH_BYTES_MAX
 
     def _put_back(self, start: int, work: _Work) -> bool:
@@ -94,7 +108,9 @@ class Batch:
         return False
 
     def _accept(self, intake: Intake, work: _Work, size: int) -> None:
-        for index, entry, _, document_size in work.revisions:
+        for index, entry, snapshot, document_size in work.revisions:
+            entry.learn(snapshot.instance)
+            entry.sure = True  # the expected revision of this write tells when it was not
             place = self._places.get(entry.subject)
             if place is None:
                 self._places[entry.subject] = _Place(entry, index)
@@ -111,6 +127,7 @@ class Batch:
             notes = self._notes.setdefault(partition.number, [])
             notes += intake.notes
             notes += work.notes
+            self._notes_chars += sum(map(_chars, intake.notes)) + sum(map(_chars, work.notes))
 
     def _decide(
         self, intake: Intake, arrival: Arrival, entry: Entry, now: datetime, work: _Work
@@ -119,17 +136,25 @@ class Batch:
         if entry.fault:
             work.letters.append(intake.letter_to(arrival, entry.fault))
             return
-        if cause.kind == "operator":
-            decision = act(definition, entry.snapshot, cause, now)
-        else:
-            decision = decide(
-                definition,
-                entry.snapshot,
-                cause,
-                now,
-                payload=arrival.payload,
-                handled=entry.ids or (),
-            )
+        try:
+            if cause.kind == "operator":
+                decision = act(definition, entry.snapshot, cause, now)
+            else:
+                decision = decide(
+                    definition,
+                    entry.snapshot,
+                    cause,
+                    now,
+                    payload=arrival.payload,
+                    handled=entry.ids or (),
+                )
+        except Exception as error:  # a fault of ours must not stop the messages behind this one
+            log.exception("%s/%s can't take %r", definition.id, arrival.key, cause.type)
+            fault = f"{type(error).__name__}: {error}; see the engine's log"
+            decision = Undeliverable(f"it could not be decided: {fault}")
+        if not entry.sure and not isinstance(decision, Transition):
+            work.doubts.add(entry.subject)
+            return
         match decision:
             case Transition():
                 self._transit(intake, entry, decision, work)
@@ -146,8 +171,6 @@ class Batch:
         after, document = transition.after, transition.document
         work.revisions.append((len(self.messages), entry, entry.snapshot, len(document)))
         entry.snapshot = Snapshot(after.key, after, document_hash(document))
-        if entry.ids is not None and after.cause.id:
-            entry.ids.add(after.cause.id)
         carrier = self._names.timer_cancel(intake.partition.number)
         self.messages += to_messages(self._names, after, document, None, carrier)
         if after.timers or (transition.before is not None and transition.before.timers):
@@ -247,10 +270,16 @@ class _Work:
     fit.
     """
 
-    __slots__ = ("letters", "notes", "revisions", "timers")
+    __slots__ = ("doubts", "letters", "notes", "revisions", "timers")
 
     def __init__(self) -> None:
         self.revisions: list[tuple[int, Entry, Snapshot, int]] = []
         self.notes: list[Note] = []
         self.letters: list[DeadLetter] = []
+        self.doubts: set[str] = set()
         self.timers: list[str] = []
+
+
+def _chars(note: Note) -> int:
+    texts = (note.type, note.reason, note.saga, note.key, note.id, note.by)
+    return NOTE_CHARS + sum(map(len, texts))

@@ -31,7 +31,7 @@ class Entry:
     when they were needed and loaded.
     """
 
-    __slots__ = ("fault", "ids", "revision", "size", "snapshot", "subject")
+    __slots__ = ("fault", "ids", "revision", "size", "snapshot", "subject", "sure")
 
     def __init__(self, subject: str, snapshot: Snapshot, revision: int, size: int) -> None:
         self.subject = subject
@@ -40,6 +40,7 @@ class Entry:
         self.size = size
         self.fault = ""
         self.ids: set[str] | None = None
+        self.sure = False  # read from the leader, or written by this engine since
 
     def learn(self, before: Instance | None) -> None:
         """Keep the id that the present snapshot has taken in after ``before``.
@@ -73,12 +74,16 @@ class Cache:
             self._entries.move_to_end(subject)
         return entry
 
-    def put(self, key: str, subject: str, stored: Stored | None) -> Entry:
-        """Keep what was loaded: a stored document, or None for an instance that does not exist."""
+    def put(self, key: str, subject: str, stored: Stored | None, *, sure: bool = False) -> Entry:
+        """Keep what was loaded: a stored document, or None for an instance that does not exist.
+
+        ``sure`` when the leader said so, and not a replica that may be behind.
+        """
         if stored is None or not stored.data:
             entry = Entry(subject, Snapshot(key), stored.seq if stored else 0, 0)
         else:
             entry = self._decoded(key, subject, stored)
+        entry.sure = sure
         self.drop(subject)
         self._entries[subject] = entry
         self._bytes += entry.size + ENTRY_OVERHEAD_BYTES

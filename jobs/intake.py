@@ -240,7 +240,7 @@ class Reader:
 
 
 def _clean(text: str) -> str:
-    """``text`` as it can be written: bytes of a subject or header that are no UTF-8 are replaced."""
+    """``text`` as it can be written: bytes that are no UTF-8 are replaced."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 

@@ -13,9 +13,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+
+import msgspec
 
 from jobs.batch import Batch
 from jobs.cache import Cache, Entry
@@ -23,6 +26,7 @@ from jobs.commit import BatchInvalid, Committer, Pause
 from jobs.intake import Arrival, Intake, Reader
 from jobs.partition import Partition
 from sagas.definition import Registry
+from sagas.errors import IllegalTransition
 from sagas.instance import SEEN_MAX, decode
 from store.port import Backend, Stored, Unreachable
 from store.subjects import Names
@@ -70,6 +74,7 @@ class Lane:
         self._suspects: set[str] = set()
         self._wake = asyncio.Event()
         self._on_lost: Callable[[int], None] = lambda number: None
+        self._run = secrets.token_hex(4)  # an id may come back with another process
         self._batches = 0
         self._singles = 0
         self._closing: list[asyncio.Task[None]] = []
@@ -128,15 +133,18 @@ class Lane:
                 if not added or full:
                     await self._wake.wait()
         finally:
-            if flight is not None:
-                await self._land(flying, flight)
-            for partition in self._partitions.values():
-                await partition.shut()
-            await asyncio.gather(*self._closing)
+            try:
+                if flight is not None:
+                    await self._land(flying, flight)
+            finally:
+                for partition in tuple(self._partitions.values()):
+                    await partition.shut()
+                await asyncio.gather(*self._closing)
 
     def _new_batch(self) -> Batch:
         self._batches += 1
-        return Batch(self._names, self._cache, f"{self._owner}.{self._batches}", self._owner)
+        id = f"{self._owner}.{self._run}.{self._batches}"
+        return Batch(self._names, self._cache, id, self._owner)
 
     # --- growing a batch
 
@@ -156,6 +164,9 @@ class Lane:
             over = self._singles > 0 and batch.intakes
             if over or not batch.add(intake, now):
                 self._waiting.extendleft(reversed(chunk[index:]))
+                if batch.doubts:
+                    await self._confirm(batch.doubts)
+                    return True, False
                 return index > 0, bool(batch.intakes)
             self._singles = max(self._singles - 1, 0)
         await asyncio.sleep(0)
@@ -170,14 +181,18 @@ class Lane:
 
     async def _load(self, chunk: list[Intake], busy: set[str]) -> None:
         missing: dict[str, Arrival] = {}
+        needed: set[str] = set()
         for intake in chunk:
             for arrival in intake.arrivals:
+                needed.add(arrival.subject)
                 if self._cache.get(arrival.subject) is None:
                     missing[arrival.subject] = arrival
         if missing:
+            suspects = self._suspects & missing.keys()
             for subject, stored in (await self._fetch(list(missing))).items():
-                self._cache.put(missing[subject].key, subject, stored)
-            self._cache.trim(busy | missing.keys())
+                key = missing[subject].key
+                self._cache.put(key, subject, stored, sure=subject in suspects)
+            self._cache.trim(busy | needed)
         await self._load_ids(chunk)
 
     async def _fetch(self, subjects: list[str]) -> dict[str, Stored | None]:
@@ -198,6 +213,16 @@ class Lane:
                 log.info("waiting for the broker to load %d instances: %s", len(subjects), error)
                 await pause.wait()
 
+    async def _confirm(self, doubts: set[str]) -> None:
+        """Load instances again from the leader: a replica may not have known them yet."""
+        for subject in tuple(doubts):
+            entry = self._cache.get(subject)
+            if entry is not None:
+                self._suspects.add(subject)
+                stored = (await self._fetch([subject]))[subject]
+                self._cache.put(entry.snapshot.key, subject, stored, sure=True)
+        doubts.clear()
+
     async def _load_ids(self, chunk: list[Intake]) -> None:
         """Message ids older than an instance's window are looked up in its history, once while it
         is cached.
@@ -217,8 +242,7 @@ class Lane:
             try:
                 ids: set[str] = set()
                 async for stored in self._backend.log.history(entry.subject):
-                    if stored.data:
-                        ids.update(decode(stored.data).seen)
+                    ids.update(_seen(stored))
                 return ids
             except Unreachable as error:
                 log.info("waiting for the broker to read %s: %s", entry.subject, error)
@@ -230,6 +254,7 @@ class Lane:
         try:
             if await flight:
                 self._probe.committed(batch, 0.0)
+                self._let_go()
                 return True
         except BatchInvalid as error:
             self._isolate(batch, error)
@@ -245,6 +270,8 @@ class Lane:
             return
         intake = batch.intakes[0]
         log.error("message %d can't be committed: %s", intake.stored.seq, error)
+        for arrival in intake.arrivals:
+            self._cache.drop(arrival.subject)
         intake.arrivals = []
         intake.letters = [
             intake.letter(intake.stored.subject, f"the broker refuses its commit: {error}")
@@ -260,8 +287,21 @@ class Lane:
                 self._cache.drop(arrival.subject)
                 self._suspects.add(arrival.subject)
         self._waiting.extendleft(reversed(back))
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave the partitions that are somebody else's."""
         for number, partition in tuple(self._partitions.items()):
             if partition.lost:
                 del self._partitions[number]
                 self._closing.append(asyncio.create_task(partition.shut()))
                 self._on_lost(number)
+
+
+def _seen(stored: Stored) -> tuple[str, ...]:
+    """The message ids that a stored revision remembers; none when it can't be read."""
+    try:
+        return decode(stored.data).seen if stored.data else ()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IllegalTransition):
+        log.warning("%s, revision %d can't be read for its ids", stored.subject, stored.seq)
+        return ()
