@@ -1,0 +1,1 @@
+"""Workers on both brokers, and workers that die."""
