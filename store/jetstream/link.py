@@ -24,6 +24,7 @@ from nats import errors
 from nats.aio.client import Client, Server
 
 from store.jetstream import wire
+from store.jetstream.parser import LinkParser, info_of
 from store.port import Refused, Unreachable
 
 log = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class Link(Client):
         self._out: list[bytes] = []
         self._out_due = False
         self._attempts = 0
+        self._ps = LinkParser(self._dispatch, self._control)  # type: ignore[assignment]
 
     # --- what others use
 
@@ -195,16 +197,28 @@ class Link(Client):
 
     # --- reading: called by the parser of nats-py
 
-    async def _process_msg(
-        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None
-    ) -> None:
+    def _dispatch(self, sid: int, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
         sink = self._sink_by_sid.get(sid)
         if sink is None:
             return  # detached a moment ago; we have no other kind of subscription
         try:
-            sink(subject, reply, headers or b"", data)
+            sink(subject, reply, header, data)
         except Exception:
             log.exception("a reader of %r failed; the message is skipped", subject)
+
+    async def _control(self, word: bytes, text: str) -> None:
+        try:
+            match word:
+                case b"PING":
+                    await self._process_ping()
+                case b"PONG":
+                    await self._process_pong()
+                case b"INFO":
+                    await self._process_info(info_of(text))
+                case _:
+                    await self._process_err(text.lower())
+        except Exception as error:  # any other would end the parent's read loop without a reconnect
+            raise errors.ProtocolError from error
 
     def _deliver(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
         waiter = self._waiters.get(subject[len(self._mailbox) :])

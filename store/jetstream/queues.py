@@ -163,7 +163,9 @@ class JetStreamQueue:
     def _deliver(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
         if reply:
             headers = wire.headers_of(header) if header else NO_HEADERS
-            work = JetStreamWork(self._link, subject.decode(), reply, headers, data)
+            work = JetStreamWork(
+                self._link, subject.decode("utf-8", "surrogateescape"), reply, headers, data
+            )
             if self._closed:
                 work.answer(b"-NAK")
                 return
