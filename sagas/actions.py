@@ -16,13 +16,22 @@ from typing import get_args
 import msgspec
 from msgspec import Raw, Struct
 
-from sagas.decision import Decision, Refused, Snapshot, Transition, commit
+from sagas.bookkeeping import settle
+from sagas.decision import (
+    Decision,
+    Ignored,
+    Refused,
+    Snapshot,
+    Transition,
+    Undeliverable,
+    commit,
+)
 from sagas.definition import SagaDefinition
-from sagas.draft import Draft
+from sagas.draft import GATE_SAGA, Draft
 from sagas.effects import Effect
-from sagas.errors import HandlerFault, LimitExceeded
+from sagas.errors import SagaError, error_text
 from sagas.instance import VALUE_BYTES_MAX, Instance, Status, encode
-from sagas.messages import EPOCH, NULL, Cause
+from sagas.messages import EPOCH, NULL, Cause, unreadable
 from sagas.operations import STEPS, Action, ActionRequest, merge_patch
 
 __all__ = (
@@ -38,6 +47,7 @@ __all__ = (
     "plan_hash",
 )
 
+PLAN_AGE_MAX = timedelta(hours=1)  # time-outs and timers of a plan count from when it was made
 ACTIONS: tuple[Action, ...] = get_args(Action)
 
 # In which status an action is allowed; pages show only these, the kernel refuses the others.
@@ -89,9 +99,11 @@ def act(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: datet
         return Refused(f"{definition.id}/{snapshot.key} does not exist; check saga and key", 0)
     if cause.id and cause.id in instance.seen:
         return Refused("this action has been taken before", instance.version)
+    if fault := unreadable(cause.payload):
+        return Refused(fault, instance.version)
     try:
         request = msgspec.json.decode(cause.payload, type=ActionRequest | None) or ActionRequest()
-    except msgspec.DecodeError as error:
+    except msgspec.MsgspecError as error:
         return Refused(f"the action can't be read: {error}", instance.version)
     refusal = _refusal(instance, cause.type, request)
     if refusal:
@@ -101,6 +113,8 @@ def act(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: datet
     planned_at = _planned_at(request.plan)
     if planned_at is None:
         return Refused("the plan is none of ours; ask for one with a dry run", instance.version)
+    if abs(now - planned_at) > PLAN_AGE_MAX:
+        return Refused("the plan is too old; look at a new plan and confirm that", instance.version)
     decision = _act(definition, snapshot, cause, request, planned_at)
     if isinstance(decision, Transition) and plan_hash(decision, planned_at) != request.plan:
         return Refused(
@@ -112,6 +126,8 @@ def act(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: datet
 
 def _refusal(instance: Instance, action: str, request: ActionRequest) -> str:
     name = f"{instance.saga}/{instance.key}"
+    if instance.saga == GATE_SAGA and action != "patch":
+        return f"{name} is a gate; patch its state when a slot is stuck, it takes no {action}"
     if action not in ACTIONS:
         return f"there is no action {action!r}; use one of {', '.join(ACTIONS)}"
     if request.version and request.version != instance.version:
@@ -137,17 +153,24 @@ def _act(
     draft.remember(cause.id)
     try:
         decision = STEPS[cause.type](draft, snapshot, request)
-    except (HandlerFault, LimitExceeded, msgspec.ValidationError, TypeError) as error:
-        return Refused(str(error), instance.version)
+    except (SagaError, msgspec.MsgspecError, TypeError, ValueError, RecursionError) as error:
+        return Refused(error_text(error), instance.version)
     if decision is not None:
-        return decision
-    draft.settle()
+        return _refused_as(decision, instance)
+    settle(draft)
     transition = commit(draft, snapshot)
     if len(transition.document) > VALUE_BYTES_MAX:
         return Refused(
             f"the transition would be over {VALUE_BYTES_MAX} bytes; send less", instance.version
         )
     return transition
+
+
+def _refused_as(decision: Decision, instance: Instance) -> Decision:
+    """What a message would be ignored or buried for, an operator is told at once."""
+    if isinstance(decision, (Ignored, Undeliverable)):
+        return Refused(decision.reason, instance.version)
+    return decision
 
 
 # --- plans

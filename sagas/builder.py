@@ -291,11 +291,8 @@ class SagaBuilder(_Chain, Generic[S]):
                 return function
 
             return decorate
-        if (
-            type.startswith(RESERVED)
-            and method == "on"
-            and type not in ("Snorri-Completed", "Snorri-Failed")
-        ):
+        results = ("Snorri-Completed", "Snorri-Failed") if method == "on" else ()
+        if type.startswith(RESERVED) and type not in results:
             raise DefinitionError(
                 f"{self._id}: message types that begin with {RESERVED} are reserved; rename"
                 f" {type!r}"

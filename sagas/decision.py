@@ -38,7 +38,7 @@ class Snapshot(Struct, frozen=True):
 class Transition(Struct, frozen=True):
     """The instance changes: ``after`` is its next document, ``document`` the same as it is stored.
 
-    ``ignored`` is what a drained backlog let go, with reasons.
+    ``ignored`` are messages that had waited and were let go, with reasons.
     """
 
     before: Instance | None
@@ -73,4 +73,5 @@ Decision: TypeAlias = Transition | Ignored | Undeliverable | Refused
 def commit(draft: Draft, snapshot: Snapshot) -> Transition:
     """The transition a finished draft stands for."""
     after = draft.finish(snapshot.hash)
-    return Transition(snapshot.instance, after, encode(after))
+    ignored = tuple((cause, Ignored(code, reason)) for cause, code, reason in draft.dropped)
+    return Transition(snapshot.instance, after, encode(after), ignored)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
@@ -139,7 +139,7 @@ class Registry:
         for type in definition.handlers:
             self._by_type[type] = (*self._by_type.get(type, ()), definition)
 
-    def __iter__(self) -> Any:  # an iterator of definitions; dict_values has no public name
+    def __iter__(self) -> Iterator[SagaDefinition]:
         return iter(self._by_id.values())
 
     def __len__(self) -> int:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from typing import Literal, get_origin
 
+import msgspec
 from msgspec import Raw, structs
 
 from sagas.definition import SagaDefinition
@@ -29,10 +31,12 @@ from sagas.effects import (
 )
 from sagas.errors import HandlerFault, LimitExceeded
 from sagas.instance import (
+    COMMANDS_MAX,
     FINISHED,
     SCHEMA_VERSION,
     SEEN_MAX,
     STATE_BYTES_MAX,
+    TIMERS_MAX,
     Failure,
     Gate,
     Instance,
@@ -43,7 +47,7 @@ from sagas.instance import (
     Undo,
 )
 from sagas.messages import NULL, Address, Cause, to_raw
-from sagas.names import child_key, command_gate, command_id, derived_trace
+from sagas.names import TRACEPARENT_CHARS, child_key, command_gate, command_id, derived_trace
 
 GATE_SAGA = "Snorri-Gate"
 DRAIN = "Snorri-Drain"
@@ -65,7 +69,9 @@ class Draft:
         "commands",
         "compensation",
         "definition",
+        "dropped",
         "effects",
+        "ended",
         "error",
         "gate",
         "key",
@@ -82,6 +88,7 @@ class Draft:
         "timers",
         "trace",
         "undo",
+        "undoing",
         "version",
     )
 
@@ -100,7 +107,10 @@ class Draft:
         self.now = now
         self.effects: list[Effect] = []
         self.error: Failure | None = None
-        self.compensation = ""  # the undo whose handler runs now; its commands belong to it
+        self.dropped: list[tuple[Cause, Literal["finished", "moot"], str]] = []
+        self.ended = False  # in this transition, not before
+        self.compensation = ""  # the undo that commands sent now belong to
+        self.undoing = False  # while a .compensate handler runs
         if before is None:
             self.version = 1
             self.status: Status = "running"
@@ -118,7 +128,7 @@ class Draft:
             self.paused: Status | None = None
             self.gate: Gate | None = None
             self.seen: tuple[str, ...] = ()
-            self.trace = cause.trace or derived_trace(definition.id, key, now)
+            self.trace = _trace_for(definition.id, key, cause, now)
         else:
             self.version = before.version + 1
             self.status = before.status
@@ -150,14 +160,20 @@ class Draft:
         return command_id(self.definition.id, self.key, self.version, len(self.effects))
 
     def set_state(self, state: object) -> None:
-        """Take the author's state; raises LimitExceeded, or TypeError when it can't be JSON."""
+        """Take the author's state; raises LimitExceeded, HandlerFault, or TypeError for no JSON."""
         raw = to_raw(state)
-        if len(bytes(raw)) > STATE_BYTES_MAX:
+        if len(raw) > STATE_BYTES_MAX:
             raise LimitExceeded(
-                f"the state has {len(bytes(raw))} bytes, at most {STATE_BYTES_MAX} are"
-                " allowed; keep large data"
-                " elsewhere and a reference here"
+                f"the state has {len(raw)} bytes, at most {STATE_BYTES_MAX} are"
+                " allowed; keep large data elsewhere and a reference here"
             )
+        if not (type(state) is dict and get_origin(self.definition.state_type) is dict):
+            # Fields of a Struct are not checked when they are set; a state that the next message
+            # can't read must not be stored.
+            try:
+                self.definition.decode_state(raw)
+            except msgspec.ValidationError as error:
+                raise HandlerFault(f"the state can't be read back: {error}") from None
         self.state = raw
 
     # --- effects of handlers
@@ -209,15 +225,21 @@ class Draft:
                 raise HandlerFault(f"{type(effect).__name__} is no effect a handler may return")
 
     def _end_once(self, effect: Effect, status: Status) -> None:
-        if self.status in FINISHED:
+        if self.ended:
             raise HandlerFault(
                 f"the handler ends its instance twice ({self.status}, then {status}); return"
                 " one end"
             )
         self.effects.append(effect)
         self.status = status
+        self.ended = True
 
     def _send(self, effect: Send) -> None:
+        if len(self.commands) >= COMMANDS_MAX:
+            raise LimitExceeded(
+                f"an instance may have {COMMANDS_MAX} commands without an answer; wait for some or"
+                " spawn children"
+            )
         id = self.next_id()
         gated = bool(effect.concurrency_key)
         self.effects.append(structs.replace(effect, id=id, gated=gated))
@@ -255,6 +277,8 @@ class Draft:
         )
 
     def _schedule(self, effect: Schedule) -> None:
+        if len(self.timers) >= TIMERS_MAX:
+            raise LimitExceeded(f"an instance may have {TIMERS_MAX} timers; unschedule some first")
         id = effect.id or f"t{self.version}-{len(self.effects)}"
         at = effect.at if effect.delay_s is None else self.now + timedelta(seconds=effect.delay_s)
         self.effects.append(structs.replace(effect, id=id, at=at, delay_s=None))
@@ -305,22 +329,8 @@ class Draft:
         self.error = failure
         self.parked = parked
 
-    def settle(self) -> None:
-        """After all effects: a compensation with nothing open is done, and an end takes its timers
-        with it.
-        """
-        if self.status == "compensating" and not self.compensation and not self._open():
-            self.status = "compensated"
-        if self.status in FINISHED and not (self.before and self.before.status in FINISHED):
-            self._end()
-
-    def _open(self) -> bool:
-        return (
-            bool(self.commands or self.timers or self.backlog)
-            or "running" in self.children.values()
-        )
-
-    def _end(self) -> None:
+    def end(self) -> None:
+        """What an end takes with it: timers, the slot of a gate, and the news for the parent."""
         for id in tuple(self.timers):
             self.unschedule(id)
         if self.gate is not None:
@@ -375,3 +385,9 @@ class Draft:
             gate=self.gate,
             seen=self.seen,
         )
+
+
+def _trace_for(saga: str, key: str, cause: Cause, now: datetime) -> str:
+    if len(cause.trace) == TRACEPARENT_CHARS:
+        return cause.trace
+    return derived_trace(saga, key, now)

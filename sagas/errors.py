@@ -11,6 +11,8 @@ SagaError
 
 from __future__ import annotations
 
+MESSAGE_CHARS_MAX = 2000
+
 
 class SagaError(Exception):
     """The base of all errors of the pure side; every message says what to do next."""
@@ -40,3 +42,17 @@ class UnknownQuery(SagaError):
 
 class BadDelay(SagaError, ValueError):
     """A delay that is no number of seconds, no timedelta, no datetime and no text such as "5m"."""
+
+
+def error_text(error: BaseException) -> str:
+    """What an exception says, shortened, in characters that can be stored."""
+    try:
+        text = str(error)
+    except Exception:  # an author's exception may fail even at this
+        text = "(its text can't be made)"
+    return plain(text)[:MESSAGE_CHARS_MAX]
+
+
+def plain(text: str) -> str:
+    """``text`` with what is no Unicode character replaced, so that it can be written as UTF-8."""
+    return text.encode("utf-8", "replace").decode()

@@ -9,22 +9,20 @@ expire. Whoever wants a slot sends Acquire, is granted it by a signal, and sends
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
+from sagas.decision import Decision, Ignored, Undeliverable
 from sagas.definition import SagaDefinition, correlate
-from sagas.draft import ACQUIRE, GATE_SAGA, GRANTED, RELEASE
-from sagas.errors import HandlerFault
+from sagas.draft import ACQUIRE, GATE_SAGA, GRANTED, RELEASE, Draft
+from sagas.errors import LimitExceeded
 from sagas.instance import Gate
-from sagas.messages import NULL, Address, Cause, Message, to_raw
+from sagas.messages import Address, Cause, Message, to_raw
 from sagas.names import saga_gate
 
-if TYPE_CHECKING:
-    from sagas.draft import Draft
-
 QUEUE_MAX = 5000
+GRANTS_MAX = 200  # in one transition, since each is a message of its batch
 
 
 class Slot(Struct, frozen=True, omit_defaults=True):
@@ -51,15 +49,6 @@ class GateState(Struct, frozen=True):
     queue: tuple[Slot, ...] = ()
 
 
-class ChildEnd(Struct, frozen=True):
-    """What a child tells its parent at its end."""
-
-    saga: str
-    key: str
-    result: Raw = NULL
-    reason: str = ""
-
-
 def gate_definition() -> SagaDefinition:
     """The built-in saga of all gates."""
     nothing = types.MappingProxyType[str, object]({})
@@ -81,7 +70,9 @@ def gate_definition() -> SagaDefinition:
 
 
 def enter(draft: Draft, message: Message[object]) -> None:
-    """Ask for the slot a new instance needs before its first message is handled."""
+    """Ask for the slot a new instance needs before its first message is handled; raises what the
+    author's rule raises.
+    """
     limit = draft.definition.concurrency
     if limit is None:
         return
@@ -90,12 +81,19 @@ def enter(draft: Draft, message: Message[object]) -> None:
     draft.ask_gate(ACQUIRE, draft.gate.key, "", limit.limit)
 
 
-def work(draft: Draft, cause: Cause) -> None:
-    """One Acquire or Release at a gate; grants as many slots as are free. Raises HandlerFault."""
-    ask = msgspec.json.decode(cause.payload, type=Ask)
+def work(draft: Draft, cause: Cause) -> Decision | None:
+    """One Acquire or Release at a gate; grants as many slots as are free.
+
+    A gate never parks, since everybody behind it would wait with it: what it can't take becomes a
+    dead letter.
+    """
+    try:
+        ask = msgspec.json.decode(cause.payload, type=Ask)
+    except msgspec.MsgspecError as error:
+        return Undeliverable(f"a gate can't read it: {error}")
     slot = Slot(ask.saga, ask.key, ask.holder)
-    state: GateState = draft.definition.decode_state(draft.state)
-    held, queue, limit = list(state.held), list(state.queue), state.limit
+    before: GateState = draft.definition.decode_state(draft.state)
+    held, queue, limit = list(before.held), list(before.queue), before.limit
     if cause.type == ACQUIRE:
         limit = ask.limit
         if slot not in held and slot not in queue:
@@ -104,13 +102,21 @@ def work(draft: Draft, cause: Cause) -> None:
         held = [one for one in held if one != slot]
         queue = [one for one in queue if one != slot]
     else:
-        raise HandlerFault(f"a gate knows no {cause.type!r}")
+        return Undeliverable(f"a gate knows no {cause.type!r}")
     if len(queue) > QUEUE_MAX:
-        raise HandlerFault(
-            f"{QUEUE_MAX} wait at this gate already; raise the concurrency limit or send fewer"
-        )
-    while queue and len(held) < limit:
-        granted = queue.pop(0)
-        held.append(granted)
-        draft.signal(Address(granted.saga, granted.key), GRANTED, granted)
-    draft.set_state(GateState(limit=limit, held=tuple(held), queue=tuple(queue)))
+        return Undeliverable(_full(QUEUE_MAX))
+    granted = queue[: max(0, min(limit - len(held), GRANTS_MAX))]
+    state = GateState(limit, (*held, *granted), tuple(queue[len(granted) :]))
+    if state == before and draft.before is not None:
+        return Ignored("moot", "nobody waits or goes in by it")
+    for one in granted:
+        draft.signal(Address(one.saga, one.key), GRANTED, one)
+    try:
+        draft.set_state(state)
+    except LimitExceeded:
+        return Undeliverable(_full(len(queue)))
+    return None
+
+
+def _full(count: int) -> str:
+    return f"{count} wait at this gate already; raise the concurrency limit, then redrive this"

@@ -11,12 +11,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from itertools import islice
 from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw, Struct
 
-from sagas.effects import EFFECT_TYPES, Effect
+from sagas.effects import EFFECT_TYPES, EFFECTS_MAX, Effect
 from sagas.errors import DefinitionError, HandlerFault
 from sagas.messages import Cause, Message
 from sagas.names import check_name
@@ -132,17 +133,18 @@ def effects_of(returned: Returned, type: str) -> list[Effect]:
         return []
     if isinstance(returned, EFFECT_TYPES):
         return [returned]
-    if not isinstance(returned, (list, tuple)):
+    if isinstance(returned, (str, bytes, dict)) or not isinstance(returned, Iterable):
         raise HandlerFault(
             f"the handler of {type!r} returned {returned!r:.80}; return effects such as"
             " [send(…)], one effect or None"
         )
-    for effect in returned:
+    effects = list(islice(returned, EFFECTS_MAX + 1))  # a generator may never end
+    for effect in effects:
         if not isinstance(effect, EFFECT_TYPES):
             raise HandlerFault(
                 f"the handler of {type!r} returned {effect!r:.80} among its effects; it is none"
             )
-    return list(returned)
+    return effects
 
 
 def to_message(cause: Cause, payload: object) -> Message[Any]:

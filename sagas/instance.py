@@ -25,7 +25,10 @@ SCHEMA_VERSION = 1
 VALUE_BYTES_MAX = 1_000_000  # the broker takes 1 MiB with headers
 STATE_BYTES_MAX = 400_000
 PAYLOAD_BYTES_MAX = 400_000  # state and message together must fit a parked instance
+PARKED_BYTES_MAX = 1_020_000  # room for the error, so that what fitted before can always be parked
 BACKLOG_MAX = 256
+TIMERS_MAX = 200  # with an end they are all cancelled in one batch
+COMMANDS_MAX = 400
 SEEN_MAX = 32  # ids kept in the document; older ones are found in its history
 
 Status: TypeAlias = Literal[
@@ -46,10 +49,10 @@ STATUS_TRANSITIONS: dict[Status, frozenset[Status]] = {
     "parked": frozenset(
         {"running", "completed", "compensating", "compensated", "cancelled", "failed", "paused"}
     ),
-    "completed": frozenset({"compensating", "compensated", "failed", "parked"}),
-    "failed": frozenset({"compensating", "compensated", "parked"}),
+    "completed": frozenset({"compensating", "compensated", "failed", "cancelled", "parked"}),
+    "failed": frozenset({"compensating", "compensated", "cancelled", "parked"}),
     "cancelled": frozenset({"compensating", "compensated", "failed", "parked"}),
-    "compensated": frozenset(),
+    "compensated": frozenset({"parked"}),
 }
 
 UndoStatus: TypeAlias = Literal["running", "done", "failed", "skipped", "by_hand"]
@@ -108,6 +111,7 @@ class Parked(Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: str = ""
     attempts: int = 1
     status: Status = "running"  # where to go on
+    error: Failure | None = None  # what stood in ``error`` before
 
 
 class Gate(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, structs
 
 from sagas import gate
+from sagas.bookkeeping import close_command, failure_text, note_child, settle, settle_undo
 from sagas.decision import (
     Decision,
     Ignored,
@@ -28,12 +29,20 @@ from sagas.decision import (
 )
 from sagas.definition import SagaDefinition
 from sagas.draft import DRAIN, GATE_SAGA, GRANTED, Draft
+from sagas.errors import error_text
 from sagas.handlers import to_message
-from sagas.instance import BACKLOG_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX, Instance
-from sagas.messages import Cause
+from sagas.instance import (
+    BACKLOG_MAX,
+    PAYLOAD_BYTES_MAX,
+    VALUE_BYTES_MAX,
+    Failure,
+    Instance,
+    Parked,
+)
+from sagas.messages import Cause, unreadable
 from sagas.names import parse_command_id
 from sagas.parking import remember
-from sagas.work import close_command, conclude, note_child, payload_for
+from sagas.work import FAILED, conclude, park_for_command
 
 __all__ = (
     "Decision",
@@ -62,14 +71,18 @@ def decide(
     ids found in the instance's older history. Operator actions go through ``sagas.actions.act``.
     """
     instance = snapshot.instance
-    if len(bytes(cause.payload)) > PAYLOAD_BYTES_MAX:
+    if len(cause.payload) > PAYLOAD_BYTES_MAX:
         return Undeliverable(
-            f"the payload has {len(bytes(cause.payload))} bytes, a saga takes"
+            f"the payload has {len(cause.payload)} bytes, a saga takes"
             f" {PAYLOAD_BYTES_MAX}; store it elsewhere"
             " and send a reference"
         )
-    if instance is not None and cause.id and (cause.id in instance.seen or cause.id in handled):
-        return Ignored("duplicate", f"message id {cause.id!r} has changed this instance before")
+    if cause.kind == "event":
+        # Payloads that came decoded were read whole when the event was routed.
+        if payload is UNSET and (fault := unreadable(cause.payload)):
+            return Undeliverable(fault)
+        if instance is not None and cause.id and (cause.id in instance.seen or cause.id in handled):
+            return Ignored("duplicate", f"message id {cause.id!r} has changed this instance before")
     if instance is None:
         return _begin(definition, snapshot, cause, now, payload)
     early = _before_work(definition, instance, cause)
@@ -94,9 +107,12 @@ def _before_work(definition: SagaDefinition, instance: Instance, cause: Cause) -
         return None
     if cause.answers and cause.answers not in instance.commands:
         return _unexpected_answer(instance, cause)
-    if cause.answers and any(waiting.answers == cause.answers for waiting in instance.backlog):
-        return Ignored(
-            "already_answered", f"command {cause.answers} has an answer waiting in the backlog"
+    if cause.answers and _answer_waits(instance, cause.answers):
+        return Ignored("already_answered", f"command {cause.answers} has an answer that waits")
+    if cause.kind == "spawn" and cause.parent is not None:
+        return Undeliverable(
+            f"{instance.saga}/{instance.key} is there already, so it can't be started as a child;"
+            " give each child a key of its own"
         )
     if cause.kind == "timer":
         timer = instance.timers.get(cause.id.rpartition("@")[0])
@@ -105,6 +121,13 @@ def _before_work(definition: SagaDefinition, instance: Instance, cause: Cause) -
                 "timer_moot", f"the timer {cause.id!r} was cancelled or set anew before it fired"
             )
     return None
+
+
+def _answer_waits(instance: Instance, id: str) -> bool:
+    parked = instance.parked.cause if instance.parked else None
+    return any(cause.answers == id for cause in instance.backlog) or (
+        parked is not None and parked.answers == id
+    )
 
 
 def _unexpected_answer(instance: Instance, cause: Cause) -> Decision:
@@ -133,7 +156,7 @@ def _begin(
             return Undeliverable(
                 f"it answers the command {cause.answers!r}, but {name} does not exist"
             )
-        if cause.kind in ("child", "signal"):
+        if cause.kind in ("child", "signal") or (cause.kind == "timer" and cause.epoch):
             return Ignored("unknown_instance", f"{name} does not exist")
         handler = definition.handlers.get(cause.type)
         if handler is None:
@@ -146,17 +169,46 @@ def _begin(
     draft = Draft(definition, snapshot.key, None, cause, now)
     remember(draft, cause)
     if definition.concurrency is not None:
-        gate.enter(draft, to_message(cause, payload_for(definition, cause, payload)))
-        draft.backlog = (cause,)
-        return commit(draft, snapshot)
+        return _wait_at_gate(draft, snapshot, cause, payload)
     return conclude(draft, snapshot, cause, payload)
 
 
+def _wait_at_gate(draft: Draft, snapshot: Snapshot, cause: Cause, payload: object) -> Decision:
+    """A new instance of a saga with a concurrency limit: its first message waits for a slot."""
+    if payload is UNSET:
+        try:
+            payload = draft.definition.handlers[cause.type].decode(cause.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            return Undeliverable(f"the payload of {cause.type!r} does not fit: {error}")
+    try:
+        gate.enter(draft, to_message(cause, payload))
+    except Exception as error:  # the author's rule may raise anything
+        text = f"{type(error).__name__}: {error_text(error)}"
+        return Undeliverable(f"the key of the concurrency limit can't be found: {text}")
+    draft.backlog = (cause,)
+    transition = commit(draft, snapshot)
+    if len(transition.document) > VALUE_BYTES_MAX:
+        return Undeliverable("state and message together are too large to wait for a slot")
+    return transition
+
+
 def _after_end(draft: Draft, snapshot: Snapshot, cause: Cause) -> Decision:
-    """A finished instance takes note of late answers and children; everything else passes it by."""
+    """A finished instance takes note of late answers and children; everything else passes it by.
+
+    What it sent before its end is still carried out: a command that waits for its concurrency key
+    is let in, and an undo that fails parks the instance, or nobody would learn of it.
+    """
     if cause.answers:
-        close_command(draft, cause)
+        command = draft.commands[cause.answers]
+        failed = cause.failed or cause.type == FAILED
+        if command.undo and failed:
+            park_for_command(draft, cause.answers, failure_text(cause))
+            return commit(draft, snapshot)
+        if undo := close_command(draft, cause.answers):
+            settle_undo(draft, undo)
         return commit(draft, snapshot)
+    if cause.type == GRANTED and cause.kind == "signal":
+        return _granted(draft, snapshot, cause)
     if cause.kind == "child" and note_child(draft, cause):
         return commit(draft, snapshot)
     return Ignored(
@@ -190,16 +242,31 @@ def _queue(draft: Draft, snapshot: Snapshot, cause: Cause) -> Decision:
 def _granted(draft: Draft, snapshot: Snapshot, cause: Cause) -> Decision:
     """A gate lets in this instance or one of its commands."""
     holder = msgspec.json.decode(cause.payload, type=gate.Slot).holder
-    if not holder:
-        if draft.gate is None or draft.gate.held:
-            return Ignored("moot", "the instance waits for no slot")
-        draft.gate = structs.replace(draft.gate, held=True)
-        return _drain(draft, snapshot)
-    command = draft.commands.get(holder)
+    if holder:
+        return _let_in(draft, snapshot, holder)
+    if draft.gate is None or draft.gate.held:
+        return Ignored("moot", "the instance waits for no slot")
+    draft.gate = structs.replace(draft.gate, held=True)
+    decision = _drain(draft, snapshot)
+    # Paused, parked or nothing to do: the slot is held all the same.
+    return commit(draft, snapshot) if isinstance(decision, Ignored) else decision
+
+
+def _let_in(draft: Draft, snapshot: Snapshot, id: str) -> Decision:
+    command = draft.commands.get(id)
     if command is None or not command.gated:
-        return Ignored("moot", f"the command {holder} waits for no slot")
-    draft.resend(holder)
-    return commit(draft, snapshot)
+        return Ignored("moot", f"the command {id} waits for no slot")
+    draft.resend(id)
+    transition = commit(draft, snapshot)
+    if len(transition.document) <= VALUE_BYTES_MAX or draft.status == "parked":
+        return transition
+    held = Draft(draft.definition, snapshot.key, snapshot.instance, draft.cause, draft.now)
+    text = f"the command to {command.target!r} makes the document too large; make the state smaller"
+    held.park(
+        Failure(type="LimitExceeded", message=f"{text}, then retry"),
+        Parked(command=id, status=held.status, error=held.error),
+    )
+    return commit(held, snapshot)
 
 
 def _drain(draft: Draft, snapshot: Snapshot) -> Decision:
@@ -208,30 +275,31 @@ def _drain(draft: Draft, snapshot: Snapshot) -> Decision:
     """
     if draft.status in ("paused", "parked") or (draft.gate is not None and not draft.gate.held):
         return Ignored("moot", f"the instance is {draft.status}; its backlog waits")
+    asked = draft.cause
     ignored: list[tuple[Cause, Ignored]] = []
     while draft.backlog:
         first, draft.backlog = draft.backlog[0], draft.backlog[1:]
-        before = snapshot.instance
-        moot = _before_work_of(draft, first) if before is not None else None
-        if moot is not None:
-            ignored.append((first, moot))
-            continue
         draft.cause = first
-        decision = conclude(draft, snapshot, first, UNSET)
-        if isinstance(decision, Transition):
-            return structs.replace(decision, ignored=tuple(ignored))
-        return decision
+        decision = _moot(draft, first) or conclude(draft, snapshot, first)
+        if isinstance(decision, Ignored):
+            ignored.append((first, decision))
+        elif isinstance(decision, Transition):
+            return structs.replace(decision, ignored=(*ignored, *decision.ignored))
+        else:
+            return decision
     if not ignored:
         return Ignored("moot", "the backlog is empty")
-    draft.settle()
-    return structs.replace(commit(draft, snapshot), ignored=tuple(ignored))
+    draft.cause = asked
+    settle(draft)
+    transition = commit(draft, snapshot)
+    return structs.replace(transition, ignored=(*ignored, *transition.ignored))
 
 
-def _before_work_of(draft: Draft, cause: Cause) -> Ignored | None:
+def _moot(draft: Draft, cause: Cause) -> Ignored | None:
     """Whether a message that waited in the backlog has become moot meanwhile."""
     if cause.answers and cause.answers not in draft.commands:
         return Ignored("already_answered", f"command {cause.answers} has been answered before")
-    if cause.kind == "timer" and draft.before is not None and draft.before.version >= 1:
+    if cause.kind == "timer" and cause.epoch:
         timer = draft.timers.get(cause.id.rpartition("@")[0])
         if timer is None or timer.version != cause.epoch:
             return Ignored("timer_moot", f"the timer {cause.id!r} was cancelled while it waited")

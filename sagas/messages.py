@@ -4,6 +4,7 @@ it (Cause).
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Generic, Literal, TypeAlias, TypeVar
 
@@ -16,6 +17,9 @@ Kind: TypeAlias = Literal["event", "signal", "timer", "operator", "spawn", "chil
 
 NULL = Raw(b"null")
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DEPTH_MAX = 100  # levels of a payload; documents nest it a few levels deeper
+
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]')
 
 # Dict keys and sets are written in sorted order, so that equal data is equal bytes in every
 # process.
@@ -27,6 +31,34 @@ def to_raw(value: object) -> Raw:
     if isinstance(value, Raw):
         return value
     return NULL if value is None else Raw(_encoder.encode(value))
+
+
+def unreadable(payload: Raw) -> str:
+    """Why a payload from outside can't be recorded, or an empty text.
+
+    It becomes part of a document that every reader must be able to read whole, so it has to be JSON
+    in UTF-8 and at most ``DEPTH_MAX`` levels deep.
+    """
+    data = bytes(payload)
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"its payload is not JSON that can be read: {error}; send UTF-8 JSON"
+    # Counting brackets is cheap and settles nearly all payloads; their nesting is looked at then.
+    if data.count(b"[") + data.count(b"{") > DEPTH_MAX and _depth(data) > DEPTH_MAX:
+        return f"its payload is nested deeper than {DEPTH_MAX} levels; flatten it"
+    return ""
+
+
+def _depth(data: bytes) -> int:
+    depth = deepest = 0
+    for token in _BRACKETS.finditer(data):
+        if token.group() in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token.group() in (b"]", b"}"):
+            depth -= 1
+    return deepest
 
 
 class Message(Struct, Generic[P], frozen=True, kw_only=True):

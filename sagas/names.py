@@ -23,6 +23,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
+_COMMAND_ID = re.compile(r"([^.]+)\.([^.]+)\.([0-9]{1,15})\.([0-9]{1,15})")
 
 
 class BadName(ValueError):
@@ -90,13 +91,15 @@ def command_id(saga: str, key: str, version: int, index: int) -> str:
 
 def parse_command_id(id: str) -> tuple[str, str, int, int] | None:
     """Saga, key, version and index of a derived id, or None when it is none of ours."""
-    tokens = id.split(".")
-    if len(tokens) != 4 or not (tokens[2].isdecimal() and tokens[3].isdecimal()):
+    parts = _COMMAND_ID.fullmatch(id)
+    if parts is None:
         return None
+    saga, key, version, index = parts.groups()
     try:
-        return unescape(tokens[0]), unescape(tokens[1]), int(tokens[2]), int(tokens[3])
+        saga, key = check_name(unescape(saga), "saga id"), check_key(unescape(key))
     except BadName:
         return None
+    return saga, key, int(version), int(index)
 
 
 def derived_trace(saga: str, key: str, now: datetime) -> str:

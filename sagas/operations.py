@@ -10,17 +10,17 @@ from collections.abc import Callable
 from typing import Literal, TypeAlias, cast
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import UNSET, Raw, Struct, structs
 
+from sagas.bookkeeping import close_command, let_go, release, settle_undo
 from sagas.decision import Decision, Snapshot
-from sagas.draft import DRAIN, RELEASE, Draft
+from sagas.draft import DRAIN, Draft
 from sagas.effects import Compensate
-from sagas.errors import HandlerFault, LimitExceeded
-from sagas.instance import Status
+from sagas.errors import HandlerFault, LimitExceeded, error_text
+from sagas.handlers import Handler
+from sagas.instance import BACKLOG_MAX, Failure, Parked, UndoStatus
 from sagas.messages import NULL, Cause, to_raw
-from sagas.names import command_gate
-from sagas.parking import park
-from sagas.work import compensate, run_handler, set_undo
+from sagas.work import compensate, conclude
 
 Action: TypeAlias = Literal[
     "retry", "resume", "pause", "cancel", "compensate", "signal", "patch", "skip"
@@ -56,65 +56,69 @@ def _pause(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
 def _resume(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
     draft.status = draft.paused or "running"
     draft.paused = None
-    if draft.backlog:
-        draft.signal(draft.address, DRAIN)
+    _go_on(draft)
 
 
 def _cancel(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
+    _leave_parking(draft, "the instance was cancelled")
+    for id, command in tuple(draft.commands.items()):
+        if command.gated:  # not sent yet, and now never
+            draft.commands = {name: one for name, one in draft.commands.items() if name != id}
+            release(draft, id, command)
     draft.status = "cancelled"
-    draft.error = None
-    draft.parked = None
+    draft.error = Failure(type="cancelled", message=draft.cause.reason or "by an operator")
     draft.paused = None
-    draft.backlog = ()
+    draft.ended = True
 
 
 def _retry(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decision | None:
-    if request.command:
-        if request.command not in draft.commands:
-            raise HandlerFault(
-                f"no open command {request.command!r}; open: {', '.join(draft.commands) or 'none'}"
-            )
-        return _resend(draft, request.command, request)
     parked = draft.parked
-    if parked is None:
+    id = request.command or (parked.command if parked else "")
+    if parked is not None and id == parked.command:
+        _unpark(draft, parked)
+    if id:
+        _resend(draft, id, request.payload)
+        _go_on(draft)
+        return None
+    if parked is None or parked.cause is None:
         raise HandlerFault(
             "nothing to retry: the instance is not parked; name an open command to send it again"
         )
-    _unpark(draft, parked.status)
-    if parked.command:
-        return _resend(draft, parked.command, request)
     failed = parked.cause
-    if failed is None:
-        raise HandlerFault("nothing to retry")
     if request.payload is not None:
         failed = structs.replace(failed, payload=request.payload)
     return _again(draft, snapshot, failed, parked.attempts + 1)
 
 
-def _again(draft: Draft, snapshot: Snapshot, failed: Cause, attempt: int) -> Decision | None:
+def _again(draft: Draft, snapshot: Snapshot, failed: Cause, attempt: int) -> Decision:
     """Handle the failed message again in this transition; its fault parks the instance anew."""
     definition = draft.definition
     group = definition.signals if failed.kind == "signal" else definition.handlers
     handler = group.get(failed.type)
-    backlog = draft.backlog
+    if handler is None and not failed.answers:
+        raise HandlerFault(f"{definition.id} has no handler for {failed.type!r} any more; skip it")
+    payload = UNSET if handler is None else _decoded(handler, failed.payload)
+    return conclude(draft, snapshot, failed, payload, attempt)
+
+
+def _decoded(handler: Handler, payload: Raw) -> object:
     try:
-        if failed.answers and failed.answers in draft.commands:
-            draft.commands = {id: c for id, c in draft.commands.items() if id != failed.answers}
-        if handler is not None:
-            run_handler(draft, handler, failed, attempt=attempt)
-    except Exception as error:  # the author's handler again
-        return park(draft, snapshot, failed, error, backlog)
-    if draft.backlog:
-        draft.signal(draft.address, DRAIN)
-    return None
+        return handler.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise HandlerFault(
+            f"the payload does not fit the handler of {handler.type!r}: {error}; give one that does"
+        ) from None
 
 
-def _resend(draft: Draft, id: str, request: ActionRequest) -> None:
+def _resend(draft: Draft, id: str, payload: Raw | None) -> None:
     command = draft.commands.get(id)
     if command is None:
-        raise HandlerFault(f"the command {id} is not open any more")
-    if request.payload is not None:
-        draft.commands = {**draft.commands, id: structs.replace(command, payload=request.payload)}
+        known = ", ".join(draft.commands) or "none"
+        raise HandlerFault(f"the command {id!r} is not open; open: {known}")
+    if command.gated:
+        raise HandlerFault(f"the command {id} was not sent yet; it waits for its concurrency key")
+    if payload is not None:
+        draft.commands = {**draft.commands, id: structs.replace(command, payload=payload)}
     if command.undo:
         draft.undo = tuple(
             structs.replace(undo, status="running", attempts=undo.attempts + 1, error="")
@@ -123,33 +127,40 @@ def _resend(draft: Draft, id: str, request: ActionRequest) -> None:
             for undo in draft.undo
         )
     draft.resend(id)
-    if draft.backlog:
-        draft.signal(draft.address, DRAIN)
-
-
-def _unpark(draft: Draft, status: Status) -> None:
-    draft.status = status
-    draft.parked = None
-    draft.error = None
 
 
 def _skip(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
     parked = draft.parked
     if parked is None:
         raise HandlerFault("nothing to skip")
-    _unpark(draft, parked.status)
-    command = draft.commands.get(parked.command)
-    if command is not None:
-        draft.commands = {id: c for id, c in draft.commands.items() if id != parked.command}
-        if command.undo:
-            set_undo(
-                draft, command.undo, "by_hand" if request.by_hand else "skipped", draft.cause.reason
-            )
-        if command.concurrency_key:
-            draft.ask_gate(
-                RELEASE, command_gate(command.target, command.concurrency_key), parked.command
-            )
-    if draft.backlog:
+    _leave_parking(draft, "an operator skipped it", "by_hand" if request.by_hand else "skipped")
+    _go_on(draft)
+
+
+def _leave_parking(draft: Draft, why: str, undo_status: UndoStatus = "failed") -> None:
+    """Give up what the instance was parked with: the message is noted, the command is closed."""
+    parked = draft.parked
+    if parked is None:
+        return
+    _unpark(draft, parked)
+    if parked.cause is not None:
+        let_go(draft, parked.cause, "moot", why)
+    if parked.command in draft.commands:
+        undo = close_command(draft, parked.command)
+        if undo and undo_status != "failed":
+            settle_undo(draft, undo, status=undo_status)
+
+
+def _unpark(draft: Draft, parked: Parked) -> None:
+    draft.status = parked.status
+    draft.error = parked.error
+    draft.parked = None
+
+
+def _go_on(draft: Draft) -> None:
+    """Have the backlog drained, unless the instance still has to wait."""
+    waits = draft.gate is not None and not draft.gate.held
+    if draft.backlog and not waits and draft.status in ("running", "compensating"):
         draft.signal(draft.address, DRAIN)
 
 
@@ -160,17 +171,16 @@ def _signal(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decisio
         raise HandlerFault(
             f"{draft.definition.id} has no signal {request.name!r}; it declares: {known}"
         )
-    payload = request.payload if request.payload is not None else NULL
-    cause = structs.replace(draft.cause, kind="signal", type=request.name, payload=payload)
-    handler.decode(payload)
-    if draft.status in ("paused", "parked") or draft.backlog:
+    raw = request.payload if request.payload is not None else NULL
+    payload = _decoded(handler, raw)
+    cause = structs.replace(draft.cause, kind="signal", type=request.name, payload=raw)
+    waits = draft.gate is not None and not draft.gate.held
+    if draft.backlog or waits or draft.status in ("paused", "parked"):
+        if len(draft.backlog) >= BACKLOG_MAX:
+            raise HandlerFault(f"{BACKLOG_MAX} messages wait already; retry or resume it first")
         draft.backlog = (*draft.backlog, cause)
         return None
-    try:
-        run_handler(draft, handler, cause)
-    except Exception as error:  # the author's handler
-        return park(draft, snapshot, cause, error, draft.backlog)
-    return None
+    return conclude(draft, snapshot, cause, payload)
 
 
 def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
@@ -184,7 +194,7 @@ def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
     draft.set_state(draft.definition.decode_state(raw))
 
 
-def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decision | None:
+def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
     types = request.types or _only_type(draft)
     unknown = [type for type in types if type not in draft.definition.compensations]
     if unknown:
@@ -197,22 +207,22 @@ def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Dec
         raise HandlerFault(
             f"{', '.join(done)} has been compensated before; a compensation runs once"
         )
-    draft.parked = None
+    _leave_parking(draft, "the instance was compensated")
     draft.paused = None
     draft.error = None
-    try:
-        for name in types:
-            payload = request.payload if request.payload is not None else NULL
-            wanted = Compensate(type=name, payload=payload, reason=draft.cause.reason)
-            draft.effects.append(wanted)
+    payload = request.payload if request.payload is not None else NULL
+    for name in types:
+        _decoded(draft.definition.compensations[name], payload)
+        wanted = Compensate(type=name, payload=payload, reason=draft.cause.reason)
+        draft.effects.append(wanted)
+        try:
             compensate(draft, wanted)
-    except (HandlerFault, LimitExceeded, msgspec.ValidationError):
-        raise
-    except Exception as error:  # the author's undo handler: nothing is sent, the operator is told
-        raise HandlerFault(f"the undo handler raised {type(error).__name__}: {error}") from error
-    if draft.backlog and draft.status == "compensating":
-        draft.signal(draft.address, DRAIN)
-    return None
+        except (HandlerFault, LimitExceeded):
+            raise
+        except Exception as error:  # the author's undo handler: nothing is sent, all are told
+            text = f"{type(error).__name__}: {error_text(error)}"
+            raise HandlerFault(f"the undo handler of {name!r} raised {text}") from error
+    _go_on(draft)
 
 
 def _only_type(draft: Draft) -> tuple[str, ...]:

@@ -11,60 +11,73 @@ import traceback
 import msgspec
 from msgspec import structs
 
-from sagas.decision import Decision, Snapshot, commit
+from sagas.decision import Decision, Snapshot, Undeliverable, commit
 from sagas.draft import Draft
-from sagas.errors import HandlerFault, LimitExceeded
-from sagas.instance import Failure, Parked, Status
-from sagas.messages import Cause, to_raw
+from sagas.errors import HandlerFault, LimitExceeded, error_text, plain
+from sagas.instance import PARKED_BYTES_MAX, Failure, Parked, Status
+from sagas.messages import NULL, Cause
 
 TRACEBACK_CHARS_MAX = 8000
+CAUSE_BYTES_MAX = 10_000
 
 
 def park(
-    draft: Draft, snapshot: Snapshot, cause: Cause, error: Exception, backlog: tuple[Cause, ...]
+    draft: Draft,
+    snapshot: Snapshot,
+    cause: Cause,
+    error: Exception,
+    backlog: tuple[Cause, ...],
+    attempt: int = 1,
 ) -> Decision:
-    """The instance as it was, stopped with this message and the error, waiting for an operator."""
-    parked = Draft(draft.definition, snapshot.key, snapshot.instance, cause, draft.now)
-    remember(parked, cause)
+    """The instance as it was, stopped with this message and the error, waiting for an operator.
+
+    Undeliverable when the instance is so full that the message can't be kept in it.
+    """
+    parked = Draft(draft.definition, snapshot.key, snapshot.instance, draft.cause, draft.now)
+    parked.seen = draft.seen
     parked.backlog = backlog
     if parked.gate is not None and draft.gate is not None:
         parked.gate = draft.gate
     status: Status = parked.status if parked.parked is None else parked.parked.status
-    parked.park(
-        Failure(
-            type=type(error).__name__, message=str(error)[:2000], traceback=traceback_of(error)
-        ),
-        Parked(cause=cause, status=status, attempts=attempts_of(draft)),
+    failure = Failure(
+        type=plain(type(error).__name__), message=error_text(error), traceback=_traceback(error)
     )
-    # The message is kept in ``parked``; a second copy in ``cause`` could make a large one too
-    # large.
-    parked.cause = (
-        structs.replace(cause, payload=to_raw(None))
-        if len(bytes(cause.payload)) > 10_000
-        else cause
-    )
-    return commit(parked, snapshot)
+    parked.park(failure, Parked(cause=cause, status=status, attempts=attempt))
+    # The message is kept in ``parked``; a second copy in ``cause`` could be too much.
+    if len(bytes(parked.cause.payload)) > CAUSE_BYTES_MAX:
+        parked.cause = structs.replace(parked.cause, payload=NULL)
+    transition = commit(parked, snapshot)
+    if len(transition.document) > PARKED_BYTES_MAX:
+        return Undeliverable(
+            f"its handler raised {failure.type}: {failure.message:.200}, and the instance is too"
+            " full to park with it; make its state smaller, then redrive this"
+        )
+    return transition
 
 
-def attempts_of(draft: Draft) -> int:
-    """How often the message was tried, this time included."""
-    return draft.parked.attempts + 1 if draft.parked else 1
-
-
-def traceback_of(error: Exception) -> str:
+def _traceback(error: Exception) -> str:
     """The traceback from the author's handler on, with file names instead of a machine's paths."""
-    if isinstance(error, (HandlerFault, LimitExceeded, msgspec.ValidationError)):
+    if isinstance(error, (HandlerFault, LimitExceeded, msgspec.MsgspecError)):
         return ""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [i for i, frame in enumerate(frames) if frame.filename.endswith("sagas/handlers.py")]
+    own = [i for i, frame in enumerate(frames) if frame.filename.endswith(_CALLERS)]
     theirs = frames[own[-1] + 1 :] if own else frames
     lines = [
-        f'  File "{file_name(frame.filename)}", line {frame.lineno}, in {frame.name}\n'
+        f'  File "{_file_name(frame.filename)}", line {frame.lineno}, in {frame.name}\n'
         f"    {frame.line}\n"
         for frame in theirs
     ]
     last = "".join(traceback.format_exception_only(error))
-    return ("Traceback (most recent call last):\n" + "".join(lines) + last)[-TRACEBACK_CHARS_MAX:]
+    text = "Traceback (most recent call last):\n" + "".join(lines) + last
+    return plain(text)[-TRACEBACK_CHARS_MAX:]
+
+
+# Our own frames end here, an author's begin.
+_CALLERS = ("sagas/work.py", "sagas/handlers.py", "sagas\\work.py", "sagas\\handlers.py")
+
+
+def _file_name(path: str) -> str:
+    return path.replace("\\", "/").rpartition("/")[2]
 
 
 def remember(draft: Draft, cause: Cause) -> None:
@@ -77,8 +90,3 @@ def remember(draft: Draft, cause: Cause) -> None:
         and cause.id not in draft.seen
     ):
         draft.remember(cause.id)
-
-
-def file_name(path: str) -> str:
-    """The last part of a path of any system."""
-    return path.replace("\\", "/").rpartition("/")[2]

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from sagas.definition import Registry, SagaDefinition, find, text
+from sagas.errors import error_text
 from sagas.handlers import to_message
-from sagas.messages import Cause
+from sagas.messages import Cause, unreadable
 from sagas.names import BadName, check_key, parse_command_id
 
 
@@ -40,10 +41,15 @@ def route(
     """
     deliveries: list[Delivery] = []
     faults: list[Misdelivery] = []
+    definitions = registry.routes(cause.type)
+    if (definitions or cause.answers) and (fault := unreadable(cause.payload)):
+        origin = parse_command_id(cause.answers)
+        sagas = [origin[0]] if origin else [definition.id for definition in definitions]
+        return [], [Misdelivery(saga, fault) for saga in sagas or [""]]
     asked = ""
     if cause.answers:
         asked = _route_answer(registry, cause, deliveries, faults)
-    for definition in registry.routes(cause.type):
+    for definition in definitions:
         if definition.id == asked or (only_saga and definition.id != only_saga):
             continue
         found = _correlated(definition, cause, ordering_key)
@@ -80,7 +86,7 @@ def _correlated(
     handler = definition.handlers[cause.type]
     try:
         payload = handler.decode(cause.payload)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         return Misdelivery(definition.id, f"its payload does not fit {definition.id}: {error}")
     rule = definition.correlations.get(cause.type, definition.correlation)
     if rule is None:
@@ -97,7 +103,8 @@ def _correlated(
             Exception
         ) as error:  # the author's rule may raise anything; it concerns this event only
             return Misdelivery(
-                definition.id, f"the correlation rule raised {type(error).__name__}: {error}"
+                definition.id,
+                f"the correlation rule raised {type(error).__name__}: {error_text(error)}",
             )
         missing = (
             f"the correlation rule {rule!r} finds no value"

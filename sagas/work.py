@@ -5,110 +5,122 @@ A fault anywhere in it drops all that was done so far and parks the instance as 
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType, structs
 
 from sagas import gate
+from sagas.bookkeeping import close_command, failure_text, note_child, settle, settle_undo
 from sagas.decision import Decision, Ignored, Snapshot, Undeliverable, commit
-from sagas.definition import SagaDefinition
-from sagas.draft import DRAIN, GATE_SAGA, RELEASE, Draft
+from sagas.draft import DRAIN, GATE_SAGA, Draft
 from sagas.effects import Compensate
 from sagas.errors import HandlerFault, LimitExceeded
 from sagas.handlers import Context, Handler, SagaHandle, call, to_message
-from sagas.instance import FINISHED, VALUE_BYTES_MAX, Failure, Parked, Undo, UndoStatus
-from sagas.messages import Cause
-from sagas.names import command_gate
-from sagas.parking import attempts_of, park
+from sagas.instance import FINISHED, VALUE_BYTES_MAX, Failure, Parked, Undo
+from sagas.messages import Cause, Message
+from sagas.parking import park
+
+FAILED = "Snorri-Failed"
 
 
-def conclude(draft: Draft, snapshot: Snapshot, cause: Cause, payload: object) -> Decision:
+def conclude(
+    draft: Draft, snapshot: Snapshot, cause: Cause, payload: object = UNSET, attempt: int = 1
+) -> Decision:
     """Run the message through; on any fault drop the draft and park what was there before."""
     backlog = draft.backlog
+    handler = _handler_of(draft, cause)
+    if handler is not None and isinstance(payload, UnsetType):
+        try:
+            payload = handler.decode(cause.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            if cause.kind == "event" and draft.before is None:
+                return Undeliverable(f"the payload of {cause.type!r} does not fit: {error}")
+            return park(draft, snapshot, cause, error, backlog, attempt)
     try:
-        outcome = _work(draft, cause, payload)
-    except msgspec.ValidationError as error:
-        if cause.kind == "event" and not cause.answers and draft.before is None:
-            return Undeliverable(f"the payload of {cause.type!r} does not fit: {error}")
-        return park(draft, snapshot, cause, error, backlog)
-    except (
-        Exception
-    ) as error:  # whatever an author's handler raises parks its instance, and only that
-        return park(draft, snapshot, cause, error, backlog)
-    if outcome is not None:
-        return outcome
-    draft.settle()
-    if draft.backlog and draft.status not in FINISHED and draft.status != "parked":
-        draft.signal(draft.address, DRAIN)
-    transition = commit(draft, snapshot)
-    if len(transition.document) > VALUE_BYTES_MAX:
-        fault = LimitExceeded(
+        outcome = _work(draft, cause, handler, payload, attempt)
+        if outcome is not None:
+            return outcome
+        settle(draft)
+        if draft.backlog and draft.status not in FINISHED and draft.status != "parked":
+            draft.signal(draft.address, DRAIN)
+        transition = commit(draft, snapshot)
+        if len(transition.document) <= VALUE_BYTES_MAX:
+            return transition
+        fault: Exception = LimitExceeded(
             f"the transition would be {len(transition.document)} bytes, the limit is"
-            f" {VALUE_BYTES_MAX};"
-            " send smaller payloads or fewer effects"
+            f" {VALUE_BYTES_MAX}; send smaller payloads or fewer effects"
         )
-        return park(draft, snapshot, cause, fault, backlog)
-    return transition
+    except Exception as error:  # whatever an author's handler raises parks its instance only
+        fault = error
+    return park(draft, snapshot, cause, fault, backlog, attempt)
 
 
-def _work(draft: Draft, cause: Cause, payload: object) -> Decision | None:
+def _handler_of(draft: Draft, cause: Cause) -> Handler | None:
+    definition = draft.definition
+    group = definition.signals if cause.kind == "signal" else definition.handlers
+    return group.get(cause.type)
+
+
+def _work(
+    draft: Draft, cause: Cause, handler: Handler | None, payload: object, attempt: int
+) -> Decision | None:
     """Bookkeeping for what the message answers, then its handler; None when the draft holds the
     outcome.
     """
-    definition = draft.definition
-    if definition.id == GATE_SAGA:
+    if draft.definition.id == GATE_SAGA:
         return gate.work(draft, cause)
-    handler = (
-        definition.signals.get(cause.type)
-        if cause.kind == "signal"
-        else definition.handlers.get(cause.type)
-    )
-    if cause.answers and handler is None and (cause.failed or cause.type == "Snorri-Failed"):
-        park_for_command(draft, cause)
-        return None
+    undo, failure = "", ""
     if cause.answers:
-        close_command(draft, cause)
-    if cause.kind == "timer" and draft.before is not None:
-        timer = cause.id.rpartition("@")[0]
-        draft.timers = {id: set_ for id, set_ in draft.timers.items() if id != timer}
-    noted = cause.kind == "child" and note_child(draft, cause)
-    if handler is None:
-        if cause.answers or noted or cause.kind == "timer":
+        failure = failure_text(cause) if cause.failed or cause.type == FAILED else ""
+        if handler is None and failure:
+            park_for_command(draft, cause.answers, failure)
             return None
-        return Ignored(
-            "no_handler", f"{definition.id} has no handler for the {cause.kind} {cause.type!r}"
-        )
-    run_handler(draft, handler, cause, payload)
+        undo = close_command(draft, cause.answers)
+    elif cause.kind == "timer" and cause.epoch:
+        fired = cause.id.rpartition("@")[0]
+        draft.timers = {id: timer for id, timer in draft.timers.items() if id != fired}
+    noted = cause.kind == "child" and note_child(draft, cause)
+    if handler is not None:
+        draft.compensation = undo  # what follows up an undo's command belongs to that undo
+        run_handler(draft, handler, cause, payload, attempt)
+        draft.compensation = ""
+    elif not (cause.answers or noted or cause.kind == "timer"):
+        what = f"the {cause.kind} {cause.type!r}"
+        return Ignored("no_handler", f"{draft.definition.id} has no handler for {what}")
+    if undo:
+        settle_undo(draft, undo, failure)
     return None
 
 
 def run_handler(
-    draft: Draft, handler: Handler, cause: Cause, payload: object = UNSET, attempt: int = 0
+    draft: Draft, handler: Handler, cause: Cause, payload: object, attempt: int = 1
 ) -> None:
     """Call a handler, take its state and carry out its effects; compensations follow in the same
     transition.
     """
-    if isinstance(payload, UnsetType):
-        payload = handler.decode(cause.payload)
     definition = draft.definition
     state = definition.decode_state(draft.state)
     message = to_message(cause, payload)
     handle = SagaHandle(f"{definition.id}/{draft.key}", draft.key, draft.version, state)
-    context = Context(
-        saga_id=definition.id,
-        key=draft.key,
-        state=state,
-        message=message,
-        attempt=attempt or (draft.parked.attempts + 1 if draft.parked else 1),
-        now=draft.now,
-        version=draft.version,
-        traceparent=draft.trace,
-    )
+    context = _context(draft, state, message, attempt) if handler.arguments == 3 else None
     effects = call(handler, handle, message, context)
     draft.set_state(handle.state)
     for wanted in draft.apply(effects):
         compensate(draft, wanted)
+
+
+def _context(draft: Draft, state: Any, message: Message[Any], attempt: int) -> Context[Any]:
+    return Context(
+        saga_id=draft.definition.id,
+        key=draft.key,
+        state=state,
+        message=message,
+        attempt=attempt,
+        now=draft.now,
+        version=draft.version,
+        traceparent=draft.trace,
+    )
 
 
 def compensate(draft: Draft, wanted: Compensate) -> None:
@@ -124,102 +136,33 @@ def compensate(draft: Draft, wanted: Compensate) -> None:
         )
     if any(undo.type == wanted.type for undo in draft.undo):
         return
-    if draft.compensation:
+    if draft.undoing:
         raise HandlerFault(
             "a .compensate handler can't ask for another compensation; return its effects instead"
         )
-    draft.status = "compensating"
-    for id in tuple(draft.timers):
-        draft.unschedule(id)
-    draft.compensation = wanted.type
-    draft.undo = (
-        *draft.undo,
-        Undo(type=wanted.type, status="running", version=draft.version, payload=wanted.payload),
-    )
+    if not draft.ended:  # an end beside compensate() stays where the instance ends
+        draft.status = "compensating"
+    for id, timer in tuple(draft.timers.items()):
+        if timer.version != draft.version:
+            draft.unschedule(id)
+    undo = Undo(type=wanted.type, status="running", version=draft.version, payload=wanted.payload)
+    draft.undo = (*draft.undo, undo)
     cause = structs.replace(
         draft.cause, type=wanted.type, payload=wanted.payload, reason=wanted.reason
     )
-    run_handler(draft, handler, cause)
-    draft.compensation = ""
-    finish_undo(draft, wanted.type)
+    outer, draft.compensation, draft.undoing = draft.compensation, wanted.type, True
+    run_handler(draft, handler, cause, handler.decode(cause.payload))
+    draft.compensation, draft.undoing = outer, False
+    settle_undo(draft, wanted.type)
 
 
-def finish_undo(draft: Draft, type: str) -> None:
-    """Mark an undo done when none of its commands is open any more."""
-    if any(command.undo == type for command in draft.commands.values()):
-        return
-    set_undo(draft, type, "done")
-
-
-def set_undo(
-    draft: Draft,
-    type: str,
-    status: UndoStatus,
-    error: str = "",
-) -> None:
-    """Change the status of one undo."""
-    draft.undo = tuple(
-        structs.replace(undo, status=status, error=error) if undo.type == type else undo
-        for undo in draft.undo
-    )
-
-
-def close_command(draft: Draft, cause: Cause) -> None:
-    """Note that a command has its answer, for its gate and for the undo it belongs to."""
-    command = draft.commands[cause.answers]
-    draft.commands = {id: open for id, open in draft.commands.items() if id != cause.answers}
-    if command.concurrency_key:
-        draft.ask_gate(
-            RELEASE, command_gate(command.target, command.concurrency_key), cause.answers
-        )
-    if command.undo and cause.failed:
-        set_undo(draft, command.undo, "failed", failure_text(cause))
-    elif command.undo:
-        finish_undo(draft, command.undo)
-
-
-def park_for_command(draft: Draft, cause: Cause) -> None:
+def park_for_command(draft: Draft, id: str, failure: str) -> None:
     """Park for a command that failed for good while no handler wants to hear of it."""
-    command = draft.commands[cause.answers]
-    text = failure_text(cause)
+    command = draft.commands[id]
     if command.undo:
-        set_undo(draft, command.undo, "failed", text)
+        settle_undo(draft, command.undo, failure)
+    text = f"the job {command.target!r} failed for good: {failure}"
     draft.park(
-        Failure(
-            type="CommandFailed", message=f"the job {command.target!r} failed for good: {text}"
-        ),
-        Parked(command=cause.answers, status=draft.status, attempts=attempts_of(draft)),
+        Failure(type="CommandFailed", message=text),
+        Parked(command=id, status=draft.status, error=draft.error),
     )
-
-
-def failure_text(cause: Cause) -> str:
-    """The reason that a failed result carries, in its payload or its field ``reason``."""
-    try:
-        told: object = msgspec.json.decode(cause.payload)
-    except msgspec.DecodeError:
-        return "no reason given"
-    if isinstance(told, dict):
-        fields = cast("dict[str, object]", told)
-        return str(fields.get("reason", fields))
-    return str(told)
-
-
-def note_child(draft: Draft, cause: Cause) -> bool:
-    """Note how a child ended; False when it is none of ours or has told so before."""
-    try:
-        told = msgspec.json.decode(cause.payload, type=gate.ChildEnd)
-    except msgspec.ValidationError:
-        return False
-    child = f"{told.saga}/{told.key}"
-    if draft.children.get(child) != "running":
-        return False
-    draft.children = {**draft.children, child: cause.type.rpartition(".")[2]}
-    return True
-
-
-def payload_for(definition: SagaDefinition, cause: Cause, payload: object) -> object:
-    """The payload decoded for a definition's handler, or as plain JSON where it has none."""
-    if not isinstance(payload, UnsetType):
-        return payload
-    handler = definition.handlers.get(cause.type)
-    return handler.decode(cause.payload) if handler else msgspec.json.decode(cause.payload)
