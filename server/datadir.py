@@ -103,6 +103,16 @@ class DataDir:
             self._descriptor = None
 
 
+def holder_of(path: Path) -> Holder | None:
+    """Who holds a data directory now, None when nobody does (any more); changes nothing."""
+    try:
+        holder = msgspec.json.decode((path / "lock").read_bytes(), type=Holder)
+        os.kill(holder.pid, 0)
+    except (OSError, msgspec.MsgspecError):  # none, a dead one, or another user's
+        return None
+    return holder
+
+
 def command_line(pid: int) -> str:
     """The command line of a live process, empty when there is none (any more)."""
     try:

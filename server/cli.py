@@ -1,0 +1,57 @@
+"""``snorri``: the command line, all commands in their groups."""
+
+from __future__ import annotations
+
+import rich_click as click
+
+from sagas.actions import ACTIONS
+from server.commands import doctor, letters, look, setup, start, write
+from server.commands.act import make_command
+from server.commands.common import Commands
+
+HELP_CONFIG = {
+    "max_width": 100,
+    "style_commands_table_column_width_ratio": (1, 4),
+    "commands_before_options": True,
+}
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
+@click.rich_config(help_config=HELP_CONFIG)
+@click.command_panel("Run", commands=["dev", "engine", "jobs"])
+@click.command_panel("Send", commands=["publish", "start"])
+@click.command_panel("Look", commands=["sagas", "instances", "show", "history"])
+@click.command_panel("Act", commands=[*ACTIONS, "dead-letters"])
+@click.command_panel("Set up", commands=["doctor", "init", "new", "config", "version"])
+def cli() -> None:
+    """Sagas on NATS JetStream: run them, look at them, step in.
+
+    Settings come from options, the environment (SNORRI_…), snorri.toml, in this order; see
+    `snorri config`. Exit codes: 0 done, 1 failed or refused, 2 wrong usage, 3 NATS not reached.
+    """
+
+
+for _command in (
+    start.dev,
+    start.engine,
+    start.jobs,
+    write.publish,
+    write.start,
+    look.sagas,
+    look.instances,
+    look.show,
+    look.history,
+    *(make_command(action) for action in ACTIONS),
+    letters.dead_letters,
+    doctor.doctor,
+    setup.init,
+    setup.new,
+    setup.config,
+    setup.version,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """The console script; ends the process with an exit code."""
+    cli(prog_name="snorri")

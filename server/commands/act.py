@@ -1,0 +1,284 @@
+"""Operator actions, the same as in the dashboard: each becomes a transition with who and why, or is
+refused with the reason. ``--dry-run`` shows the plan and changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import rich_click as click
+from msgspec import Struct
+
+from sagas.actions import ACTION_STATUSES, Action, ActionRequest, Plan
+from server.commands.common import (
+    CONNECTION,
+    PANEL_CONNECTION,
+    USAGE,
+    Failed,
+    actor,
+    by_options,
+    json_option,
+    json_text,
+    run,
+    settings_options,
+)
+from server.commands.output import effect_text, emit, note, pretty, say
+from server.commands.reach import app_of, existing, open_session
+from server.settings import Settings
+
+HELP: dict[Action, str] = {
+    "retry": "Handle the message again that parked an instance, or send an open command again.",
+    "resume": "Go on with a paused instance; what arrived meanwhile is handled in order.",
+    "pause": "Stop an instance; messages wait in its backlog.",
+    "cancel": "End an instance now; its timers are cancelled and nothing is undone.",
+    "compensate": "Undo what an instance has done, by its .compensate handlers.",
+    "signal": "Send an instance a signal that its saga declares.",
+    "patch": "Change the state of an instance by hand.",
+    "skip": "Let a parked instance go on without the message or command that parked it.",
+}
+PANEL_ACTION = "This action"
+JSON = "JSON"
+
+PAYLOAD = click.option(
+    "--payload", default=None, metavar=JSON, panel=PANEL_ACTION, help="Its payload; - is stdin."
+)
+OPTIONS: dict[Action, tuple[Callable[[Any], Any], ...]] = {
+    "retry": (
+        click.option(
+            "--command",
+            default=None,
+            metavar="ID",
+            panel=PANEL_ACTION,
+            help="Send this open command again; `snorri show` names them.",
+        ),
+        PAYLOAD,
+    ),
+    "compensate": (
+        click.option(
+            "--type",
+            "types",
+            multiple=True,
+            metavar="TYPE",
+            panel=PANEL_ACTION,
+            help="What to undo, in this order; not needed when there is only one.",
+        ),
+        PAYLOAD,
+    ),
+    "signal": (
+        click.option(
+            "--name", required=True, panel=PANEL_ACTION, help="The signal's name in the saga."
+        ),
+        PAYLOAD,
+    ),
+    "patch": (
+        click.option(
+            "--state", default=None, metavar=JSON, panel=PANEL_ACTION, help="A whole new state."
+        ),
+        click.option(
+            "--patch",
+            default=None,
+            metavar=JSON,
+            panel=PANEL_ACTION,
+            help="Changes to the state, as in RFC 7396: null removes a field.",
+        ),
+    ),
+    "skip": (
+        click.option(
+            "--by-hand",
+            is_flag=True,
+            panel=PANEL_ACTION,
+            help="The failed undo was done outside; note it as done.",
+        ),
+    ),
+}
+
+
+class _Order(Struct, frozen=True, kw_only=True):
+    """What the command line asks for."""
+
+    saga: str
+    key: str
+    action: Action
+    by: str
+    reason: str
+    request: ActionRequest
+    timeout_s: float
+    as_json: bool
+
+
+def make_command(action: Action) -> click.Command:
+    """The command of an action."""
+
+    def command(
+        settings: Settings,
+        saga: str,
+        key: str,
+        by: str | None,
+        reason: str,
+        dry_run: bool,
+        plan: str,
+        version: int,
+        timeout_s: float,
+        as_json: bool,
+        **own: Any,  # the options of this action
+    ) -> None:
+        order = _Order(
+            saga=saga,
+            key=key,
+            action=action,
+            by=actor(by),
+            reason=reason,
+            request=request_of(version, plan, **own),
+            timeout_s=timeout_s,
+            as_json=as_json,
+        )
+        if dry_run:
+            _plan(settings, order)
+        else:
+            run(_act(settings, order))
+
+    decorated: Any = json_option(command)
+    decorated = settings_options(*CONNECTION, "app", panel=PANEL_CONNECTION)(decorated)
+    for option in reversed((*OPTIONS.get(action, ()), *_common())):
+        decorated = option(decorated)
+    decorated = by_options(decorated)
+    decorated = click.argument("key")(decorated)
+    decorated = click.argument("saga")(decorated)
+    statuses = ", ".join(sorted(ACTION_STATUSES[action]))
+    text = f"{HELP[action]}\n\nPossible while the instance is: {statuses}."
+    return click.command(action, help=text)(decorated)
+
+
+def _common() -> tuple[Callable[[Any], Any], ...]:
+    return (
+        click.option("--dry-run", is_flag=True, help="Show what would happen; change nothing."),
+        click.option(
+            "--plan",
+            default="",
+            metavar="HASH",
+            help="Do exactly this plan of a dry run, or refuse.",
+        ),
+        click.option(
+            "--version",
+            type=click.IntRange(0),
+            default=0,
+            help="Refuse unless the instance stands at this version; 0: any.",
+        ),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=click.FloatRange(0.1, 3600),
+            default=10.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="How long to wait for an engine to do it.",
+        ),
+    )
+
+
+def request_of(
+    version: int,
+    plan: str,
+    *,
+    command: str | None = None,
+    payload: str | None = None,
+    types: tuple[str, ...] = (),
+    name: str = "",
+    state: str | None = None,
+    patch: str | None = None,
+    by_hand: bool = False,
+) -> ActionRequest:
+    """The request these options mean; raises Failed for text that is no JSON."""
+    return ActionRequest(
+        version=version,
+        plan=plan,
+        types=types,
+        name=name,
+        payload=json_text(payload, "--payload"),
+        state=json_text(state, "--state"),
+        patch=json_text(patch, "--patch"),
+        command=command or "",
+        by_hand=by_hand,
+    )
+
+
+async def _act(settings: Settings, order: _Order) -> None:
+    async with open_session(settings) as session:
+        await existing(session, order.saga, order.key)
+        reply = await session.client.act(
+            order.saga,
+            order.key,
+            order.action,
+            by=order.by,
+            reason=order.reason,
+            request=order.request,
+            timeout_s=order.timeout_s,
+        )
+    if order.as_json:
+        emit(reply)
+    if not reply.done:
+        raise Failed(reply.reason)
+    if not order.as_json:
+        say(
+            f"{order.action} done: {order.saga}/{order.key} is {reply.status} "
+            f"at version {reply.version}"
+        )
+
+
+def _plan(settings: Settings, order: _Order) -> None:
+    app = app_of(settings)
+    definition = app.registry.get(order.saga)
+    if definition is None:
+        raise Failed(
+            f"a dry run needs the code of {order.saga}, and it is not in "
+            f"{', '.join(app.modules)}; name its module with --app",
+            USAGE,
+        )
+
+    async def work() -> tuple[Plan, str]:
+        async with open_session(settings) as session:
+            current = await existing(session, order.saga, order.key)
+            plan = await session.client.plan(
+                definition,
+                order.key,
+                order.action,
+                by=order.by,
+                reason=order.reason,
+                request=order.request,
+            )
+            return plan, current.instance.definition
+
+    plan, recorded = run(work())
+    if recorded != definition.hash:
+        note(
+            f"the instance was last changed by definition {recorded}, the code here is "
+            f"{definition.hash}; the engine may run other code than this plan is made with"
+        )
+    if order.as_json:
+        emit(plan)
+    if plan.refused:
+        raise Failed(plan.refused)
+    if not order.as_json:
+        _show(plan)
+
+
+def _show(plan: Plan) -> None:
+    say(f"{plan.action} of {plan.saga}/{plan.key} at version {plan.version}, if done now:")
+    say(f"status  {plan.status} -> {plan.status_after}")
+    say("state after", style="bold")
+    say(pretty(plan.state_after))
+    _list("in this order", [effect_text(effect) for effect in plan.effects], "nothing is sent")
+    _list("can't be undone", plan.cannot_undo, "")
+    _list("in flight, their answers may still come", plan.in_flight, "")
+    say(f"hash    {plan.hash}")
+    say("nothing was changed; to do exactly this, repeat the command with --plan and the hash")
+
+
+def _list(title: str, lines: tuple[str, ...] | list[str], none: str) -> None:
+    if lines:
+        say(title, style="bold")
+        for number, line in enumerate(lines, 1):
+            say(f"  {number}. {line}")
+    elif none:
+        say(none)

@@ -1,0 +1,102 @@
+"""``doctor``: what is wrong with this setup, and how to mend it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import rich_click as click
+from rich.text import Text
+
+from server.commands.common import (
+    CONNECTION,
+    FAILED,
+    PANEL_CONNECTION,
+    UNREACHED,
+    json_option,
+    run,
+    settings_options,
+)
+from server.commands.output import emit, say
+from server.composition import names_of, nats_url_of, open_remote
+from server.doctor import (
+    TAIL_MESSAGES,
+    Finding,
+    alive,
+    judge_alive,
+    judge_disk,
+    judge_server,
+    judge_streams,
+    judge_sync,
+    judge_tail,
+    monitor_url_of,
+    sync_of,
+    tail_of,
+)
+from server.settings import Settings
+from store.jetstream.inspection import ServerFacts, inspect
+from store.port import StoreError, Unreachable
+
+STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+@click.command()
+@click.option("--monitor-url", default=None, metavar="URL", help="The server's monitoring address.")
+@click.option(
+    "--tail",
+    type=click.IntRange(0, 1_000_000),
+    default=TAIL_MESSAGES,
+    show_default=True,
+    help="How many of the last messages of the log to check link by link.",
+)
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@json_option
+def doctor(settings: Settings, monitor_url: str | None, tail: int, as_json: bool) -> int:
+    """Look for what is wrong with this setup; fails when something must be mended."""
+    findings = run(_examine(settings, monitor_url, tail))
+    if as_json:
+        emit(findings)
+    else:
+        for finding in findings:
+            line = Text(f"{finding.level:<5} ", style=STYLES[finding.level])
+            line.append(f"{finding.what}: {finding.found}", style="default not bold")
+            say(line)
+            if finding.mend:
+                say(f"      -> {finding.mend}")
+    if any(f.what == "NATS" and f.level == "fail" for f in findings):
+        return UNREACHED
+    return FAILED if any(f.level == "fail" for f in findings) else 0
+
+
+async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> list[Finding]:
+    disk = judge_disk(Path(settings.data))
+    first = [disk] if disk else []
+    url = nats_url_of(settings)
+    try:
+        facts = await inspect(url, names_of(settings), creds=settings.nats_creds)
+    except Unreachable as error:
+        mend = "start it (`snorri dev` does), or correct SNORRI_NATS_URL"
+        return [*first, Finding(level="fail", what="NATS", found=str(error), mend=mend)]
+    findings = [Finding(level="ok", what="NATS", found=f"connected to {url}"), *first]
+    findings += judge_server(facts)
+    if not facts.jetstream:
+        return findings
+    findings += judge_streams(facts)
+    replicas = min((stream.replicas for stream in facts.streams if stream.replicas), default=1)
+    sync = await sync_of(monitor_url or monitor_url_of(settings))
+    findings.append(judge_sync(sync, replicas))
+    if all(stream.drift == () for stream in facts.streams):
+        findings += await _examine_installation(settings, facts, tail)
+    return findings
+
+
+async def _examine_installation(settings: Settings, facts: ServerFacts, tail: int) -> list[Finding]:
+    names = names_of(settings)
+    log = next(stream for stream in facts.streams if stream.name == names.log_stream)
+    try:
+        async with open_remote(settings, make=False) as runtime:
+            engines, workers = await alive(runtime.backend)
+            revisions = await tail_of(runtime.backend, names, log.last_seq, tail)
+    except StoreError as error:
+        mend = "look at the server's log and try again"
+        return [Finding(level="fail", what="installation", found=str(error), mend=mend)]
+    return [*judge_alive(engines, workers), judge_tail(revisions, names)]

@@ -1,0 +1,243 @@
+"""Looking: ``sagas``, ``instances``, ``show``, ``history``. Nothing here changes anything."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import rich_click as click
+from rich.text import Text
+
+from sagas.instance import Instance, Status
+from server.commands.common import (
+    CONNECTION,
+    PANEL_CONNECTION,
+    USAGE,
+    Failed,
+    json_option,
+    run,
+    settings_options,
+)
+from server.commands.output import (
+    effect_text,
+    emit,
+    note,
+    pretty,
+    say,
+    short,
+    status_text,
+    table,
+    time_text,
+)
+from server.commands.reach import check_saga, existing, open_session, saga_cards
+from server.settings import Settings
+from store.closing import closing
+from store.lookup import LIST_MAX, Revision
+
+STATUSES = get_args(Status)
+
+
+@click.command()
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@json_option
+def sagas(settings: Settings, as_json: bool) -> None:
+    """List the sagas that engines have registered, with their instances by status."""
+
+    async def work() -> None:
+        async with open_session(settings) as session:
+            cards = await saga_cards(session)
+            counts = await session.client.counts()
+        if as_json:
+            emit(
+                [
+                    {**msgspec.to_builtins(card), "instances": counts.get(card.id, {})}
+                    for card in cards
+                ]
+            )
+            return
+        if not cards:
+            note("no engine has registered a saga yet; start one with `snorri engine --app …`")
+            return
+        rows = []
+        for card in cards:
+            by_status = counts.get(card.id, {})
+            shown = ", ".join(f"{n} {status}" for status, n in sorted(by_status.items()))
+            rows.append((card.id, ", ".join(card.starting), ", ".join(card.types), shown or "none"))
+        table(("saga", "started by", "handles", "instances"), rows)
+
+    run(work())
+
+
+@click.command()
+@click.option("--saga", default=None, help="Only this saga.")
+@click.option("--status", type=click.Choice(STATUSES), default=None, help="Only this status.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, LIST_MAX),
+    default=50,
+    show_default=True,
+    help="How many, those changed last first.",
+)
+@click.option("--where", default=None, metavar="SQL", help="A condition in SQL (not yet).")
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@json_option
+def instances(
+    settings: Settings,
+    saga: str | None,
+    status: Status | None,
+    limit: int,
+    where: str | None,
+    as_json: bool,
+) -> None:
+    """List instances, those changed last first."""
+    if where is not None:
+        raise Failed(
+            "--where asks the projections, which arrive with the API (`snorri serve`); "
+            "until then use --saga and --status",
+            USAGE,
+        )
+
+    async def work() -> list[Revision]:
+        async with open_session(settings) as session:
+            found = await session.client.instances(saga, status, limit)
+            if saga is not None and not found:
+                await check_saga(session, saga)
+            return found
+
+    found = run(work())
+    if as_json:
+        emit([_summary(revision) for revision in found])
+    elif not found:
+        note("no instances; `snorri sagas` shows what starts one")
+    else:
+        table(("saga", "key", "status", "version", "changed", "by"), map(_row, found))
+
+
+def _summary(revision: Revision) -> dict[str, object]:
+    instance = revision.instance
+    return {
+        "saga": instance.saga,
+        "key": instance.key,
+        "version": instance.version,
+        "status": instance.status,
+        "started": instance.started,
+        "at": instance.at,
+        "seq": str(revision.seq),
+        "error": instance.error.message if instance.error else None,
+    }
+
+
+def _row(revision: Revision) -> tuple[str | Text, ...]:
+    i = revision.instance
+    cause = i.cause.type or i.cause.kind
+    return (i.saga, i.key, status_text(i.status), str(i.version), time_text(i.at), cause)
+
+
+@click.command()
+@click.argument("saga")
+@click.argument("key")
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@json_option
+def show(settings: Settings, saga: str, key: str, as_json: bool) -> None:
+    """Show an instance as it is now: state, what it waits for, what went wrong."""
+
+    async def work() -> Revision:
+        async with open_session(settings) as session:
+            return await existing(session, saga, key)
+
+    revision = run(work())
+    if as_json:
+        emit(revision.instance)
+    else:
+        _show(revision)
+
+
+def _show(revision: Revision) -> None:
+    i = revision.instance
+    say(Text(f"{i.saga}/{i.key}  ", style="bold").append_text(status_text(i.status)))
+    say(f"version {i.version}, revision {revision.seq}, definition {i.definition}")
+    say(f"started {time_text(i.started)}, changed {time_text(i.at)}")
+    say(f"by {_cause(i)}")
+    if i.parent:
+        say(f"child of {i.parent}")
+    say("state", style="bold")
+    say(pretty(i.state))
+    waits = _waits(i)
+    if waits:
+        say("waits for", style="bold")
+        for line in waits:
+            say(f"  {line}")
+    for undo in i.undo:
+        error = f": {undo.error}" if undo.error else ""
+        say(f"undo {undo.type}: {undo.status}, attempt {undo.attempts}{error}")
+    if bytes(i.result) != b"null":
+        say("result", style="bold")
+        say(pretty(i.result))
+    if i.error:
+        say(f"{i.error.type}: {i.error.message}", style="red")
+        if i.error.traceback:
+            say(i.error.traceback, style="dim")
+        if i.status == "parked":
+            say(f"mend the cause, then: snorri retry {i.saga} {i.key} --dry-run")
+
+
+def _cause(i: Instance) -> str:
+    who = f" by {i.cause.by}" if i.cause.by else ""
+    why = f" ({i.cause.reason})" if i.cause.reason else ""
+    return f"{i.cause.kind} {i.cause.type}{who}{why}"
+
+
+def _waits(i: Instance) -> list[str]:
+    lines = [
+        f"job {command.target}, command {id}{', its turn' if command.gated else ''}"
+        for id, command in i.commands.items()
+    ]
+    lines += [f"timer {id} at {time_text(t.at)} ({t.type})" for id, t in i.timers.items()]
+    lines += [f"child {child} {state}" for child, state in i.children.items()]
+    if i.backlog:
+        lines.append(f"{len(i.backlog)} messages wait in its backlog")
+    return lines
+
+
+@click.command()
+@click.argument("saga")
+@click.argument("key")
+@click.option("--follow", "-f", is_flag=True, help="Go on as it changes, until it ends or Ctrl-C.")
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@json_option
+def history(settings: Settings, saga: str, key: str, follow: bool, as_json: bool) -> None:
+    """Show every version of an instance, checked link by link; with --json one on each line."""
+
+    async def work() -> None:
+        async with open_session(settings) as session:
+            await existing(session, saga, key)
+            last: Revision | None = None
+            async with closing(session.client.history(saga, key)) as revisions:
+                async for revision in revisions:
+                    _print_version(revision, as_json)
+                    last = revision
+            if not follow or last is None or last.instance.finished:
+                return
+            watch = session.client.watch(saga, key, after=last.seq)
+            async with closing(watch) as revisions:
+                async for revision in revisions:
+                    _print_version(revision, as_json)
+                    if revision.instance.finished:
+                        return
+
+    run(work())
+
+
+def _print_version(revision: Revision, as_json: bool) -> None:
+    i = revision.instance
+    if as_json:
+        emit(i)
+        return
+    head = Text(f"{i.version:>4}  {time_text(i.at)}  ")
+    head.append_text(status_text(i.status)).append(f"  {_cause(i)}")
+    say(head)
+    say(f"      state {short(i.state, 160)}", style="dim")
+    for effect in i.effects:
+        say(f"      {effect_text(effect)}")
+    if i.error:
+        say(f"      {i.error.type}: {i.error.message}", style="red")

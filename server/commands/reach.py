@@ -1,0 +1,86 @@
+"""A command's connection to an installation, and words for what is not there.
+
+Opens with whatever streams exist and makes none: looking never changes anything.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+import msgspec
+from msgspec import Struct
+
+from jobs.engine import SagaCard
+from server.commands.common import Failed
+from server.composition import open_remote
+from server.loading import App, load_app, load_samples
+from server.settings import Settings
+from store.client import SagaClient
+from store.lookup import Revision
+from store.port import Backend
+from store.subjects import Names
+
+NEAR_MAX = 3
+
+
+class Session(Struct, frozen=True):
+    """A client and the ports it uses."""
+
+    client: SagaClient
+    backend: Backend
+    names: Names
+    url: str
+
+
+@asynccontextmanager
+async def open_session(settings: Settings) -> AsyncGenerator[Session]:
+    """Connect; raises Unreachable or another StoreError."""
+    async with open_remote(settings, make=False) as runtime:
+        client = SagaClient(runtime.backend, runtime.names)
+        yield Session(client, runtime.backend, runtime.names, runtime.url)
+
+
+def app_of(settings: Settings) -> App:
+    """The app these settings name, or the samples; raises AppError."""
+    return load_app(settings.app) if settings.app else load_samples()
+
+
+async def saga_cards(session: Session) -> list[SagaCard]:
+    """The definitions that engines have registered, by id."""
+    entries = await session.backend.meta.entries("saga.")
+    cards = [msgspec.json.decode(e.data, type=SagaCard) for e in entries if e.data is not None]
+    return sorted(cards, key=lambda card: card.id)
+
+
+async def existing(session: Session, saga: str, key: str) -> Revision:
+    """The instance now; raises Failed with names that come near when there is none."""
+    revision = await session.client.latest(saga, key)
+    if revision is not None:
+        return revision
+    keys = await session.client.keys(saga)
+    if keys:
+        raise Failed(
+            f"{saga} has no instance {key!r}{did_you_mean(key, keys)}; "
+            f"`snorri instances --saga {saga}` lists them"
+        )
+    await check_saga(session, saga)
+    raise Failed(f"{saga} has no instances yet; publish its starting message or `snorri start` it")
+
+
+async def check_saga(session: Session, saga: str) -> None:
+    """Raise Failed when no engine has registered the saga."""
+    known = [card.id for card in await saga_cards(session)]
+    if saga in known:
+        return
+    if not known:
+        raise Failed("no engine has registered a saga yet; start one with `snorri engine --app …`")
+    raise Failed(f"there is no saga {saga!r}{did_you_mean(saga, known)}; `snorri sagas` lists them")
+
+
+def did_you_mean(word: str, known: Sequence[str]) -> str:
+    """`` (did you mean …?)`` or an empty text."""
+    folded = {one.casefold(): one for one in known}
+    near = difflib.get_close_matches(word.casefold(), list(folded), NEAR_MAX, 0.5)
+    return f" (did you mean {' or '.join(folded[one] for one in near)}?)" if near else ""

@@ -1,0 +1,143 @@
+"""Processes: ``dev`` for one machine, ``engine`` and ``jobs`` as separate ones.
+
+Each runs until Ctrl-C (exit code 130) or SIGTERM (0), stops in order, and stops at once when asked
+again. What runs is put together in ``server.composition``.
+"""
+
+from __future__ import annotations
+
+import rich_click as click
+from rich.text import Text
+
+from server.commands.common import PANEL_CONNECTION, run, settings_options
+from server.commands.example import example_of
+from server.commands.output import say
+from server.commands.reach import app_of
+from server.composition import (
+    Role,
+    Runtime,
+    build_services,
+    open_embedded,
+    open_remote,
+    run_until_signal,
+)
+from server.loading import SAMPLES, App
+from server.logs import configure_logs
+from server.settings import Settings
+from server.tuning import tune
+
+BROKER = {
+    PANEL_CONNECTION: (
+        *("nats_url", "nats_creds", "bucket", "namespace", "partitions", "replicas"),
+    ),
+    "Log": ("log_format", "log_level"),
+}
+    '{"orderId":"o-1001","customerId":"c-7","items":[{"sku":"tea","quantity":2}],"total":4999}'
+)
+WAIT_S = 30.0
+
+wait_option = click.option(
+    "--wait",
+    "wait_s",
+    type=click.FloatRange(0, 3600),
+    default=WAIT_S,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for NATS at the start.",
+)
+
+
+@click.command()
+@settings_options(
+    *("app", "data", "nats_port", "host", "port", "sync_always", "store_bytes_max"), more=BROKER
+)
+def dev(settings: Settings) -> int:
+    """Run everything on this machine: nats-server, engine and jobs, with samples if no --app."""
+    configure_logs(settings.log_format, settings.log_level)
+    app = app_of(settings)
+    tune()
+
+    async def work() -> int:
+        async with open_embedded(settings) as runtime:
+            supervisor = build_services(runtime, app, ("engine", "jobs"))
+            return await run_until_signal(supervisor, lambda: _welcome(settings, runtime, app))
+
+    return run(work())
+
+
+@click.command()
+@wait_option
+@settings_options("app", "data", "nats_port", more=BROKER)
+def engine(settings: Settings, wait_s: float) -> int:
+    """Run an engine: decides and commits; any number may run at once."""
+    return _serve(settings, ("engine",), (), wait_s)
+
+
+@click.command()
+@click.argument("targets", nargs=-1, metavar="[TARGET…]")
+@wait_option
+@settings_options("app", "data", "nats_port", more=BROKER)
+def jobs(settings: Settings, targets: tuple[str, ...], wait_s: float) -> int:
+    """Run a worker for the jobs of the app, or only those of the targets named."""
+    return _serve(settings, ("jobs",), targets, wait_s)
+
+
+def _serve(
+    settings: Settings, roles: tuple[Role, ...], targets: tuple[str, ...], wait_s: float
+) -> int:
+    configure_logs(settings.log_format, settings.log_level)
+    app = app_of(settings)
+    tune()
+
+    async def work() -> int:
+        make = "engine" in roles  # a worker may lack the permission, and does not set partitions
+        async with open_remote(settings, make=make, wait_s=wait_s) as runtime:
+            supervisor = build_services(runtime, app, roles, targets)
+            return await run_until_signal(supervisor, lambda: _running(runtime, roles))
+
+    return run(work())
+
+
+def _running(runtime: Runtime, roles: tuple[Role, ...]) -> None:
+    where = f"{_plain(runtime.url)}, bucket {runtime.names.bucket}"
+    say(f"{' and '.join(roles)} on {where}; Ctrl-C stops")
+
+
+def _welcome(settings: Settings, runtime: Runtime, app: App) -> None:
+    """What runs where, and one line to try."""
+    names, server = runtime.names, runtime.server
+    say(Text("Snorri is ready", style="bold green"))
+    nats = f"nats-server {server.version}, embedded" if server else "yours"
+    say(f"  NATS       {_plain(runtime.url)} ({nats}), bucket {names.bucket}")
+    if server:
+        say(f"  data       {server.data_dir}")
+    samples = " (samples; yours with --app MODULE)" if app.modules == SAMPLES else ""
+    say(f"  app        {', '.join(app.modules)}{samples}")
+    say(f"  sagas      {', '.join(sorted(d.id for d in app.registry)) or 'none'}")
+    say(f"  jobs       {', '.join(sorted(app.jobs.targets)) or 'none'}")
+    say(f"  dashboard  arrives with the API, then on http://{settings.host}:{settings.port}")
+    type, body, key = example_of(app)
+    say("try")
+    say(f"  snorri publish {type} '{body}' --key {key}{_flags(settings, runtime)}")
+    say(f"  nats pub {names.event(type, key)} '{body}' -s {_plain(runtime.url)}")
+    say("Ctrl-C stops everything in order")
+
+
+def _flags(settings: Settings, runtime: Runtime) -> str:
+    """What the line to try needs so that it reaches this installation from the same directory."""
+    flags = ""
+    if runtime.server is None:
+        flags += f" --nats-url {_plain(runtime.url)}"
+    elif settings.data != ".snorri":
+        flags += f" --data {settings.data}"
+    if settings.bucket != "SAGA":
+        flags += f" --bucket {settings.bucket}"
+    if settings.namespace != "saga":
+        flags += f" --namespace {settings.namespace}"
+    return flags
+
+
+def _plain(url: str) -> str:
+    """An address without user and password."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -1,0 +1,214 @@
+"""Where the parts of a process are put together: a broker, a backend, the services of its roles.
+
+The only place that decides which concrete backend runs and which services a command starts.
+Everything is opened here and closed here, in reverse order, also when a start fails half-way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Literal, TypeAlias, assert_never
+
+from msgspec import Struct
+
+from jobs.engine import Engine
+from jobs.service import Service, Supervisor
+from jobs.worker import Worker
+from server.datadir import holder_of
+from server.embedded import HOST, EmbeddedServer
+from server.loading import App
+from server.settings import Settings
+from store.jetstream.backend import JetStreamBackend, connect
+from store.port import StoreError, TopologyDrift
+from store.subjects import Names
+
+log = logging.getLogger("snorri")
+
+Role: TypeAlias = Literal["engine", "jobs"]
+
+PATIENCE_POLL_S = 0.5
+
+
+class Runtime(Struct, frozen=True, kw_only=True):
+    """An open broker: ``server`` is None when it is not ours."""
+
+    url: str
+    names: Names
+    backend: JetStreamBackend
+    server: EmbeddedServer | None = None
+
+
+def names_of(settings: Settings) -> Names:
+    """The subjects and streams these settings mean."""
+    return Names(namespace=settings.namespace, bucket=settings.bucket)
+
+
+def nats_url_of(settings: Settings) -> str:
+    """Where NATS is: as set, or the embedded server of whoever holds the data directory."""
+    if settings.nats_url:
+        return settings.nats_url
+    holder = holder_of(Path(settings.data))
+    port = holder.port if holder is not None and holder.port else settings.nats_port
+    return f"nats://{HOST}:{port}"
+
+
+@asynccontextmanager
+async def open_embedded(settings: Settings) -> AsyncGenerator[Runtime]:
+    """A broker for one machine: ours, started now, unless an address is set.
+
+    Raises SetupError, BrokerTooOld, StoreError.
+    """
+    async with AsyncExitStack() as stack:
+        server: EmbeddedServer | None = None
+        if settings.nats_url is None:
+            server = EmbeddedServer(
+                settings.data,
+                port=settings.nats_port,
+                sync_always=settings.sync_always,
+                store_bytes_max=settings.store_bytes_max,
+            )
+            await stack.enter_async_context(server)
+            if server.version_warning:
+                log.warning("%s", server.version_warning)
+        url = server.url if server is not None else nats_url_of(settings)
+        backend = await _connect(settings, url, make=True)
+        stack.push_async_callback(backend.close)
+        yield Runtime(url=url, names=names_of(settings), backend=backend, server=server)
+
+
+@asynccontextmanager
+async def open_remote(
+    settings: Settings, *, make: bool, wait_s: float = 0.0
+) -> AsyncGenerator[Runtime]:
+    """A broker that runs already; tries for ``wait_s`` seconds. Raises StoreError.
+
+    With ``make`` missing streams are made, otherwise they must be there.
+    """
+    url = nats_url_of(settings)
+    deadline_s = asyncio.get_running_loop().time() + wait_s
+    told = ""
+    while True:
+        try:
+            backend = await _connect(settings, url, make=make)
+            break
+        except TopologyDrift:
+            raise
+        except StoreError as error:
+            if asyncio.get_running_loop().time() >= deadline_s:
+                raise
+            if str(error) != told:
+                told = str(error)
+                log.warning("waiting up to %g s: %s", wait_s, told)
+        await asyncio.sleep(PATIENCE_POLL_S)
+    try:
+        yield Runtime(url=url, names=names_of(settings), backend=backend)
+    finally:
+        await backend.close()
+
+
+async def _connect(settings: Settings, url: str, *, make: bool) -> JetStreamBackend:
+    return await connect(
+        url,
+        names_of(settings),
+        partitions=settings.partitions,
+        replicas=settings.replicas,
+        creds=settings.nats_creds,
+        make=make,
+    )
+
+
+def build_services(
+    runtime: Runtime, app: App, roles: Sequence[Role], targets: Sequence[str] = ()
+) -> Supervisor:
+    """The services of ``roles`` in the order they start; ``targets`` limits the jobs, () is all.
+
+    Raises DefinitionError for a target without a job and for providers that can't work.
+    """
+    services: list[Service] = [_BrokerWatch(runtime)]
+    for role in roles:
+        match role:
+            case "engine":
+                services.append(Engine(runtime.backend, runtime.names, app.registry))
+            case "jobs":
+                services.append(
+                    Worker(
+                        runtime.backend,
+                        runtime.names,
+                        app.jobs,
+                        targets=targets or None,
+                        providers=app.providers,
+                    )
+                )
+            case _:
+                assert_never(role)
+    return Supervisor(services, "snorri")
+
+
+async def run_until_signal(supervisor: Supervisor, ready: Callable[[], None]) -> int:
+    """Run until Ctrl-C (130) or SIGTERM (0), stop in order, and return the exit code.
+
+    A second signal ends the process at once; an embedded nats-server follows by itself. Raises
+    ServiceDied when a service ended although nobody asked for it.
+    """
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    codes: list[int] = []
+
+    def ask(number: signal.Signals) -> None:
+        if codes:
+            os._exit(128 + number)
+        codes.append(130 if number is signal.SIGINT else 0)
+        log.info("stopping in order; once more to stop at once")
+        stop.set()
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, ask, number)
+    try:
+        await supervisor.run(stop, ready)
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+    return codes[0] if codes else 0
+
+
+class _BrokerWatch:
+    """A service that ends when the broker is gone for good: our server, or the connection."""
+
+    name = "connection to NATS"
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stopped = asyncio.Event()
+
+    async def start(self) -> None:
+        pass
+
+    async def stop(self) -> None:
+        self._stopped.set()
+
+    async def wait(self) -> None:
+        """Return after ``stop``; raises StoreError when the broker has ended."""
+        server = self._runtime.server
+        stopped = asyncio.create_task(self._stopped.wait())
+        closed = asyncio.create_task(self._runtime.backend.closed.wait())
+        ended = {asyncio.create_task(server.wait())} if server is not None else set()
+        tasks = {stopped, closed, *ended}
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                return
+            if closed.done():
+                raise StoreError("the connection was closed for good; check the credentials")
+            where = f"; its log is {server.log_path}" if server is not None else ""
+            raise StoreError(f"nats-server ended by itself{where}")
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
