@@ -32,8 +32,6 @@ BROKER = {
     ),
     "Log": ("log_format", "log_level"),
 }
-    '{"orderId":"o-1001","customerId":"c-7","items":[{"sku":"tea","quantity":2}],"total":4999}'
-)
 WAIT_S = 30.0
 
 wait_option = click.option(
