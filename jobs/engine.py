@@ -6,7 +6,6 @@ Any number may run at once.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import socket
@@ -27,6 +26,8 @@ from store.schedules import SCHEDULE, TIME_ZONE, cron
 from store.subjects import Names
 
 log = logging.getLogger("snorri.engine")
+
+STOP_GRACE_S = 8.0
 
 
 class SagaCard(Struct, frozen=True, kw_only=True):
@@ -74,6 +75,7 @@ class Engine:
             backend.meta, card, backend.partitions, self._lane.acquire, self._lane.release
         )
         self._tasks: list[asyncio.Task[None]] = []
+        self._stopping = False
         self._stopped = asyncio.Event()
 
     @property
@@ -95,28 +97,41 @@ class Engine:
     async def stop(self) -> None:
         """Finish the commit that is on its way, hand the partitions over, end.
 
-        A second call waits for the first.
+        A second call waits for the first. When the broker is away for longer than STOP_GRACE_S, it
+        ends all the same: what is not committed is read again by whoever comes next.
         """
+        if self._stopping:
+            await self._stopped.wait()
         if not self._tasks:
             return
+        self._stopping = True
         lane, ownership = self._tasks
         self._tasks = []
         ownership.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await ownership
-        if not lane.done():
-            await self._ownership.hand_over()
-        self._lane.stop()
-        await asyncio.gather(lane, return_exceptions=True)
-        self._stopped.set()
+        await asyncio.gather(ownership, return_exceptions=True)
+        try:
+            async with asyncio.timeout(STOP_GRACE_S):
+                if not lane.done():
+                    await self._ownership.hand_over()
+                self._lane.stop()
+                await asyncio.wait({lane})
+        except TimeoutError:
+            log.warning("the broker is away; partitions are taken over when the leases run out")
+            lane.cancel()
+        finally:
+            await asyncio.gather(lane, return_exceptions=True)
+            self._stopped.set()
 
     async def wait(self) -> None:
         """Return after ``stop``; raise what ended the engine otherwise."""
         stopped = asyncio.create_task(self._stopped.wait())
         done, _ = await asyncio.wait({stopped, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
+        if self._stopping:
+            await self._stopped.wait()
+            return
         for task in done:
-            if task is not stopped and not self._stopped.is_set() and not task.cancelled():
+            if task is not stopped and not task.cancelled():
                 task.result()
 
     def _lost(self, number: int) -> None:

@@ -132,14 +132,16 @@ class Lane:
                     continue
                 if not added or full:
                     await self._wake.wait()
+        except asyncio.CancelledError:
+            if flight is not None:
+                flight.cancel()
+            raise
         finally:
-            try:
-                if flight is not None:
-                    await self._land(flying, flight)
-            finally:
-                for partition in tuple(self._partitions.values()):
-                    await partition.shut()
-                await asyncio.gather(*self._closing)
+            if flight is not None:
+                await asyncio.gather(flight, return_exceptions=True)
+            for partition in tuple(self._partitions.values()):
+                await partition.shut()
+            await asyncio.gather(*self._closing)
 
     def _new_batch(self) -> Batch:
         self._batches += 1
