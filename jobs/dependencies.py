@@ -222,7 +222,9 @@ def _made(key: Key, provider: object, scope: Scope) -> _Provider:
 
 
 def _needs(key: Key, factory: Callable[..., object]) -> tuple[_Need, ...]:
-    plain = factory.func if isinstance(factory, functools.partial) else factory
+    plain, given = factory, frozenset[str]()
+    if isinstance(factory, functools.partial):
+        plain, given = factory.func, frozenset(factory.keywords)
     annotated = plain.__init__ if inspect.isclass(plain) else plain
     try:
         parameters = inspect.signature(factory).parameters.values()
@@ -234,13 +236,14 @@ def _needs(key: Key, factory: Callable[..., object]) -> tuple[_Need, ...]:
         ) from None
     needs: list[_Need] = []
     for parameter in parameters:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+        rest = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+        if rest or parameter.name in given:
             continue
         hint = hints.get(parameter.name)
         hint = getattr(hint, "__origin__", hint)  # JobContext[Payment] asks for a JobContext
         optional = parameter.default is not parameter.empty
         keys: tuple[Key, ...] = (parameter.name,)
-        if isinstance(hint, type):
+        if isinstance(hint, type) and hint not in (Any, object):
             keys = (hint, parameter.name)
         needs.append(_Need(parameter.name, keys, optional))
     return tuple(needs)

@@ -143,6 +143,7 @@ class Worker:
         self._sender = Sender(backend.door, self.id, self._teller)
         self._presence = Presence(backend.meta, self.id, self._card)
         self._counters: list[_Counter] = []
+        self._backed_up = False
         self._held: set[Attempt] = set()
         self._running: dict[asyncio.Task[None], tuple[Attempt, _Counter]] = {}
         self._takers: list[asyncio.Task[None]] = []
@@ -201,7 +202,9 @@ class Worker:
         pause_s = PAUSE_MIN_S
         while True:
             wanted = counter.wanted
-            if wanted <= 0 or self._sender.waiting >= RESULTS_WAITING_MAX:
+            if self._sender.waiting >= RESULTS_WAITING_MAX:
+                self._backed_up, wanted = True, 0
+            if wanted <= 0:
                 counter.stirred.clear()
                 await counter.stirred.wait()
                 continue
@@ -213,22 +216,25 @@ class Worker:
                 pause_s = min(pause_s * 2, PAUSE_MAX_S)
                 continue
             pause_s = PAUSE_MIN_S
-            for work in works:
-                await self._accept(counter, work)
+            # All are accepted before the first await: a stop may cancel us there.
+            refused = [work for work in works if not self._accept(counter, work)]
+            for work in refused:
+                await _quietly(work.term())
 
-    async def _accept(self, counter: _Counter, work: Work) -> None:
+    def _accept(self, counter: _Counter, work: Work) -> bool:
+        """Begin with a command, or put it in line; False when it is none."""
         try:
             command = read_command(work.subject, work.headers, counter.job.target)
         except BadCommand as bad:
             self._teller.tell(CommandRefused(self.id, work.subject, work.seq, str(bad)))
-            await _quietly(work.term())
-            return
+            return False
         attempt = Attempt(self._crew, counter.job, work, command, self._let_go)
         self._held.add(attempt)
         if counter.free > 0:
             self._run(counter, attempt)
         else:
             counter.ahead.append(attempt)
+        return True
 
     def _run(self, counter: _Counter, attempt: Attempt) -> None:
         counter.free -= 1
@@ -255,10 +261,10 @@ class Worker:
 
     def _let_go(self, attempt: Attempt) -> None:
         self._held.discard(attempt)
-        if self._sender.waiting >= RESULTS_WAITING_MAX // 2:
-            return
-        for counter in self._counters:
-            counter.stirred.set()
+        if self._backed_up and self._sender.waiting <= RESULTS_WAITING_MAX // 2:
+            self._backed_up = False
+            for counter in self._counters:
+                counter.stirred.set()
 
     async def _keep(self) -> None:
         """Tell the broker three times within an ack wait that what is held is being worked on."""

@@ -75,12 +75,12 @@ class Floor:
         self.names = names
         self.backend = backend
         self.told = Told()
-        self.restart: Callable[[], None] | None = None
+        self.advance: Callable[[float], Awaitable[None]] | None = None
         self._again = again
         self._feed: Feed | None = None
         self._more = asyncio.Event()
         self._results: list[Result] = []
-        self._workers: list[Worker] = []
+        self.workers: list[Worker] = []
         self._backends = [backend]
         self._sent = 0
 
@@ -99,7 +99,7 @@ class Floor:
             **({"hook": self.told, "grace_s": 5.0} | more),
         )
         await worker.start()
-        self._workers.append(worker)
+        self.workers.append(worker)
         return worker
 
     async def send(
@@ -153,7 +153,7 @@ class Floor:
 
     async def close(self) -> None:
         """Stop all workers and close all ports."""
-        for worker in self._workers:
+        for worker in self.workers:
             await worker.stop()
         if self._feed is not None:
             await self._feed.close()
@@ -170,7 +170,7 @@ def memory_floor(clock: Clock | None = None, faults: Faults | None = None) -> Fl
         return broker.backend()
 
     floor = Floor(names, broker.backend("first"), again)
-    floor.restart = broker.restart
+    floor.advance = broker.advance
     return floor
 
 

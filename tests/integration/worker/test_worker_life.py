@@ -164,3 +164,29 @@ async def test_targets_can_be_chosen_and_disabled_jobs_wait(floor: Floor) -> Non
     assert other.targets == ("refund",)
     with pytest.raises(DefinitionError, match="did you mean 'refund'"):
         await floor.worker(pay, refund, targets=["refunds"])
+
+
+@pytest.mark.asyncio
+async def test_commands_fetched_ahead_for_quick_jobs_are_handed_back_at_a_stop(
+    floor: Floor,
+) -> None:
+    is_slow = True
+
+    @job("pay", concurrency=2, on_success="Paid")
+    async def pay(ctx: JobContext[Any]) -> None:
+        if ctx.key == "slow" and is_slow:
+            await asyncio.Event().wait()
+
+    first = await floor.worker(pay, grace_s=0.05)
+    for number in range(60):
+        await floor.send(key=f"k{number}")
+    await floor.results(60, "Paid")
+    for _ in range(12):
+        await floor.send(key="slow")
+    await floor.told.seen(JobStarted, 62)
+    await first.stop()
+    assert first.running == 0
+    is_slow = False
+    await floor.worker(pay, backend=await floor.other())
+    results = await floor.results(72, "Paid")
+    assert len({r.headers[codec.CAUSE] for r in results}) == 72
