@@ -21,6 +21,7 @@ from sagas.effects import (
 )
 from sagas.errors import DefinitionError, SagaError
 from sagas.handlers import Context, SagaHandle
+from sagas.handlers import Returned as Effects
 from sagas.messages import Message
 from sagas.retry import RetryPolicy, retry
 
@@ -28,6 +29,7 @@ __all__ = (
     "Context",
     "DefinitionError",
     "Draft",
+    "Effects",
     "Message",
     "Registry",
     "RetryPolicy",

@@ -1,0 +1,1 @@
+"""Tests of the pure side: no broker, no event loop, no clock."""
