@@ -128,9 +128,7 @@ class Supervisor:
         await self.stop()
         raise died from error
 
-    async def run(
-        self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None
-    ) -> None:
+    async def run(self, stop: asyncio.Event, ready: Callable[[], None] = lambda: None) -> None:
         """Start, run until ``stop`` is set or a service dies, stop; raises as start and wait do."""
         asked = asyncio.create_task(stop.wait())
         start = asyncio.create_task(self.start())
