@@ -32,9 +32,10 @@ from sagas.effects import Effect
 from sagas.errors import SagaError, error_text
 from sagas.instance import VALUE_BYTES_MAX, Instance, Status, encode
 from sagas.messages import EPOCH, NULL, Cause, unreadable
-from sagas.operations import STEPS, Action, ActionRequest, merge_patch
+from sagas.operations import ABSENT, STEPS, Action, ActionRequest, given, merge_patch
 
 __all__ = (
+    "ABSENT",
     "ACTIONS",
     "ACTION_STATUSES",
     "Action",
@@ -42,6 +43,7 @@ __all__ = (
     "Plan",
     "act",
     "allowed",
+    "given",
     "merge_patch",
     "plan",
     "plan_hash",

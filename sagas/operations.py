@@ -27,6 +27,15 @@ Action: TypeAlias = Literal[
 ]
 
 
+# A request's JSON that was not given. None is not it: msgspec reads ``Raw | None`` as null only.
+ABSENT = Raw(b"")
+
+
+def given(raw: Raw) -> bool:
+    """Whether a request carries this JSON."""
+    return bytes(raw) != b""
+
+
 class ActionRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an action carries beside who and why; only the fields that belong to it may be set.
 
@@ -34,16 +43,16 @@ class ActionRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     what happens. compensate: ``types`` to undo (default: the only one) with ``payload``. signal:
     ``name`` and ``payload``. patch: ``state`` replaces, ``patch`` merges (RFC 7396). retry:
     ``command`` sends that open command again, ``payload`` replaces the message's. skip: ``by_hand``
-    marks a failed undo as done outside.
+    marks a failed undo as done outside. JSON that is not given is ABSENT.
     """
 
     version: int = 0
     plan: str = ""
     types: tuple[str, ...] = ()
     name: str = ""
-    payload: Raw | None = None
-    state: Raw | None = None
-    patch: Raw | None = None
+    payload: Raw = ABSENT
+    state: Raw = ABSENT
+    patch: Raw = ABSENT
     command: str = ""
     by_hand: bool = False
 
@@ -85,7 +94,7 @@ def _retry(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decision
             "nothing to retry: the instance is not parked; name an open command to send it again"
         )
     failed = parked.cause
-    if request.payload is not None:
+    if given(request.payload):
         failed = structs.replace(failed, payload=request.payload)
     return _again(draft, snapshot, failed, parked.attempts + 1)
 
@@ -110,14 +119,14 @@ def _decoded(handler: Handler, payload: Raw) -> object:
         ) from None
 
 
-def _resend(draft: Draft, id: str, payload: Raw | None) -> None:
+def _resend(draft: Draft, id: str, payload: Raw) -> None:
     command = draft.commands.get(id)
     if command is None:
         known = ", ".join(draft.commands) or "none"
         raise HandlerFault(f"the command {id!r} is not open; open: {known}")
     if command.gated:
         raise HandlerFault(f"the command {id} was not sent yet; it waits for its concurrency key")
-    if payload is not None:
+    if given(payload):
         draft.commands = {**draft.commands, id: structs.replace(command, payload=payload)}
     if command.undo:
         draft.undo = tuple(
@@ -171,7 +180,7 @@ def _signal(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decisio
         raise HandlerFault(
             f"{draft.definition.id} has no signal {request.name!r}; it declares: {known}"
         )
-    raw = request.payload if request.payload is not None else NULL
+    raw = request.payload if given(request.payload) else NULL
     payload = _decoded(handler, raw)
     cause = structs.replace(draft.cause, kind="signal", type=request.name, payload=raw)
     waits = draft.gate is not None and not draft.gate.held
@@ -184,9 +193,9 @@ def _signal(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decisio
 
 
 def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
-    if request.state is not None:
+    if given(request.state):
         wanted: object = msgspec.json.decode(request.state)
-    elif request.patch is not None:
+    elif given(request.patch):
         wanted = merge_patch(msgspec.json.decode(draft.state), msgspec.json.decode(request.patch))
     else:
         raise HandlerFault("give a whole new state or a patch (RFC 7396)")
@@ -210,7 +219,7 @@ def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Non
     _leave_parking(draft, "the instance was compensated")
     draft.paused = None
     draft.error = None
-    payload = request.payload if request.payload is not None else NULL
+    payload = request.payload if given(request.payload) else NULL
     for name in types:
         _decoded(draft.definition.compensations[name], payload)
         wanted = Compensate(type=name, payload=payload, reason=draft.cause.reason)

@@ -13,7 +13,7 @@ from collections import deque
 import msgspec
 from msgspec import Raw, Struct
 
-from sagas.actions import ActionRequest
+from sagas.actions import ABSENT, ActionRequest, given
 from sagas.messages import Address, to_raw
 from sagas.names import BadName, escape
 from store import codec
@@ -75,7 +75,7 @@ class Postman:
         letter = _decode(record)
         if letter.status != "open":
             return _closed(letter)
-        raw = None if payload is msgspec.UNSET else to_raw(payload)
+        raw = ABSENT if payload is msgspec.UNSET else to_raw(payload)
         if letter.command:
             reply = await self._retry_command(letter, by, reason, raw)
         else:
@@ -101,19 +101,15 @@ class Postman:
             return None
 
     async def _retry_command(
-        self, letter: DeadLetter, by: str, reason: str, payload: Raw | None
+        self, letter: DeadLetter, by: str, reason: str, payload: Raw
     ) -> LetterReply:
-        current = await self._lookup.latest(letter.saga, letter.key)
-        parked = current.instance.parked if current is not None else None
-        # Parked by this very command, a plain retry sends it again and lets the instance go on.
-        by_this = parked is not None and parked.command == letter.command
-        request = ActionRequest(command="" if by_this else letter.command, payload=payload)
+        request = ActionRequest(command=letter.command, payload=payload)
         reply = await self._operations.act(
             letter.saga, letter.key, "retry", by=by, reason=reason, request=request
         )
         return LetterReply(done=reply.done, id=letter.id, reason=reply.reason, seq=reply.seq)
 
-    async def _send_again(self, letter: DeadLetter, revision: int, raw: Raw | None) -> LetterReply:
+    async def _send_again(self, letter: DeadLetter, revision: int, raw: Raw) -> LetterReply:
         stored = await self._backend.log.at(letter.stream, letter.seq)
         if stored is None:
             return LetterReply(
@@ -138,12 +134,12 @@ class Postman:
             return LetterReply(done=False, id=letter.id, reason=str(error))
         return LetterReply(done=True, id=letter.id, seq=accepted.seq)
 
-    def _again(self, letter: DeadLetter, stored: Stored, raw: Raw | None) -> Outgoing:
+    def _again(self, letter: DeadLetter, stored: Stored, raw: Raw) -> Outgoing:
         """The message to send for a stored one; raises BadName or msgspec.DecodeError."""
         if letter.stream == "log":
             envelope = codec.open_envelope(stored)
             cause, to = envelope.cause, envelope.to or Address("", envelope.key)
-            if raw is not None:
+            if given(raw):
                 cause = msgspec.structs.replace(cause, payload=raw)
                 envelope = msgspec.structs.replace(envelope, cause=cause)
             subject = self._names.signal(cause.kind, to.key)
@@ -154,7 +150,7 @@ class Postman:
         headers[codec.REDRIVEN] = letter.id
         if letter.saga:
             headers[codec.SAGA] = escape(letter.saga)
-        payload = stored.data if raw is None else bytes(raw)
+        payload = bytes(raw) if given(raw) else stored.data
         return Outgoing(self._names.event(type, key), payload, tuple(headers.items()))
 
     async def _close(

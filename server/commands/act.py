@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import rich_click as click
-from msgspec import Struct
+from msgspec import Raw, Struct
 
-from sagas.actions import ACTION_STATUSES, Action, ActionRequest, Plan
+from sagas.actions import ABSENT, ACTION_STATUSES, Action, ActionRequest, Plan
 from server.commands.common import (
     CONNECTION,
     PANEL_CONNECTION,
@@ -195,12 +195,17 @@ def request_of(
         plan=plan,
         types=types,
         name=name,
-        payload=json_text(payload, "--payload"),
-        state=json_text(state, "--state"),
-        patch=json_text(patch, "--patch"),
+        payload=_json(payload, "--payload"),
+        state=_json(state, "--state"),
+        patch=_json(patch, "--patch"),
         command=command or "",
         by_hand=by_hand,
     )
+
+
+def _json(text: str | None, what: str) -> Raw:
+    found = json_text(text, what)
+    return ABSENT if found is None else found
 
 
 async def _act(settings: Settings, order: _Order) -> None:

@@ -11,7 +11,7 @@ from msgspec.inspect import Field
 from sagas import SagaDefinition
 from server.loading import SAMPLES, App
 
-SAMPLE = '{"orderId":"o-1001","customerId":"c-7","items":[{"sku":"tea","quantity":2}],"total":4999}'
+SAMPLE = '{"orderId":"o-1001","items":[{"productId":"tea","quantity":2}],"total":4999}'
 KEY = "k-1"
 
 
