@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import random
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -20,6 +21,20 @@ from server.embedded import EmbeddedServer
 from store.subjects import Names
 
 _numbers = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """``--seed N`` repeats a run of the tests that choose at random."""
+    parser.addoption("--seed", type=int, default=None, help="seed of the tests that use chance")
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of this test; printed, so that a failed run can be repeated."""
+    given: int | None = request.config.getoption("--seed")
+    chosen = random.randrange(2**32) if given is None else given
+    print(f"--seed {chosen}")
+    return chosen
 
 
 class NatsServer:

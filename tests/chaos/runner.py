@@ -1,0 +1,56 @@
+"""An engine or a worker in a process of its own, to be killed; made of the same parts as the CLI's.
+
+Run as ``python -m tests.chaos.runner engine|jobs URL NAMESPACE BUCKET``. It differs from `snorri
+engine` and `snorri jobs` in one thing: commands of a dead worker come back after two seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+
+from jobs import JobRegistry
+from jobs.engine import Engine
+from jobs.service import Service, Supervisor
+from jobs.worker import Worker
+from sagas.definition import Registry
+from server.composition import run_until_signal
+from store.jetstream import connect
+from store.port import StoreError
+from store.subjects import Names
+from tests.chaos import app
+
+ACK_WAIT_S = 2.0
+PATIENCE_S = 30.0
+
+
+async def main(role: str, url: str, namespace: str, bucket: str) -> int:
+    """Connect, however long the broker is away, run, and say when it runs."""
+    names = Names(namespace=namespace, bucket=bucket)
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + PATIENCE_S
+    while True:
+        try:
+            backend = await connect(url, names, name=role)
+            break
+        except StoreError:
+            if loop.time() > deadline_s:
+                raise
+            await asyncio.sleep(0.1)
+    service: Service
+    if role == "engine":
+        service = Engine(backend, names, Registry(app.sagas))
+    else:
+        jobs = JobRegistry([app.reserve, app.charge, app.give_back])
+        service = Worker(backend, names, jobs, ack_wait_s=ACK_WAIT_S)
+    try:
+        supervisor = Supervisor([service], role)
+        return await run_until_signal(supervisor, lambda: print("ready", flush=True))
+    finally:
+        await backend.close()
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    sys.exit(asyncio.run(main(*sys.argv[1:])))
