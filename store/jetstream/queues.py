@@ -1,7 +1,7 @@
 """Command queues on JetStream: one durable pull consumer for each target, shared by its workers.
 
 Promises what ``store.port.WorkQueues`` does. A worker is given what it asks for and nothing is
-fetched ahead: a request ends with the first messages that it yields. Acks are sent without waiting;
+fetched ahead of its free slots. Acks are sent without waiting;
 a lost one costs a redelivery, which the command's id makes harmless.
 """
 
@@ -20,7 +20,9 @@ from store.port import NO_HEADERS, Headers, StoreError, TopologyDrift, Unreachab
 from store.subjects import Names, escape
 
 NAME_CHARS_MAX = 120  # of a consumer's name; it becomes a directory on the server
-COLLECT_S = 0.05  # how long a take waits for the rest of what the first message came with
+COLLECT_S = 0.25  # how long a take that may not wait leaves the server to answer
+EXPIRES_S = 30.0
+HEARTBEAT_S = 5.0
 PAUSE_S = 0.05  # before a request that the server turned down is sent again
 TAKE_MAX = 1000
 
@@ -76,41 +78,44 @@ class JetStreamWork:
 
 
 class JetStreamQueue:
-    """``store.port.WorkQueue`` over one durable consumer."""
+    """``store.port.WorkQueue`` over one durable consumer.
+
+    Requests stand for as many commands as the caller has room for and are topped up by each
+    ``take``, so a command arrives with no request of its own to wait for. They stand on when a
+    ``take`` ends with nothing: what they bring is there for the next one, or goes back at the end.
+    """
 
     def __init__(self, link: Link, stream: str, consumer: str) -> None:
         self._link = link
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"
-        self._inbox = f"{link.prefix}.{link.unique()}"
         self._held: deque[JetStreamWork] = deque()
+        self._requests: dict[bytes, int] = {}  # what each request that stands may still bring
+        self._count = 0
         self._changed = asyncio.Event()
-        self._ended = True  # the present request has ended, or there is none
-        self._turned_down = False  # … without a message and before its time
-        self._request = 0
+        self._not_before_s = 0.0
+        self._heard_at_s = 0.0
         self._closed = False
-        self._sids: list[int] = []
+        self._sid = 0
+        self._inbox = ""
 
     async def start(self) -> None:
-        """Subscribe the inboxes of all requests; called once, by ``open``."""
-        self._sids = [await self._link.attach(f"{self._inbox}.*", self._deliver)]
-        self._link.reconnected.append(self._lose_request)
+        """Subscribe an inbox for the answers; called once, by ``open``."""
+        self._inbox = f"{self._link.prefix}.{self._link.unique()}"
+        self._sid = await self._link.attach(f"{self._inbox}.*", self._deliver)
+        self._link.reconnected.append(self._lose_requests)
 
     async def take(self, limit: int, wait_s: float) -> list[Work]:
         """Up to ``limit`` commands; waits up to ``wait_s`` seconds for the first one only."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + wait_s
         limit = min(limit, TAKE_MAX)
-        first = True
-        while not self._held and not self._closed and limit > 0:
-            left_s = deadline_s - loop.time()
-            if left_s <= 0 and not first:
+        deadline_s = _now_s() + (wait_s if wait_s > 0 else COLLECT_S)
+        self._top_up(limit, wait_s)
+        while not self._held and limit > 0 and not self._closed:
+            if wait_s <= 0 and not self._requests:
                 break
-            if self._turned_down:
-                await asyncio.sleep(min(PAUSE_S, max(0.0, left_s)))
-            first = False
-            await self._ask(limit, max(0.0, left_s))
-        if self._held and len(self._held) < limit:
-            await self._until_ended(limit, COLLECT_S)
+            if not await self._stirred(deadline_s - _now_s()):
+                break
+            if wait_s > 0:
+                self._top_up(limit, wait_s)
         taken: list[Work] = []
         while self._held and len(taken) < limit:
             taken.append(self._held.popleft())
@@ -122,66 +127,86 @@ class JetStreamQueue:
             return
         self._closed = True
         self._changed.set()
-        if self._lose_request in self._link.reconnected:
-            self._link.reconnected.remove(self._lose_request)
-        # Without interest in its inbox the server drops our open request; what is on its way is
+        if self._lose_requests in self._link.reconnected:
+            self._link.reconnected.remove(self._lose_requests)
+        # Without interest in its inbox the server drops our open requests; what is on its way is
         # delivered to the end of this subscription and given back by the sink.
         while self._held:
             await self._held.popleft().nak()
-        for sid in self._sids:
-            await self._link.detach(sid)
+        await self._link.detach(self._sid)
 
-    async def _ask(self, limit: int, wait_s: float) -> None:
-        request: dict[str, Any] = {"batch": limit, "no_wait": True}
-        expires_ns = int(wait_s * 1e9)
-        if expires_ns >= 1_000_000:
-            request["expires"] = (
-                expires_ns  # with no_wait: end at the first messages, wait for them
-            )
-        self._request += 1
-        self._ended = self._turned_down = False
-        try:
-            self._link.post(
-                wire.pub(self._next, f"{self._inbox}.{self._request}", msgspec.json.encode(request))
-            )
-        except Unreachable:
-            self._turned_down = self._ended = True
+    def _top_up(self, limit: int, wait_s: float) -> None:
+        room = limit - len(self._held) - sum(self._requests.values())
+        now_s = _now_s()
+        if room <= 0 or now_s < self._not_before_s:
             return
-        await self._until_ended(1, wait_s + COLLECT_S)
+        body: dict[str, Any] = {"batch": room}
+        if wait_s > 0:
+            body |= {"expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+        else:
+            body["no_wait"] = True
+        self._count += 1
+        inbox = f"{self._inbox}.{self._count}"
+        try:
+            self._link.post(wire.pub(self._next, inbox, msgspec.json.encode(body)))
+        except Unreachable:
+            self._not_before_s = now_s + PAUSE_S
+            return
+        self._heard_at_s = now_s
+        self._requests[b"%d" % self._count] = room
 
-    async def _until_ended(self, enough: int, wait_s: float) -> None:
-        """Wait until ``enough`` messages are held or the request has ended."""
-        loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + wait_s
-        while len(self._held) < enough and not self._ended and not self._closed:
-            self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), max(0.0, deadline_s - loop.time()))
-            except TimeoutError:
-                return
+    async def _stirred(self, left_s: float) -> bool:
+        """Wait for a change; False when the time is over, or the server has gone silent."""
+        self._changed.clear()
+        pause_s = max(0.0, self._not_before_s - _now_s())
+        wait_s = min(left_s, pause_s or HEARTBEAT_S)
+        try:
+            async with asyncio.timeout(max(0.0, wait_s)):
+                await self._changed.wait()
+        except TimeoutError:
+            if self._requests and _now_s() - self._heard_at_s > 2 * HEARTBEAT_S:
+                self._requests.clear()
+                return True
+            return wait_s < left_s
+        return True
 
     def _deliver(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
+        self._heard_at_s = _now_s()
         if reply:
-            headers = wire.headers_of(header) if header else NO_HEADERS
-            work = JetStreamWork(
-                self._link, subject.decode("utf-8", "surrogateescape"), reply, headers, data
-            )
-            if self._closed:
-                work.answer(b"-NAK")
-                return
-            self._held.append(work)
-        elif subject.rpartition(b".")[2] == b"%d" % self._request:
-            status = wire.status_of(header)
-            self._ended = True
-            # 404: no messages (any more). 408: expired, or others' requests are before ours.
-            # The rest (409, 503): consumer gone, leader gone, connection limits; ask again later.
-            self._turned_down = status not in (404, 408) or b"Pending-" not in header
+            self._hold(subject, reply, header, data)
+            return
+        status = wire.status_of(header)
+        if status == 100:
+            return
+        self._requests.pop(subject.rpartition(b".")[2], None)
+        # 404: no messages. 408: expired. The rest (409, 503): consumer or leader gone, a limit of
+        # the connection; ask again a little later.
+        if status not in (404, 408):
+            self._not_before_s = _now_s() + PAUSE_S
         self._changed.set()
 
-    def _lose_request(self) -> None:
-        """After a reconnect the server knows nothing of our request."""
-        self._ended = True
+    def _hold(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
+        headers = wire.headers_of(header) if header else NO_HEADERS
+        work = JetStreamWork(self._link, subject.decode(), reply, headers, data)
+        if self._closed:
+            work.answer(b"-NAK")
+            return
+        if self._requests:  # a delivery does not say whose answer it is; the oldest is served first
+            oldest = next(iter(self._requests))
+            self._requests[oldest] -= 1
+            if self._requests[oldest] <= 0:
+                del self._requests[oldest]
+        self._held.append(work)
         self._changed.set()
+
+    def _lose_requests(self) -> None:
+        """After a reconnect the server knows nothing of our requests."""
+        self._requests.clear()
+        self._changed.set()
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()
 
 
 class JetStreamQueues:
