@@ -22,6 +22,7 @@ from jobs.service import Service, Supervisor
 from jobs.worker import Worker
 from server.datadir import holder_of
 from server.embedded import HOST, EmbeddedServer
+from server.knock import knock
 from server.loading import App
 from server.settings import Settings
 from store.jetstream.backend import JetStreamBackend, connect
@@ -113,6 +114,7 @@ async def open_remote(
 
 
 async def _connect(settings: Settings, url: str, *, make: bool) -> JetStreamBackend:
+    await knock(url)
     return await connect(
         url,
         names_of(settings),

@@ -162,7 +162,12 @@ class <<Pascal>>(Struct):
     amount: int = 0
 
 
-@job("<<target>>", on_success="<<Pascal>>Done", on_failure="<<Pascal>>Refused", timeout="30s")
+@job(
+    "<<target>>",
+    on_success="<<Pascal>>Done",
+    on_failure="<<Pascal>>Refused",
+    timeout="30s",
+)
 async def <<snake>>(ctx: JobContext[<<Pascal>>], wanted: <<Pascal>>):
     """Do the work. It may run more than once for one command: hand on ctx.idempotency_key."""
     if wanted.amount < 0:

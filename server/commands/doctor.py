@@ -24,6 +24,7 @@ from server.doctor import (
     alive,
     judge_alive,
     judge_disk,
+    judge_ends,
     judge_server,
     judge_streams,
     judge_sync,
@@ -32,7 +33,9 @@ from server.doctor import (
     sync_of,
     tail_of,
 )
+from server.knock import knock
 from server.settings import Settings
+from store.audit import lost_events, positions_of, torn_commits
 from store.jetstream.inspection import ServerFacts, inspect
 from store.port import StoreError, Unreachable
 
@@ -72,6 +75,7 @@ async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> li
     first = [disk] if disk else []
     url = nats_url_of(settings)
     try:
+        await knock(url)
         facts = await inspect(url, names_of(settings), creds=settings.nats_creds)
     except Unreachable as error:
         mend = "start it (`snorri dev` does), or correct SNORRI_NATS_URL"
@@ -95,8 +99,13 @@ async def _examine_installation(settings: Settings, facts: ServerFacts, tail: in
     try:
         async with open_remote(settings, make=False) as runtime:
             engines, workers = await alive(runtime.backend)
+            # Positions last: a commit in between moves them behind the revisions read before.
             revisions = await tail_of(runtime.backend, names, log.last_seq, tail)
+            store = runtime.backend.log
+            positions = await positions_of(store, names, runtime.backend.partitions)
+            lost = await lost_events(store, positions)
     except StoreError as error:
         mend = "look at the server's log and try again"
         return [Finding(level="fail", what="installation", found=str(error), mend=mend)]
-    return [*judge_alive(engines, workers), judge_tail(revisions, names)]
+    faults = lost + torn_commits(revisions, positions, names)
+    return [*judge_alive(engines, workers), judge_tail(revisions, names), judge_ends(faults)]

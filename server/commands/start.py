@@ -85,6 +85,7 @@ def _serve(
 ) -> int:
     configure_logs(settings.log_format, settings.log_level)
     app = app_of(settings)
+    app.jobs.select(targets or None)  # an unknown target is told before anything is connected
     tune()
 
     async def work() -> int:

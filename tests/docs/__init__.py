@@ -1,0 +1,1 @@
+"""Tests of the pages: what they show runs, what they list is complete."""

@@ -1,0 +1,162 @@
+"""Goal: each thing that can be wrong with a setup is found, and each finding says how to mend it.
+
+Method: pure judgements on made-up facts; the real thing is in the integration tests.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobs.ownership import EngineCard
+from jobs.presence import WorkerCard
+from sagas.instance import Instance, document_hash, encode
+from sagas.kernel import Snapshot, Transition, decide
+from sagas.messages import Cause, to_raw
+from server.doctor import (
+    Finding,
+    Sync,
+    judge_alive,
+    judge_disk,
+    judge_server,
+    judge_streams,
+    judge_sync,
+    judge_tail,
+)
+from store.jetstream.inspection import ServerFacts, StreamFacts
+from store.port import Stored
+from store.subjects import Names
+from tests.unit.store.shop import shop
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+NAMES = Names()
+
+
+def _facts(**changes: Any) -> ServerFacts:
+    good: dict[str, Any] = {
+        "version": "2.15.1",
+        "jetstream": True,
+        "api_level": 5,
+        "payload_max": 1048576,
+        "cluster": "",
+        "server_at": NOW,
+        "asked_at": NOW,
+        "store_bytes": 1,
+        "store_bytes_max": 100,
+        "partitions": 4,
+        "streams": (StreamFacts(name="S", drift=()),),
+    }
+    return ServerFacts(**{**good, **changes})
+
+
+def _worst(findings: list[Finding]) -> Finding:
+    return max(findings, key=lambda finding: ["ok", "warn", "fail"].index(finding.level))
+
+
+def test_a_good_setup_has_nothing_to_mend() -> None:
+    for finding in (*judge_server(_facts()), *judge_streams(_facts())):
+        assert (finding.level, finding.mend) == ("ok", "")
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "what"),
+    [
+        ({"version": "2.10.0"}, "fail", "nats-server"),
+        ({"version": "2.14.3"}, "warn", "nats-server"),
+        ({"version": "?"}, "fail", "nats-server"),
+        ({"jetstream": False}, "fail", "JetStream"),
+        ({"api_level": 1}, "fail", "JetStream"),
+        ({"server_at": NOW + timedelta(seconds=9)}, "warn", "clock"),
+        ({"server_at": NOW - timedelta(seconds=9)}, "warn", "clock"),
+        ({"store_bytes": 95}, "warn", "store"),
+    ],
+)
+def test_what_is_wrong_with_a_server(changes: dict[str, Any], level: str, what: str) -> None:
+    worst = _worst(judge_server(_facts(**changes)))
+    assert (worst.level, worst.what) == (level, what)
+    assert worst.mend
+
+
+@pytest.mark.parametrize(
+    ("stream", "level"),
+    [
+        (StreamFacts(name="S", drift=None), "fail"),
+        (StreamFacts(name="S", drift=("max_age: want 0, have 1",)), "fail"),
+        (StreamFacts(name="S", drift=(), replicas=3, replicas_behind=("n2",)), "warn"),
+    ],
+)
+def test_what_is_wrong_with_a_stream(stream: StreamFacts, level: str) -> None:
+    worst = _worst(judge_streams(_facts(streams=(stream,))))
+    assert worst.level == level
+    assert worst.mend
+
+
+@pytest.mark.parametrize(
+    ("sync", "replicas", "level"),
+    [
+        (Sync(True), 1, "ok"),
+        (Sync(False), 1, "warn"),
+        (Sync(False), 3, "ok"),
+        (Sync(None, "why"), 1, "warn"),
+    ],
+)
+def test_fsync(sync: Sync, replicas: int, level: str) -> None:
+    assert judge_sync(sync, replicas).level == level
+
+
+def test_who_is_alive() -> None:
+    engine = EngineCard(id="e1", host="h", pid=1, started=NOW, partitions=(0, 1))
+    worker = WorkerCard(id="w1", host="h", pid=1, started=NOW, targets=("a",))
+    assert [finding.level for finding in judge_alive([engine], [worker])] == ["ok", "ok"]
+    assert [finding.level for finding in judge_alive([], [])] == ["warn", "warn"]
+
+
+def test_the_disk(tmp_path: Path) -> None:
+    assert judge_disk(tmp_path / "absent") is None
+    assert judge_disk(tmp_path) is not None
+
+
+def _history(count: int) -> list[Stored]:
+    """Revisions of one instance as the kernel makes them."""
+    snapshot, revisions = Snapshot("o-1"), []
+    for version in range(1, count + 1):
+        payload = to_raw({"orderId": "o-1", "amount": 5})
+        cause = Cause(
+            kind="event", type="OrderPlaced", id=f"i{version}", seq=version, at=NOW, payload=payload
+        )
+        decision = decide(shop, snapshot, cause, NOW)
+        assert isinstance(decision, Transition)
+        snapshot = Snapshot("o-1", decision.after, document_hash(decision.document))
+        subject = NAMES.instance("Shop", "o-1")
+        revisions.append(Stored(subject, version, 0, decision.document))
+    return revisions
+
+
+def _changed(stored: Stored, **changes: Any) -> Stored:
+    instance = msgspec.structs.replace(msgspec.json.decode(stored.data, type=Instance), **changes)
+    return msgspec.structs.replace(stored, data=encode(instance))
+
+
+def test_a_whole_history_is_well() -> None:
+    assert judge_tail(_history(4), NAMES).level == "ok"
+    assert judge_tail(_history(4)[2:], NAMES).level == "ok"  # where the look begins is arbitrary
+    assert judge_tail([], NAMES).level == "ok"
+
+
+def test_damage_is_found() -> None:
+    whole = _history(4)
+    gap = [*whole[:1], *whole[2:]]
+    assert "version 3 follows 1" in judge_tail(gap, NAMES).found
+    altered = [whole[0], _changed(whole[1], state=to_raw({"orderId": "x"})), *whole[2:]]
+    assert "version 3 does not continue" in judge_tail(altered, NAMES).found
+    torn = [*whole[:3], msgspec.structs.replace(whole[3], data=b'{"v":1')]
+    assert "can't be read" in judge_tail(torn, NAMES).found
+    moved = [msgspec.structs.replace(whole[0], subject=NAMES.instance("Shop", "o-2"))]
+    assert "stands under" in judge_tail(moved, NAMES).found
+    for revisions in (gap, altered, torn, moved):
+        assert judge_tail(revisions, NAMES).level == "fail"
+        assert judge_tail(revisions, NAMES).mend
