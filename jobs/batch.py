@@ -217,13 +217,20 @@ class Batch:
 
     def _position(self, partition: Partition) -> Outgoing:
         events, signals = partition.events, partition.signals
+        events_at_ns = partition.events_at_ns
         for intake in self.intakes:
             if intake.partition is partition:
                 if intake.stream == "events":
-                    events = intake.stored.seq
+                    events, events_at_ns = intake.stored.seq, intake.stored.at_ns
                 else:
                     signals = intake.stored.seq
-        record = Position(events=events, signals=signals, owner=self._owner, batch=self.id)
+        record = Position(
+            events=events,
+            signals=signals,
+            owner=self._owner,
+            batch=self.id,
+            events_at_ns=events_at_ns,
+        )
         return Outgoing(
             self._names.position(partition.number),
             _encoder.encode(record),
@@ -245,6 +252,7 @@ class Batch:
             partition = intake.partition
             if intake.stream == "events":
                 partition.events = intake.stored.seq
+                partition.events_at_ns = intake.stored.at_ns
             else:
                 partition.signals = intake.stored.seq
             partition.settle(1)

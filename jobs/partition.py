@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from jobs.recovery import events_after
 from store.codec import Position
 from store.port import Backend, Feed, Stored
 from store.subjects import Names
@@ -23,7 +24,9 @@ class Partition:
     def __init__(self, number: int, stored: Stored | None) -> None:
         self.number = number
         position = msgspec.json.decode(stored.data, type=Position) if stored else None
+        self._position = position
         self.events = position.events if position else 0
+        self.events_at_ns = position.events_at_ns if position else 0
         self.signals = position.signals if position else 0
         self.revision = stored.seq if stored else 0
         self.closing = False
@@ -37,6 +40,8 @@ class Partition:
         """Begin to read both streams after the committed positions; raises Unreachable."""
         number = self.number
         feeds = self._feeds
+        if self._position is not None:
+            self.events = await events_after(backend.log, self._position, number)
         try:
             feeds["log"] = await backend.feeds.open(
                 "log", names.signal_filters(number), self.signals, wake

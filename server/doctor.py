@@ -198,6 +198,18 @@ def judge_tail(revisions: Iterable[Stored], names: Names) -> Finding:
     )
 
 
+def judge_ends(faults: Sequence[str]) -> Finding:
+    """Whether the streams and the positions in them end together; ``faults`` of store.audit."""
+    if faults:
+        shown = "; ".join(faults[:5]) + (f" and {len(faults) - 5} more" if len(faults) > 5 else "")
+        mend = (
+            "the server lost its last writes: restore a backup, or publish those events again under"
+            " their ids; then let it sync each write (sync_interval: always)"
+        )
+        return Finding(level="fail", what="ends of the streams", found=shown, mend=mend)
+    return Finding(level="ok", what="ends of the streams", found="nothing is missing")
+
+
 def judge_disk(path: Path) -> Finding | None:
     """The disk of a data directory, None when there is none here."""
     if not path.exists():

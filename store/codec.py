@@ -64,12 +64,16 @@ class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Position(Struct, frozen=True, kw_only=True):
     """How far a partition was read: the last sequence taken of each stream, by whom, in which
     commit.
+
+    ``events_at_ns`` is when the last event was stored; 0 when there was none. It tells when the
+    stream has lost its end and given the sequence to another event.
     """
 
     events: int
     signals: int
     owner: str
     batch: str
+    events_at_ns: int = 0
     v: int = 1
 
 

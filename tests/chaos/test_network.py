@@ -125,12 +125,12 @@ async def test_no_payload_closes_a_connection(home: World) -> None:
 
 async def _settled(world: World, backend: JetStreamBackend) -> bool:
     """Sizes under a saga's limit are instances, the larger ones dead letters."""
-    found = await histories_of_orders(world, backend)
+    found = await _orders(world, backend)
     dead = await letters(world, backend)
     return {"s-2", "s-3"} <= found and any("bytes" in letter.reason for letter in dead)
 
 
-async def histories_of_orders(world: World, backend: JetStreamBackend) -> set[str]:
+async def _orders(world: World, backend: JetStreamBackend) -> set[str]:
     """The keys of all orders."""
     found = [m async for m in backend.log.latest(world.names.instances("ChaosOrder"))]
     return {world.names.parse_instance(message.subject)[1] for message in found}

@@ -173,6 +173,12 @@ class Rig:
         assert isinstance(outcome, Committed), outcome
         return outcome.last
 
+    async def move(self, number: int, position: Position) -> None:
+        """Move a position by hand, as another engine or a lost disk would."""
+        subject, rollup = self.names.position(number), (("Nats-Rollup", "sub"),)
+        record = Outgoing(subject, msgspec.json.encode(position), rollup)
+        assert isinstance(await self.outside.log.commit([record]), Committed)
+
     # --- what is there
 
     def history(self, saga: str, key: str) -> list[Instance]:

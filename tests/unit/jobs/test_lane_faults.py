@@ -24,7 +24,7 @@ from store.memory import (
     Stale,
     StoreLate,
 )
-from store.port import Busy, Committed, Conflict, Invalid, Outgoing, Unknown
+from store.port import Busy, Conflict, Invalid, Unknown
 from tests.unit.jobs.rig import Rig
 
 pytestmark = pytest.mark.asyncio
@@ -236,9 +236,7 @@ async def test_a_commit_stored_before_a_take_over_is_not_decided_again(
     await rig.until(lambda: rig.keys("Order") == set(KEYS), "the batch being stored")
     moved = rig.position(0)
     record = Position(events=moved.events, signals=moved.signals, owner="other", batch="other.1")
-    rollup = (("Nats-Rollup", "sub"),)
-    position = Outgoing(rig.names.position(0), msgspec.json.encode(record), rollup)
-    assert isinstance(await rig.outside.log.commit([position]), Committed)
+    await rig.move(0, record)
     held.set()
     await rig.until(lambda: lane.partitions == (1, 2, 3), "partition 0 being given up")
     _all_once(rig)
