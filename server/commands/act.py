@@ -23,7 +23,7 @@ from server.commands.common import (
     run,
     settings_options,
 )
-from server.commands.output import effect_text, emit, note, pretty, say
+from server.commands.output import effect_text, emit, full, note, pretty, say
 from server.commands.reach import app_of, existing, open_session
 from server.settings import Settings
 
@@ -221,7 +221,7 @@ async def _act(settings: Settings, order: _Order) -> None:
             timeout_s=order.timeout_s,
         )
     if order.as_json:
-        emit(reply)
+        emit(full(reply))
     if not reply.done:
         raise Failed(reply.reason)
     if not order.as_json:
@@ -261,7 +261,7 @@ def _plan(settings: Settings, order: _Order) -> None:
             f"{definition.hash}; the engine may run other code than this plan is made with"
         )
     if order.as_json:
-        emit(plan)
+        emit(full(plan))
     if plan.refused:
         raise Failed(plan.refused)
     if not order.as_json:

@@ -19,7 +19,7 @@ from server.commands.common import (
     run,
     settings_options,
 )
-from server.commands.output import emit, note, pretty, say, table, time_text
+from server.commands.output import emit, full, note, pretty, say, table, time_text
 from server.commands.reach import Session, did_you_mean, open_session
 from server.settings import Settings
 from store.codec import DeadLetter, DeadLetterStatus
@@ -63,7 +63,7 @@ def list_command(settings: Settings, status: str, limit: int, as_json: bool) -> 
 
     letters = run(work())
     if as_json:
-        emit(letters)
+        emit([full(letter) for letter in letters])
     elif not letters:
         note("no dead letters" if wanted is None else f"no {status} dead letters")
     else:
@@ -90,7 +90,7 @@ def show_command(settings: Settings, id: str, as_json: bool) -> None:
 
     letter, message = run(work())
     if as_json:
-        emit({**msgspec.to_builtins(letter), "message": _message(message)})
+        emit({**full(letter), "message": _message(message)})
         return
     say(f"{letter.id}  {letter.status}", style="bold")
     say(f"{letter.type} of {time_text(letter.at)}, {letter.stream} {letter.seq}")
@@ -184,7 +184,7 @@ def _each(
 
     replies = run(work())
     if as_json:
-        emit(replies)
+        emit([full(reply) for reply in replies])
     else:
         for reply in replies:
             if reply.done:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-import msgspec
 import rich_click as click
 from rich.text import Text
 
@@ -21,6 +20,7 @@ from server.commands.common import (
 from server.commands.output import (
     effect_text,
     emit,
+    full,
     note,
     pretty,
     say,
@@ -48,12 +48,7 @@ def sagas(settings: Settings, as_json: bool) -> None:
             cards = await saga_cards(session)
             counts = await session.client.counts()
         if as_json:
-            emit(
-                [
-                    {**msgspec.to_builtins(card), "instances": counts.get(card.id, {})}
-                    for card in cards
-                ]
-            )
+            emit([{**full(card), "instances": counts.get(card.id, {})} for card in cards])
             return
         if not cards:
             note("no engine has registered a saga yet; start one with `snorri engine --app …`")

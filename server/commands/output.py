@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 import msgspec
+from msgspec import Struct
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -65,6 +66,11 @@ def problem(text: str) -> None:
     """What went wrong, on stderr."""
     line = Text("error: ", style="bold red").append(plain(text), style="not bold default")
     console(stderr=True).print(line, soft_wrap=True)
+
+
+def full(struct: Struct) -> dict[str, object]:
+    """All fields of a record, also those that are left out where it is stored."""
+    return msgspec.structs.asdict(struct)
 
 
 def emit(value: object) -> None:

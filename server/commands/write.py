@@ -24,7 +24,7 @@ from server.commands.common import (
     run,
     settings_options,
 )
-from server.commands.output import console, emit, note, say
+from server.commands.output import console, emit, full, note, say
 from server.commands.reach import Session, check_saga, open_session
 from server.settings import Settings
 from store.events import NewEvent, Published, Rejected
@@ -236,7 +236,7 @@ def start(
                 saga, input, key=key, by=actor(by), wait=wait, timeout_s=timeout_s
             )
         if as_json:
-            emit(reply)
+            emit(full(reply))
         if not reply.done:
             raise Failed(reply.reason)
         if not as_json:

@@ -1,0 +1,131 @@
+"""What tests of the command line share: a running `snorri dev`, and commands beside it.
+
+Commands that end run in the test's own process, since starting Python for each takes most of a
+second; those that run until they are stopped, and those that must fail to start, are processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from server.cli import cli
+from server.datadir import holder_of
+from tests.waiting import eventually_sync
+
+ROOT = Path(__file__).resolve().parents[2]
+READY_S = 30.0
+
+
+class Snorri:
+    """Runs `snorri` in one directory."""
+
+    def __init__(self, cwd: Path, **environment: str) -> None:
+        self.cwd = cwd
+        kept = {k: v for k, v in os.environ.items() if not k.startswith("SNORRI_")}
+        self.environment = {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment}
+
+    def run(self, *arguments: str, code: int = 0, input: str | None = None) -> Result:
+        """Run a command to its end, which must have this exit code."""
+        with contextlib.chdir(self.cwd):
+            done = CliRunner(env=self.environment).invoke(
+                cli, list(arguments), input=input, prog_name="snorri"
+            )
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == code, (arguments, done.exit_code, done.stdout, done.stderr)
+        return done
+
+    def fail(self, *arguments: str, code: int) -> str:
+        """Run a command as a process that must end with this code; what it says on stderr."""
+        done = subprocess.run(
+            [sys.executable, "-m", "server", *arguments],
+            cwd=self.cwd,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
+        assert "Traceback (most recent call last)" not in done.stderr, done.stderr
+        return done.stderr
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """What a command prints with --json."""
+        return json.loads(self.run(*arguments, "--json", code=code).stdout)
+
+    def eventually(self, predicate: Callable[[], Any], what: str) -> Any:
+        """The first true value, within a time."""
+        return eventually_sync(predicate, 20.0, what)
+
+
+class Process(Snorri):
+    """A command that runs until it is stopped; ``output`` is what it has printed so far."""
+
+    def __init__(self, cwd: Path, *arguments: str, **environment: str) -> None:
+        super().__init__(cwd, **environment)
+        self._path = cwd / f"{arguments[0]}-{os.urandom(3).hex()}.out"
+        with self._path.open("wb") as out:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "server", *arguments],
+                cwd=cwd,
+                env=self.environment,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    @property
+    def output(self) -> str:
+        """All it has printed."""
+        return self._path.read_text(errors="replace")
+
+    def until(self, words: str) -> str:
+        """Its output once it holds ``words``; fails when it ends before."""
+
+        def look() -> bool:
+            assert words in self.output or self.process.poll() is None, self.output
+            return words in self.output
+
+        eventually_sync(look, READY_S, f"{words!r} in the output")
+        return self.output
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> int:
+        """Send a signal and wait; the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(timeout=40)
+
+    def close(self) -> None:
+        """End it whatever it does."""
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(timeout=20)
+
+
+def dev(cwd: Path, *arguments: str, **environment: str) -> Process:
+    """A `snorri dev` that is ready, on free ports, in ``cwd``."""
+    command = ("dev", "--nats-port", "0", "--no-sync-always", "--log-level", "warning", *arguments)
+    process = Process(cwd, *command, **environment)
+    try:
+        process.until("Snorri is ready")
+    except BaseException:
+        process.close()
+        raise
+    return process
+
+
+def nats_url(data: Path) -> str:
+    """Where the embedded server of a data directory is."""
+    holder = holder_of(data)
+    assert holder is not None
+    return f"nats://127.0.0.1:{holder.port}"
