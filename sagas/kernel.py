@@ -198,22 +198,36 @@ def _after_end(draft: Draft, snapshot: Snapshot, cause: Cause) -> Decision:
     What it sent before its end is still carried out: a command that waits for its concurrency key
     is let in, and an undo that fails parks the instance, or nobody would learn of it.
     """
+    if cause.kind == "signal" and cause.type == GRANTED:
+        return _granted(draft, snapshot, cause)
+    if cause.kind == "signal" and cause.type == DRAIN and draft.backlog:
+        return _drain_after_end(draft, snapshot)
+    return _note_after_end(draft, cause) or commit(draft, snapshot)
+
+
+def _note_after_end(draft: Draft, cause: Cause) -> Ignored | None:
+    """Take note of a message that came late; the reason when it means nothing any more."""
     if cause.answers:
         command = draft.commands[cause.answers]
         failed = cause.failed or cause.type == FAILED
         if command.undo and failed:
             park_for_command(draft, cause.answers, failure_text(cause))
-            return commit(draft, snapshot)
-        if undo := close_command(draft, cause.answers):
+        elif undo := close_command(draft, cause.answers):
             settle_undo(draft, undo)
-        return commit(draft, snapshot)
-    if cause.type == GRANTED and cause.kind == "signal":
-        return _granted(draft, snapshot, cause)
+        return None
     if cause.kind == "child" and note_child(draft, cause):
-        return commit(draft, snapshot)
-    return Ignored(
-        "finished", f"the instance is {draft.status}; a finished instance takes no more messages"
-    )
+        return None
+    return Ignored("finished", f"the instance is {draft.status}; it takes no more messages")
+
+
+def _drain_after_end(draft: Draft, snapshot: Snapshot) -> Decision:
+    """What waited while a finished instance was parked; it may park again for another undo."""
+    ignored: list[tuple[Cause, Ignored]] = []
+    while draft.backlog and draft.status != "parked":
+        first, draft.backlog = draft.backlog[0], draft.backlog[1:]
+        if reason := _moot(draft, first) or _note_after_end(draft, first):
+            ignored.append((first, reason))
+    return structs.replace(commit(draft, snapshot), ignored=tuple(ignored))
 
 
 # --- waiting: backlog and gates

@@ -169,7 +169,7 @@ def _unpark(draft: Draft, parked: Parked) -> None:
 def _go_on(draft: Draft) -> None:
     """Have the backlog drained, unless the instance still has to wait."""
     waits = draft.gate is not None and not draft.gate.held
-    if draft.backlog and not waits and draft.status in ("running", "compensating"):
+    if draft.backlog and not waits and draft.status not in ("paused", "parked"):
         draft.signal(draft.address, DRAIN)
 
 
