@@ -25,7 +25,7 @@ IgnoredCode: TypeAlias = Literal[
 ]
 
 
-class Snapshot(Struct, frozen=True):
+class Snapshot(Struct, frozen=True, gc=False):
     """What is known of an instance before a message: its last document and that document's hash, or
     neither.
     """
@@ -35,7 +35,7 @@ class Snapshot(Struct, frozen=True):
     hash: str = ""
 
 
-class Transition(Struct, frozen=True):
+class Transition(Struct, frozen=True, gc=False):
     """The instance changes: ``after`` is its next document, ``document`` the same as it is stored.
 
     ``ignored`` are messages that had waited and were let go, with reasons.

@@ -47,7 +47,7 @@ from sagas.instance import (
     Undo,
 )
 from sagas.messages import NULL, Address, Cause, to_raw
-from sagas.names import TRACEPARENT_CHARS, child_key, command_gate, command_id, derived_trace
+from sagas.names import child_key, command_gate, command_id, trace_for
 
 GATE_SAGA = "Snorri-Gate"
 DRAIN = "Snorri-Drain"
@@ -128,7 +128,7 @@ class Draft:
             self.paused: Status | None = None
             self.gate: Gate | None = None
             self.seen: tuple[str, ...] = ()
-            self.trace = _trace_for(definition.id, key, cause, now)
+            self.trace = trace_for(definition.id, key, cause.trace, now)
         else:
             self.version = before.version + 1
             self.status = before.status
@@ -184,7 +184,9 @@ class Draft:
         """
         wanted: list[Compensate] = []
         for effect in effects:
-            if isinstance(effect, Compensate):
+            if type(effect) is Send:  # by far the most frequent
+                self._send(effect)
+            elif isinstance(effect, Compensate):
                 wanted.append(effect)
                 self.effects.append(effect)
             else:
@@ -242,7 +244,18 @@ class Draft:
             )
         id = self.next_id()
         gated = bool(effect.concurrency_key)
-        self.effects.append(structs.replace(effect, id=id, gated=gated))
+        self.effects.append(
+            Send(
+                target=effect.target,
+                id=id,
+                payload=effect.payload,
+                idempotency_key=effect.idempotency_key,
+                concurrency_key=effect.concurrency_key,
+                retry=effect.retry,
+                timeout_s=effect.timeout_s,
+                gated=gated,
+            )
+        )
         self.commands = {
             **self.commands,
             id: OpenCommand(
@@ -385,9 +398,3 @@ class Draft:
             gate=self.gate,
             seen=self.seen,
         )
-
-
-def _trace_for(saga: str, key: str, cause: Cause, now: datetime) -> str:
-    if len(cause.trace) == TRACEPARENT_CHARS:
-        return cause.trace
-    return derived_trace(saga, key, now)

@@ -24,7 +24,9 @@ from sagas.retry import RetryPolicy
 EFFECTS_MAX = 400
 
 
-class Send(Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="send"):
+class Send(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="kind", tag="send", gc=False
+):
     """A command for the job ``target``; ``id`` is its Snorri-Command-Id, times are seconds.
 
     A command with a ``concurrency_key`` waits (``gated``) until no other command of that target and

@@ -40,7 +40,7 @@ class SagaHandle(Generic[S]):
         self.state = state
 
 
-class Context(Struct, Generic[S], frozen=True, kw_only=True):
+class Context(Struct, Generic[S], frozen=True, kw_only=True, gc=False):
     """What a handler may know beside its message: ``now`` is the only clock (UTC), ``attempt``
     counts from 1.
     """

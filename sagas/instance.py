@@ -75,7 +75,7 @@ class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: Raw = NULL
 
 
-class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A command without an answer; ``gated`` while it waits for others of its concurrency key."""
 
     target: str
@@ -123,7 +123,7 @@ class Gate(Struct, frozen=True, kw_only=True, omit_defaults=True):
     held: bool = False
 
 
-class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The document of one transition. The fields without a default are always written."""
 
     v: int

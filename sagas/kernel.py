@@ -40,7 +40,7 @@ from sagas.instance import (
     Parked,
 )
 from sagas.messages import Cause, unreadable
-from sagas.names import parse_command_id
+from sagas.names import is_command_of, parse_command_id
 from sagas.parking import remember
 from sagas.work import FAILED, conclude, park_for_command
 
@@ -83,6 +83,10 @@ def decide(
             return Undeliverable(fault)
         if instance is not None and cause.id and (cause.id in instance.seen or cause.id in handled):
             return Ignored("duplicate", f"message id {cause.id!r} has changed this instance before")
+    if cause.answers and not is_command_of(cause.answers, definition.id, snapshot.key):
+        if instance is None and not _starts(definition, cause):
+            return Ignored("unknown_instance", "another saga's command is answered, nobody waits")
+        cause = structs.replace(cause, answers="", failed=False)
     if instance is None:
         return _begin(definition, snapshot, cause, now, payload)
     early = _before_work(definition, instance, cause)
@@ -99,6 +103,11 @@ def decide(
     if instance.status in ("paused", "parked") or instance.backlog or _waits_for_gate(instance):
         return _queue(draft, snapshot, cause)
     return conclude(draft, snapshot, cause, payload)
+
+
+def _starts(definition: SagaDefinition, cause: Cause) -> bool:
+    handler = definition.handlers.get(cause.type)
+    return handler is not None and handler.starts
 
 
 def _before_work(definition: SagaDefinition, instance: Instance, cause: Cause) -> Decision | None:

@@ -61,7 +61,7 @@ def _depth(data: bytes) -> int:
     return deepest
 
 
-class Message(Struct, Generic[P], frozen=True, kw_only=True):
+class Message(Struct, Generic[P], frozen=True, kw_only=True, gc=False):
     """A message as a handler gets it; ``payload`` is decoded to the type the handler is annotated
     with.
 
@@ -81,7 +81,7 @@ class Message(Struct, Generic[P], frozen=True, kw_only=True):
     traceparent: str = ""
 
 
-class Address(Struct, frozen=True):
+class Address(Struct, frozen=True, gc=False):
     """Which instance: its saga and its key."""
 
     saga: str
@@ -91,7 +91,7 @@ class Address(Struct, frozen=True):
         return f"{self.saga}/{self.key}"
 
 
-class Cause(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Cause(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A message as it is recorded: payload as raw JSON, ``at`` when the broker stored it, ``seq``
     its sequence.
 

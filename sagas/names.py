@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 
 KEY_BYTES_MAX = 200
 NAME_BYTES_MAX = 100
 TRACEPARENT_CHARS = 55
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
@@ -89,6 +87,11 @@ def command_id(saga: str, key: str, version: int, index: int) -> str:
     return f"{escape(saga)}.{escape(key)}.{version}.{index}"
 
 
+def is_command_of(id: str, saga: str, key: str) -> bool:
+    """Whether a derived id is one of this instance's."""
+    return id.startswith(f"{escape(saga)}.{escape(key)}.")
+
+
 def parse_command_id(id: str) -> tuple[str, str, int, int] | None:
     """Saga, key, version and index of a derived id, or None when it is none of ours."""
     parts = _COMMAND_ID.fullmatch(id)
@@ -102,13 +105,13 @@ def parse_command_id(id: str) -> tuple[str, str, int, int] | None:
     return saga, key, int(version), int(index)
 
 
-def derived_trace(saga: str, key: str, now: datetime) -> str:
-    """A W3C traceparent made from an instance's identity, for instances whose first message brought
-    none.
-    """
-    moment = (now - _EPOCH) // _MICROSECOND
-    digest = hashlib.sha256(f"{saga}\0{key}\0{moment}".encode()).hexdigest()
-    return f"00-{digest[:32]}-{digest[32:48]}-01"
+def trace_for(saga: str, key: str, traceparent: str, now: datetime) -> str:
+    """The W3C traceparent of a new instance: its first message's, or one made from its identity."""
+    if len(traceparent) == TRACEPARENT_CHARS:
+        return traceparent
+    seed = f"{saga}\0{key}\0{now.timestamp()}"
+    digest = hashlib.blake2b(seed.encode(), digest_size=24).hexdigest()
+    return f"00-{digest[:32]}-{digest[32:]}-01"
 
 
 def child_key(key: str, version: int, index: int) -> str:

@@ -14,7 +14,7 @@ from sagas.messages import Cause, unreadable
 from sagas.names import BadName, check_key, parse_command_id
 
 
-class Delivery(Struct, frozen=True):
+class Delivery(Struct, frozen=True, gc=False):
     """One event for one instance, with its payload as that definition's handler wants it (or
     UNSET).
     """
@@ -36,8 +36,9 @@ def route(
 ) -> tuple[list[Delivery], list[Misdelivery]]:
     """Where an event goes. Both lists empty: no saga handles its type.
 
-    An event that answers a command goes to the instance that sent it, whatever its payload says,
-    and to the other sagas that handle its type by their correlation.
+    An event that answers a command goes to the instance that sent it, whatever its payload says.
+    The other sagas that handle its type may overhear it where their correlation finds an instance;
+    that one finds none is no fault then.
     """
     deliveries: list[Delivery] = []
     faults: list[Misdelivery] = []
@@ -49,13 +50,15 @@ def route(
     asked = ""
     if cause.answers:
         asked = _route_answer(registry, cause, deliveries, faults)
+        if not asked:
+            return [], faults
     for definition in definitions:
         if definition.id == asked or (only_saga and definition.id != only_saga):
             continue
         found = _correlated(definition, cause, ordering_key)
         if isinstance(found, Delivery):
             deliveries.append(found)
-        else:
+        elif not cause.answers:
             faults.append(found)
     return deliveries, faults
 

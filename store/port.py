@@ -44,7 +44,7 @@ class Refused(StoreError):
     """The broker refused a single publish for a reason that repeating will not cure."""
 
 
-class Outgoing(Struct, frozen=True):
+class Outgoing(Struct, frozen=True, gc=False):
     """One message of an atomic batch on the log.
 
     ``expect`` is the sequence that must be the last of ``subject`` (0: none yet), or None for no
@@ -57,7 +57,7 @@ class Outgoing(Struct, frozen=True):
     expect: int | None = None
 
 
-class Stored(Struct, frozen=True):
+class Stored(Struct, frozen=True, gc=False):
     """A message as the broker holds it: ``at_ns`` is its time of storing, nanoseconds since 1970,
     UTC.
     """
