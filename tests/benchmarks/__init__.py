@@ -1,0 +1,1 @@
+"""Benchmarks against the raw broker in the same run; ``make bench`` prints figures and ratios."""

@@ -1,0 +1,243 @@
+"""The measurements: each takes a running broker and returns figures; nothing is printed here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from jobs.batch import Batch
+from jobs.engine import Engine
+from jobs.lane import Probe
+from store.jetstream.backend import JetStreamBackend, connect
+from store.port import Outgoing
+from store.subjects import Names
+from tests.benchmarks import app
+from tests.benchmarks.raw import raw_loop
+
+BACKLOG = 20_000
+RAW_BATCH = 480
+
+
+class EngineFigures(Struct, frozen=True):
+    """Transitions a second of the raw loop and of the engine, on one broker after each other."""
+
+    raw_per_s: float
+    engine_per_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Engine over raw loop."""
+        return self.engine_per_s / self.raw_per_s
+
+
+class CheckoutFigures(Struct, frozen=True):
+    """Whole checkouts: how many a second, and how long one took (milliseconds)."""
+
+    in_flight: int
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+
+
+class SizeFigures(Struct, frozen=True):
+    """An engine with many instances: peak memory, and seconds from start to first transition."""
+
+    instances: int
+    peak_mb: float
+    start_s: float
+
+
+def fresh_names() -> Names:
+    """Streams of their own for one measurement."""
+    tail = secrets.token_hex(4)
+    return Names(namespace=f"bench{tail}", bucket=f"BENCH{tail}")
+
+
+async def publish_orders(backend: JetStreamBackend, names: Names, total: int) -> None:
+    """A backlog of OrderCreated events."""
+    for start in range(0, total, 500):
+        batch = [
+            Outgoing(names.event("OrderCreated", f"o-{n}"), app.order(f"o-{n}"))
+            for n in range(start, min(start + 500, total))
+        ]
+        await backend.door.publish_batch(batch)
+
+
+class _Count(Probe):
+    """Counts transitions and remembers when the first and the last were committed."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = 0
+        self._first_count = 0
+        self._first_at = 0.0
+        self._last_at = 0.0
+        self.finished = asyncio.Event()
+
+    def committed(self, batch: Batch, seconds: float) -> None:
+        """One more commit."""
+        self._last_at = time.perf_counter()
+        if not self._first_at:
+            self._first_at, self._first_count = self._last_at, batch.transitions
+        self._done += batch.transitions
+        if self._done >= self._total:
+            self.finished.set()
+
+    @property
+    def per_s(self) -> float:
+        """Transitions a second between the first and the last commit."""
+        return (self._done - self._first_count) / (self._last_at - self._first_at)
+
+
+async def engine_against_raw(url: str, total: int = BACKLOG) -> EngineFigures:
+    """Engine and raw loop over the same waiting events, each giving a revision and a command."""
+    names = fresh_names()
+    backend = await connect(url, names)
+    try:
+        await publish_orders(backend, names, total)
+        raw = await raw_loop(backend, names, total, RAW_BATCH)
+        probe = _Count(total)
+        engine = Engine(backend, names, app.registry(), engine_id="bench", probe=probe)
+        await engine.start()
+        await probe.finished.wait()
+        await engine.stop()
+        return EngineFigures(raw, probe.per_s)
+    finally:
+        await backend.close()
+
+
+@contextlib.asynccontextmanager
+async def role(name: str, url: str, names: Names) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A benchmark process that is ready, ended in order afterwards."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.benchmarks.roles",
+        name,
+        url,
+        names.namespace,
+        names.bucket,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        if process.stdout is None or not await process.stdout.readline():
+            raise RuntimeError(f"the {name} process of the benchmark did not start")
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def checkouts(url: str, total: int, in_flight: int) -> CheckoutFigures:
+    """``total`` checkouts, ``in_flight`` at a time, with engine and jobs as processes."""
+    names = fresh_names()
+    backend = await connect(url, names)
+    try:
+        async with role("engine", url, names), role("jobs", url, names):
+            await _run_orders(backend, names, max(in_flight, 20), in_flight, "warm")
+            started = time.perf_counter()
+            took = await _run_orders(backend, names, total, in_flight, "order")
+            seconds = time.perf_counter() - started
+    finally:
+        await backend.close()
+    took.sort()
+    return CheckoutFigures(
+        in_flight=in_flight,
+        per_s=total / seconds,
+        p50_ms=1000 * took[len(took) // 2],
+        p99_ms=1000 * took[int(len(took) * 0.99)],
+    )
+
+
+async def _run_orders(
+    backend: JetStreamBackend, names: Names, total: int, in_flight: int, prefix: str
+) -> list[float]:
+    waiting: dict[str, tuple[float, asyncio.Future[None]]] = {}
+    took: list[float] = []
+    wake = asyncio.Event()
+    feed = await backend.feeds.open("log", [names.instances("CheckoutSaga")], 0, wake.set)
+
+    async def listen() -> None:
+        while True:
+            await wake.wait()
+            wake.clear()
+            while taken := feed.take(500):
+                now = time.perf_counter()
+                for stored in taken:
+                    if b'"status":"completed"' in stored.data[:200]:
+                        one = waiting.pop(stored.subject, None)
+                        if one is not None:
+                            took.append(now - one[0])
+                            one[1].set_result(None)
+
+    numbers = iter(range(total))
+
+    async def lane() -> None:
+        for number in numbers:
+            key = f"{prefix}-{number}"
+            done = asyncio.get_running_loop().create_future()
+            waiting[names.instance("CheckoutSaga", key)] = (time.perf_counter(), done)
+            await backend.door.publish(names.event("OrderCreated", key), app.order(key))
+            await done
+
+    listener = asyncio.create_task(listen())
+    try:
+        await asyncio.gather(*(lane() for _ in range(in_flight)))
+    finally:
+        listener.cancel()
+        await asyncio.gather(listener, return_exceptions=True)
+        await feed.close()
+    return took
+
+
+async def many_instances(url: str, total: int) -> SizeFigures:
+    """Peak memory of an engine that made ``total`` instances; how quickly the next one starts."""
+    names = fresh_names()
+    backend = await connect(url, names)
+    try:
+        await publish_orders(backend, names, total)
+        async with role("engine", url, names) as process:
+            await _wait_for(backend, names, f"o-{total - 1}", total)
+            peak_mb = _peak_mb(process.pid)
+        await backend.door.publish(names.event("OrderCreated", "next"), app.order("next"))
+        started = time.perf_counter()
+        async with role("engine", url, names):
+            await _wait_for(backend, names, "next", 1)
+            start_s = time.perf_counter() - started
+    finally:
+        await backend.close()
+    return SizeFigures(total, peak_mb, start_s)
+
+
+async def _wait_for(backend: JetStreamBackend, names: Names, key: str, total: int) -> None:
+    """Until the instance of ``key`` exists and every partition has nothing left to do."""
+    async for stored in backend.log.watch(names.instance("CheckoutSaga", key), 0):
+        if stored.data:
+            break
+    if total == 1:
+        return
+    seen = 0
+    async for _ in backend.log.watch(names.instances("CheckoutSaga"), 0):
+        seen += 1
+        if seen == total:
+            return
+
+
+def _peak_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) / 1024
+
+
+def to_json(figures: Struct) -> str:
+    """The figures as one line."""
+    return msgspec.json.encode(figures).decode()
