@@ -107,8 +107,9 @@ class Engine:
         self._stopping = True
         lane, ownership = self._tasks
         self._tasks = []
-        ownership.cancel()
-        await asyncio.gather(ownership, return_exceptions=True)
+        while not ownership.done():  # a cancellation can be swallowed in a library's wait_for
+            ownership.cancel()
+            await asyncio.wait({ownership}, timeout=1.0)
         try:
             async with asyncio.timeout(STOP_GRACE_S):
                 if not lane.done():

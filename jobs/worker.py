@@ -295,7 +295,8 @@ class Worker:
             attempt.cut("stop")
         await self._let_end(CANCEL_S)
         try:
-            await asyncio.wait_for(self._sender.drained(), FLUSH_S)
+            async with asyncio.timeout(FLUSH_S):
+                await self._sender.drained()
         except TimeoutError:
             log.warning("%d results were not stored; their jobs run again", self._sender.waiting)
         await _cancelled(self._tasks)

@@ -64,7 +64,7 @@ def torn_commits(
         except BadName:
             continue
         faults.append(
-            f"revision {stored.seq} of {saga}/{key} has lost the end of its commit: the message"
-            " that caused it may be taken a second time"
+            f"revision {stored.seq} of {saga}/{key} has lost the end of its commit: commands it"
+            " sent may be missing (`snorri retry` sends an open one again)"
         )
     return faults

@@ -162,7 +162,9 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
             if reader.taken >= reader.backlog or (reader.pending == 0 and not reader.held):
                 return
             try:
-                await asyncio.wait_for(arrived.wait(), STALL_S)
+                # Not wait_for: in Python 3.11 it can swallow a cancellation.
+                async with asyncio.timeout(STALL_S):
+                    await arrived.wait()
             except TimeoutError:
                 raise Unreachable(
                     f"reading {subject} stalled for {STALL_S:g} s; check the server and try again"

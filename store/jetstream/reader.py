@@ -270,7 +270,9 @@ class Reader:
         silent_s = 0.0
         while True:
             try:
-                await asyncio.wait_for(self._broken.wait(), HEARTBEAT_S / 2)
+                # Not wait_for: in Python 3.11 it can swallow a cancellation.
+                async with asyncio.timeout(HEARTBEAT_S / 2):
+                    await self._broken.wait()
             except TimeoutError:
                 # Silence is only a sign while something is asked for.
                 quiet = not self._heard and self._asked > 0

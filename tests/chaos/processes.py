@@ -29,6 +29,7 @@ class Process:
     def __init__(self, arguments: list[str], log: Path, environ: dict[str, str]) -> None:
         self._arguments = arguments
         self._environ = {**os.environ, **environ, "PYTHONPATH": str(ROOT)}
+        self._environ["PYTHONFAULTHANDLER"] = "1"
         self._process: asyncio.subprocess.Process | None = None
         self.log = log
         self.starts = 0
@@ -86,7 +87,16 @@ class Process:
         assert self._process is not None
         process = self._process
         # communicate() drains and closes the pipe, which wait() alone would leave open.
-        await asyncio.wait_for(process.communicate(), timeout_s)
+        try:
+            await asyncio.wait_for(
+                asyncio.shield(asyncio.ensure_future(process.communicate())), timeout_s
+            )
+        except TimeoutError:
+            self.send(signal.SIGABRT)  # faulthandler writes where it stands
+            await process.wait()
+            raise AssertionError(
+                f"it did not end within {timeout_s:g} s:\n{self.words(6000)}"
+            ) from None
         assert process.returncode is not None
         return process.returncode
 
