@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from sagas.durations import seconds
+from sagas.durations import DELAY_S_MAX, seconds
 from sagas.errors import DefinitionError
 
-_EXPONENT_MAX = 64
+FACTOR_MAX = 1000.0
+_EXPONENT_MAX = 64  # with the largest factor still a finite number
 
 
 class RetryPolicy(Struct, frozen=True, kw_only=True):
@@ -34,10 +35,15 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             raise DefinitionError(
                 f"a retry policy needs at least 1 attempt, not {self.attempts_max}"
             )
-        if self.delay_s < 0 or self.delay_max_s < self.delay_s:
-            raise DefinitionError("a retry policy needs 0 <= delay_s <= delay_max_s")
-        if self.factor < 1 or not 0 <= self.jitter <= 1:
-            raise DefinitionError("a retry policy needs factor >= 1 and jitter from 0 to 1")
+        # Written so that what is no number at all (NaN) is refused too.
+        if not 0 <= self.delay_s <= self.delay_max_s <= DELAY_S_MAX:
+            raise DefinitionError(
+                f"a retry policy needs 0 <= delay_s <= delay_max_s <= {DELAY_S_MAX:g}"
+            )
+        if not (1 <= self.factor <= FACTOR_MAX and 0 <= self.jitter <= 1):
+            raise DefinitionError(
+                f"a retry policy needs a factor from 1 to {FACTOR_MAX:g} and a jitter from 0 to 1"
+            )
 
 
 ONCE = RetryPolicy(attempts_max=1)
