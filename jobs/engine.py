@@ -86,6 +86,8 @@ class Engine:
     async def start(self) -> None:
         """Register the definitions and begin; returns when the lane runs. Raises StoreError."""
         for definition in self._registry:
+            _check_durability(definition, self._backend.replicas)
+        for definition in self._registry:
             await self._register(definition)
             if definition.cron is not None:
                 await self._ensure_cron(definition)
@@ -179,3 +181,17 @@ class Engine:
         subject = self._names.cron(definition.id)
         target = self._names.signal(CRON, definition.id)
         return cron(subject, target, schedule.expression, schedule.time_zone, body)
+
+
+def _check_durability(definition: SagaDefinition, replicas: int) -> None:
+    """Refuse a saga that was promised more copies than the bucket has; raises StoreError."""
+    if definition.durability == "t3":
+        raise StoreError(
+            f"{definition.id} asks for durability t3, three replicas and a confirmed archive; there"
+            " is no archive yet: ask for t2"
+        )
+    if definition.durability == "t2" and replicas < 3:
+        raise StoreError(
+            f"{definition.id} asks for durability t2, the bucket has {replicas} replica(s); make it"
+            " on a cluster with SNORRI_REPLICAS=3, or ask for t1"
+        )

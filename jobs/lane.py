@@ -113,20 +113,21 @@ class Lane:
         """Work until ``stop``; raises only for faults of our own."""
         batch = self._new_batch()
         flight: asyncio.Task[bool] | None = None
-        flying = batch
+        flying, sent_s = batch, 0.0
+        loop = asyncio.get_running_loop()
         try:
             while not self._stopping:
                 self._wake.clear()
                 added, full = await self._extend(batch, flying if flight else None)
                 if flight is not None and flight.done():
-                    landed = await self._land(flying, flight)
+                    landed = await self._land(flying, flight, sent_s)
                     flight = None
                     if not landed:
                         self._return(flying.intakes, batch.intakes)
                         batch = self._new_batch()
                         continue
                 if flight is None and batch.intakes:
-                    flying, batch = batch, self._new_batch()
+                    flying, batch, sent_s = batch, self._new_batch(), loop.time()
                     flight = asyncio.create_task(self._committer.commit(flying))
                     flight.add_done_callback(lambda _: self._wake.set())
                     continue
@@ -252,10 +253,11 @@ class Lane:
 
     # --- after a commit
 
-    async def _land(self, batch: Batch, flight: asyncio.Task[bool]) -> bool:
+    async def _land(self, batch: Batch, flight: asyncio.Task[bool], sent_s: float) -> bool:
         try:
             if await flight:
-                self._probe.committed(batch, 0.0)
+                took_s = asyncio.get_running_loop().time() - sent_s
+                self._probe.committed(batch, took_s)
                 self._let_go()
                 return True
         except BatchInvalid as error:

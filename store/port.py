@@ -325,4 +325,9 @@ class Backend(Protocol):
     @property
     def partitions(self) -> int: ...
 
+    @property
+    def replicas(self) -> int:
+        """How many copies of the log the broker keeps."""
+        ...
+
     async def close(self) -> None: ...

@@ -21,7 +21,7 @@ from store.subjects import Names
 class JetStreamBackend:
     """``store.port.Backend`` on a NATS server; made by ``connect``."""
 
-    def __init__(self, link: Link, names: Names, partitions: int) -> None:
+    def __init__(self, link: Link, names: Names, partitions: int, replicas: int) -> None:
         self.log = JetStreamLog(link, names)
         self.door = JetStreamDoor(link, names)
         self.feeds = JetStreamFeeds(link, names)
@@ -29,6 +29,7 @@ class JetStreamBackend:
         self.queues = JetStreamQueues(link, names)
         self.payload_max = link.size_max
         self.partitions = partitions
+        self.replicas = replicas
         self.names = names
         self._link = link
 
@@ -73,7 +74,8 @@ async def connect(
     link = await dial(url, creds=creds, name=name)
     try:
         count = await topology.ensure(link, names, partitions, replicas, make=make)
+        copies = await topology.replicas_of(link, names)
     except BaseException:
         await link.hang_up()
         raise
-    return JetStreamBackend(link, names, count)
+    return JetStreamBackend(link, names, count, copies)

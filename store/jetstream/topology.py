@@ -196,6 +196,12 @@ async def ensure(
     return count
 
 
+async def replicas_of(link: Link, names: Names) -> int:
+    """How many copies of the log the server keeps; raises Unreachable."""
+    config = await stream_config(link, names.log_stream)
+    return int(config["num_replicas"]) if config else 0
+
+
 async def _ensure_stream(link: Link, want: Config, *, make: bool) -> None:
     name = want["name"]
     have = await stream_config(link, name)

@@ -42,6 +42,7 @@ class MemoryBackend:
         )
         self.payload_max = PAYLOAD_BYTES_MAX
         self.partitions = broker.partitions
+        self.replicas = 1
 
     async def close(self) -> None:
         """End this process's watches and waits; later calls raise Unreachable. A second call does
