@@ -7,6 +7,7 @@ the system says of itself has to be believed.
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,12 @@ def bell_rang(saga: SagaHandle[Any], message: Message[Any]) -> None:
 sagas = [order.build(), bell.build()]
 
 
+async def _do(ctx: JobContext[Any], what: str) -> None:
+    """The effect, then a moment in which a kill leaves it done and unreported."""
+    _write(ctx, what)
+    await asyncio.sleep(0.05)
+
+
 def _write(ctx: JobContext[Any], what: str) -> None:
     """One line of the ledger; a line is written whole or not at all."""
     path = os.environ.get(LEDGER)
@@ -131,7 +138,7 @@ def _write(ctx: JobContext[Any], what: str) -> None:
 @job("reserve", on_success="Reserved", on_failure="OutOfStock")
 async def reserve(ctx: JobContext[Any], payload: dict[str, Any]) -> object:
     """Reserve, unless there is nothing left."""
-    _write(ctx, "reserve")
+    await _do(ctx, "reserve")
     if payload["fate"] == OUT_OF_STOCK:
         return failure("nothing left")
     return success({"order": payload["order"]})
@@ -140,7 +147,7 @@ async def reserve(ctx: JobContext[Any], payload: dict[str, Any]) -> object:
 @job("charge", on_success="Charged", on_failure="Declined")
 async def charge(ctx: JobContext[Any], payload: dict[str, Any]) -> object:
     """Charge, unless the bank declines."""
-    _write(ctx, "charge")
+    await _do(ctx, "charge")
     if payload["fate"] == DECLINED:
         return failure("declined")
     return success({"order": payload["order"]})
@@ -149,5 +156,5 @@ async def charge(ctx: JobContext[Any], payload: dict[str, Any]) -> object:
 @job("release", on_success="Released")
 async def give_back(ctx: JobContext[Any], payload: dict[str, Any]) -> object:
     """Give the goods back."""
-    _write(ctx, "release")
+    await _do(ctx, "release")
     return success({"order": payload["order"]})
