@@ -143,7 +143,7 @@ def send(
     return Send(
         target=check_name(target, "target"),
         payload=to_raw(payload),
-        idempotency_key=idempotency_key,
+        idempotency_key=check_key(idempotency_key) if idempotency_key else "",
         concurrency_key=check_key(concurrency_key) if concurrency_key else "",
         retry=retry,
         timeout_s=None if timeout is None else seconds(timeout),

@@ -41,6 +41,7 @@ from sagas.routing import route
 from sagas.work import FAILED
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
+KEY = "k-1"
 SIGNALS_MAX = 10_000
 
 ChildStatus = Literal["completed", "failed", "compensated", "cancelled"]
@@ -49,7 +50,7 @@ ChildStatus = Literal["completed", "failed", "compensated", "cancelled"]
 def given(definition: SagaDefinition, *, key: str = "", now: datetime = NOON) -> Scenario:
     """A scenario for one instance that does not exist yet.
 
-    Without a ``key`` it is the one that the first event correlates to.
+    Without a ``key`` it is the one that the first event correlates to, or "k-1".
     """
     return Scenario(definition, key, now)
 
@@ -77,7 +78,7 @@ class Scenario:
     def when(self, type: str, payload: object = None, *, id: str = "") -> Self:
         """A public event arrives; the same ``id`` twice is the same event published twice."""
         cause = self._cause("event", type, payload, id=id or f"event-{self._count + 1}")
-        deliveries, faults = route(Registry([self.definition]), cause, self.key or None)
+        deliveries, faults = route(Registry([self.definition]), cause, self.key or KEY)
         if not deliveries:
             reason = faults[0].reason if faults else f"{self.definition.id} does not handle {type}"
             return self._begin(Undeliverable(reason) if faults else Ignored("no_handler", reason))
@@ -311,7 +312,7 @@ class Scenario:
         return (min(due)[2], min(due)[1]) if due else None
 
     def _deliver(self, cause: Cause, payload: object = UNSET) -> Self:
-        self._name(self.key or "k-1")
+        self._name(self.key or KEY)
         self._begin(None)
         self._hand(cause, self._decide(cause, payload))
         return self._run_signals()
