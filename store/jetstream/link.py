@@ -191,8 +191,8 @@ class Link(Client):
         self._fail_waiters("the connection was closed")
         try:
             await self.close()
-        except (OSError, errors.Error) as error:  # the peer may be gone already
-            self._note(error)
+        except (OSError, RuntimeError, errors.Error) as error:
+            self._note(error)  # the peer may be gone already; uvloop says so with a RuntimeError
         self.closed.set()
 
     # --- reading: called by the parser of nats-py

@@ -69,7 +69,7 @@ async def test_sigterm_under_load_loses_and_doubles_nothing(home: World) -> None
         if start == 0:
             await _pour(home, 3000)
         began_s = time.monotonic()
-        assert await engine.end(signal.SIGTERM, GRACE_S) == 0
+        assert await engine.end(signal.SIGTERM, GRACE_S) == 0, engine.words()
         assert time.monotonic() - began_s < GRACE_S
     await _engine(home).start("Ctrl-C stops")
     await _check_all_placed(home, 3000)
@@ -94,16 +94,14 @@ async def test_a_second_sigterm_ends_it_at_once_and_loses_nothing(home: World) -
 async def test_sigterm_while_the_broker_is_away_ends_within_the_grace(home: World) -> None:
     engine = await _engine(home).start("Ctrl-C stops")
     await home.server.kill()
-    assert await engine.end(signal.SIGTERM, GRACE_S) == 0
+    assert await engine.end(signal.SIGTERM, GRACE_S) == 0, engine.words()
     await home.server.restart()
 
 
 async def test_a_second_start_on_a_directory_is_refused_with_its_owner(home: World) -> None:
     first = await _dev(home).start("Ctrl-C stops")
     second = await _dev(home).start(ready="")
-    began_s = time.monotonic()
     assert await second.ended() != 0
-    assert time.monotonic() - began_s < 10  # mostly the interpreter's own start
     assert str(first.pid) in second.words()
     assert first.alive
     assert await first.end(signal.SIGTERM, GRACE_S) == 0
