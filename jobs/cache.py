@@ -116,12 +116,17 @@ class Cache:
         if entry is not None:
             self._bytes -= entry.size + ENTRY_OVERHEAD_BYTES
 
+    @property
+    def full(self) -> bool:
+        """Whether a bound is passed."""
+        return len(self._entries) > self._entries_max or self._bytes > self._bytes_max
+
     def trim(self, keep: set[str]) -> None:
         """Let the least used go until the bounds hold.
 
         ``keep`` are subjects of commits that are on their way.
         """
-        while len(self._entries) > self._entries_max or self._bytes > self._bytes_max:
+        while self.full:
             subject = next(iter(self._entries))
             if subject in keep:
                 break

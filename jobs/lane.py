@@ -33,7 +33,8 @@ from store.subjects import Names
 
 log = logging.getLogger("snorri.engine")
 
-TAKE_MAX = 128  # messages of one feed at a time: the event loop breathes in between
+TAKE_MAX = 128  # messages of one feed at a time
+CHUNK_MAX = 64  # messages decided before the event loop may write and read again
 CONFLICTS_LOUD = 5
 
 
@@ -71,6 +72,7 @@ class Lane:
         self._clock = clock
         self._partitions: dict[int, Partition] = {}
         self._waiting: deque[Intake] = deque()
+        self._ahead: asyncio.Task[None] | None = None
         self._suspects: set[str] = set()
         self._wake = asyncio.Event()
         self._on_lost: Callable[[int], None] = lambda number: None
@@ -138,6 +140,9 @@ class Lane:
                 flight.cancel()
             raise
         finally:
+            if self._ahead is not None:
+                self._ahead.cancel()
+                await asyncio.gather(self._ahead, return_exceptions=True)
             if flight is not None:
                 await asyncio.gather(flight, return_exceptions=True)
             for partition in tuple(self._partitions.values()):
@@ -153,12 +158,12 @@ class Lane:
 
     async def _extend(self, batch: Batch, flying: Batch | None) -> tuple[bool, bool]:
         """Decide what is there; whether anything was added, and whether the batch is full."""
-        if not self._waiting:
-            self._take()
+        if len(self._waiting) < CHUNK_MAX:
+            self._look_ahead()
         if not self._waiting:
             return False, False
-        chunk = [self._waiting.popleft() for _ in range(min(len(self._waiting), 2 * TAKE_MAX))]
-        await self._load(chunk, batch.subjects | (flying.subjects if flying else set()))
+        chunk = [self._waiting.popleft() for _ in range(min(len(self._waiting), CHUNK_MAX))]
+        await self._load(chunk, lambda: batch.subjects | (flying.subjects if flying else set()))
         now = self._clock()
         for index, intake in enumerate(chunk):
             if intake.partition.lost:
@@ -175,27 +180,53 @@ class Lane:
         await asyncio.sleep(0)
         return True, False
 
-    def _take(self) -> None:
+    def _look_ahead(self) -> None:
+        """Take what has arrived and have its instances loaded while others are decided."""
+        if self._ahead is not None:
+            return
+        taken = self._take()
+        missing = self._missing(taken)
+        if missing:
+            self._ahead = asyncio.create_task(self._load_ahead(taken, missing))
+        else:
+            self._waiting.extend(taken)
+
+    async def _load_ahead(self, taken: list[Intake], missing: dict[str, Arrival]) -> None:
+        for subject, stored in (await self._fetch(list(missing))).items():
+            if self._cache.get(subject) is None:
+                self._cache.put(missing[subject].key, subject, stored)
+        self._waiting.extend(taken)
+        self._ahead = None
+        self._wake.set()
+
+    def _take(self) -> list[Intake]:
+        taken: list[Intake] = []
+        read = self._reader.read
         for partition in self._partitions.values():
             signals, events = partition.take(TAKE_MAX)
-            read = self._reader.read
-            self._waiting.extend(read(partition, "log", stored) for stored in signals)
-            self._waiting.extend(read(partition, "events", stored) for stored in events)
+            taken += [read(partition, "log", stored) for stored in signals]
+            taken += [read(partition, "events", stored) for stored in events]
+        return taken
 
-    async def _load(self, chunk: list[Intake], busy: set[str]) -> None:
-        missing: dict[str, Arrival] = {}
-        needed: set[str] = set()
-        for intake in chunk:
-            for arrival in intake.arrivals:
-                needed.add(arrival.subject)
-                if self._cache.get(arrival.subject) is None:
-                    missing[arrival.subject] = arrival
-        if missing:
+    def _missing(self, intakes: Iterable[Intake]) -> dict[str, Arrival]:
+        """Arrivals at instances that are not in the cache, by subject."""
+        return {
+            arrival.subject: arrival
+            for intake in intakes
+            for arrival in intake.arrivals
+            if self._cache.get(arrival.subject) is None
+        }
+
+    async def _load(self, chunk: list[Intake], busy: Callable[[], set[str]]) -> None:
+        """Load what is not in the cache (any more), which is seldom after ``_look_ahead``."""
+        if missing := self._missing(chunk):
             suspects = self._suspects & missing.keys()
             for subject, stored in (await self._fetch(list(missing))).items():
                 key = missing[subject].key
                 self._cache.put(key, subject, stored, sure=subject in suspects)
-            self._cache.trim(busy | needed)
+        if self._cache.full:
+            needed = {arrival.subject for intake in chunk for arrival in intake.arrivals}
+            self._cache.trim(busy() | needed)
         await self._load_ids(chunk)
 
     async def _fetch(self, subjects: list[str]) -> dict[str, Stored | None]:
