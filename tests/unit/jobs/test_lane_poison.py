@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from sagas.messages import Address, Cause
+from store.client import SagaClient
 from store.port import Outgoing
 from tests.conformance.samples import HOSTILE_KEYS
 from tests.unit.jobs.rig import Rig
@@ -259,3 +260,20 @@ async def test_thousands_that_concern_nobody_fit_into_commits(rig: Rig) -> None:
     sizes = [len(m.data) for m in rig.broker.log.since(0, [rig.names.notes_all()])]
     assert max(sizes) < 1_000_000
     assert rig.counts[0].conflicts == 0
+
+
+async def test_a_redriven_dead_letter_is_handled_as_if_it_came_now(rig: Rig) -> None:
+    await rig.lane()
+    await rig.publish("Noted", "x", {"order": "late", "n": 7}, id="once")
+    await rig.drained()
+    (letter,) = rig.letters()
+    await rig.publish("Placed", "late", {"order": "late"})
+    await rig.drained()
+    client = SagaClient(rig.outside, rig.names)
+    reply = await client.redrive(letter.id, by="Ola", reason="it came too early")
+    assert reply.done
+    again = await client.redrive(letter.id, by="Ola")
+    assert not again.done
+    await rig.drained()
+    assert msgspec.json.decode(rig.last("Order", "late").state)["seen"] == [7]
+    assert await client.dead_letters() == []
