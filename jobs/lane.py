@@ -4,9 +4,9 @@ its way.
     take what is there -> load missing instances -> decide -> one atomic batch
     -> take its revisions over
 
-There is at most one commit on its way; the next batch grows meanwhile on its expected outcome and
-is sent when it is known. When a commit fails, both are forgotten, the instances are loaded again
-and the same messages decided again.
+There is at most one commit on its way; the next ones grow meanwhile on its expected outcome, and
+each is sent when it is known. When a commit fails, all are forgotten, the instances are loaded
+again and the same messages decided again.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from store.subjects import Names
 log = logging.getLogger("snorri.engine")
 
 TAKE_MAX = 128  # messages of one feed at a time
+BUILT_MAX = 2  # batches decided beyond the commit that is on its way
 CHUNK_MAX = 64  # messages decided before the event loop may write and read again
 CONFLICTS_LOUD = 5
 
@@ -113,27 +114,29 @@ class Lane:
 
     async def run(self) -> None:
         """Work until ``stop``; raises only for faults of our own."""
-        batch = self._new_batch()
+        built = [self._new_batch()]  # in order; the last one is still growing
         flight: asyncio.Task[bool] | None = None
-        flying, sent_s = batch, 0.0
+        flying, sent_s = built[0], 0.0
         loop = asyncio.get_running_loop()
         try:
             while not self._stopping:
                 self._wake.clear()
-                added, full = await self._extend(batch, flying if flight else None)
+                added, full = await self._extend(built[-1], [*built, flying])
                 if flight is not None and flight.done():
                     landed = await self._land(flying, flight, sent_s)
                     flight = None
                     if not landed:
-                        self._return(flying.intakes, batch.intakes)
-                        batch = self._new_batch()
+                        self._return(flying.intakes, *(batch.intakes for batch in built))
+                        built = [self._new_batch()]
                         continue
-                if flight is None and batch.intakes:
-                    flying, batch, sent_s = batch, self._new_batch(), loop.time()
+                if flight is None and built[0].intakes:
+                    flying, sent_s = built.pop(0), loop.time()
+                    built = built or [self._new_batch()]
                     flight = asyncio.create_task(self._committer.commit(flying))
                     flight.add_done_callback(lambda _: self._wake.set())
-                    continue
-                if not added or full:
+                elif full and len(built) < BUILT_MAX:
+                    built.append(self._new_batch())
+                elif not added or full:
                     await self._wake.wait()
         except asyncio.CancelledError:
             if flight is not None:
@@ -156,14 +159,14 @@ class Lane:
 
     # --- growing a batch
 
-    async def _extend(self, batch: Batch, flying: Batch | None) -> tuple[bool, bool]:
+    async def _extend(self, batch: Batch, busy: Iterable[Batch]) -> tuple[bool, bool]:
         """Decide what is there; whether anything was added, and whether the batch is full."""
         if len(self._waiting) < CHUNK_MAX:
             self._look_ahead()
         if not self._waiting:
             return False, False
         chunk = [self._waiting.popleft() for _ in range(min(len(self._waiting), CHUNK_MAX))]
-        await self._load(chunk, lambda: batch.subjects | (flying.subjects if flying else set()))
+        await self._load(chunk, busy)
         now = self._clock()
         for index, intake in enumerate(chunk):
             if intake.partition.lost:
@@ -217,7 +220,7 @@ class Lane:
             if self._cache.get(arrival.subject) is None
         }
 
-    async def _load(self, chunk: list[Intake], busy: Callable[[], set[str]]) -> None:
+    async def _load(self, chunk: list[Intake], busy: Iterable[Batch]) -> None:
         """Load what is not in the cache (any more), which is seldom after ``_look_ahead``."""
         if missing := self._missing(chunk):
             suspects = self._suspects & missing.keys()
@@ -226,7 +229,7 @@ class Lane:
                 self._cache.put(key, subject, stored, sure=subject in suspects)
         if self._cache.full:
             needed = {arrival.subject for intake in chunk for arrival in intake.arrivals}
-            self._cache.trim(busy() | needed)
+            self._cache.trim(needed.union(*(batch.subjects for batch in busy)))
         await self._load_ids(chunk)
 
     async def _fetch(self, subjects: list[str]) -> dict[str, Stored | None]:

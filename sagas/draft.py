@@ -128,7 +128,7 @@ class Draft:
             self.paused: Status | None = None
             self.gate: Gate | None = None
             self.seen: tuple[str, ...] = ()
-            self.trace = trace_for(definition.id, key, cause.trace, now)
+            self.trace = trace_for(definition.id, key, cause.trace, cause.seq)
         else:
             self.version = before.version + 1
             self.status = before.status

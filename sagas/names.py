@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import datetime
 from functools import lru_cache
 
 KEY_BYTES_MAX = 200
@@ -105,11 +104,11 @@ def parse_command_id(id: str) -> tuple[str, str, int, int] | None:
     return saga, key, int(version), int(index)
 
 
-def trace_for(saga: str, key: str, traceparent: str, now: datetime) -> str:
+def trace_for(saga: str, key: str, traceparent: str, seq: int) -> str:
     """The W3C traceparent of a new instance: its first message's, or one made from its identity."""
     if len(traceparent) == TRACEPARENT_CHARS:
         return traceparent
-    seed = f"{saga}\0{key}\0{now.timestamp()}"
+    seed = f"{saga}\0{key}\0{seq}"
     digest = hashlib.blake2b(seed.encode(), digest_size=24).hexdigest()
     return f"00-{digest[:32]}-{digest[32:]}-01"
 
