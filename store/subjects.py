@@ -44,18 +44,19 @@ class Names(Struct, frozen=True):
 
     def event_filters(self, partition: int) -> tuple[str, ...]:
         """What partition ``partition`` reads of the events stream; events without a key go with
-        partition 0.
+        partition 0, and so do those with a literal ``*`` or ``>`` for a token, which the server
+        takes but does not transform.
         """
         keyed = f"{self.namespace}.in.{partition}.>"
-        return (keyed, f"{self.namespace}.events.*") if partition == 0 else (keyed,)
+        return (keyed, f"{self.namespace}.events.>") if partition == 0 else (keyed,)
 
     def parse_event(self, subject: str) -> tuple[str, str | None]:
         """Type and ordering key of a stored event; raises BadName."""
         tokens = subject.split(".")[self.namespace.count(".") + 1 :]
         if tokens[0] == "in" and len(tokens) == 4:
             return unescape(tokens[2]), unescape(tokens[3])
-        if tokens[0] == "events" and len(tokens) == 2:
-            return unescape(tokens[1]), None
+        if tokens[0] == "events" and len(tokens) in (2, 3):
+            return unescape(tokens[1]), unescape(tokens[2]) if len(tokens) == 3 else None
         raise BadName(f"{subject!r} is no subject of an event")
 
     # --- signals: internal messages, partitioned like events

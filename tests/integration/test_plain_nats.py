@@ -83,6 +83,15 @@ async def test_an_event_without_a_key_and_one_with_an_id(client: Client) -> None
     assert (await _state(bucket, "i.ChaosOrder.o-1001", 1))["version"] == 1
 
 
+@pytest.mark.parametrize("key", ["*", ">"])
+async def test_an_ordering_key_that_looks_like_a_wildcard_is_read(client: Client, key: str) -> None:
+    """The server stores it where it was published, since its transform takes literal tokens."""
+    stream = client.jetstream()
+    await stream.publish(f"saga.events.OrderCreated.{key}", json.dumps(ORDER).encode())
+    bucket = await stream.key_value("SAGA")
+    assert (await _state(bucket, "i.ChaosOrder.o-1001", 1))["cause"]["type"] == "OrderCreated"
+
+
 async def test_history_and_watch_show_every_version(client: Client) -> None:
     stream = client.jetstream()
     bucket = await stream.key_value("SAGA")

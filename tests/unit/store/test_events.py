@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
+from sagas.names import BadName
 from store.events import NewEvent, Refusal, split_id, to_outgoing
 from store.subjects import Names
 
@@ -77,3 +78,24 @@ def test_any_key_is_one_token(key: str) -> None:
     subject = to_outgoing(NAMES, NewEvent(type="T", key=key), SIZE_MAX).subject
     assert subject.count(".") == 3
     assert not set("*> ") & set(subject)
+
+
+@pytest.mark.parametrize(
+    ("subject", "event"),
+    [
+        ("saga.in.3.T=2E.a=40b", ("T.", "a@b")),
+        ("saga.events.T", ("T", None)),
+        ("saga.events.T.>", ("T", ">")),
+        ("saga.events.*.*", ("*", "*")),
+    ],
+)
+def test_where_the_server_stores_an_event_tells_type_and_key(
+    subject: str, event: tuple[str, str | None]
+) -> None:
+    assert NAMES.parse_event(subject) == event
+
+
+@pytest.mark.parametrize("subject", ["saga.events.T.k.x", "saga.in.3.T", "saga.sig.0.T.k"])
+def test_other_subjects_are_no_events(subject: str) -> None:
+    with pytest.raises(BadName):
+        NAMES.parse_event(subject)
