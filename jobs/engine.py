@@ -17,12 +17,12 @@ from jobs.cache import Cache
 from jobs.intake import CRON
 from jobs.lane import Lane, Probe
 from jobs.ownership import Ownership, new_card
-from sagas.definition import Registry, SagaDefinition
+from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
 from sagas.names import escape
 from store.codec import Envelope
 from store.port import Backend, Committed, Outgoing, StoreError
-from store.schedules import SCHEDULE, TIME_ZONE, cron
+from store.schedules import SCHEDULE, TIME_ZONE, cancel, cron
 from store.subjects import Names
 
 log = logging.getLogger("snorri.engine")
@@ -89,8 +89,7 @@ class Engine:
             _check_durability(definition, self._backend.replicas)
         for definition in self._registry:
             await self._register(definition)
-            if definition.cron is not None:
-                await self._ensure_cron(definition)
+            await self._ensure_cron(definition)
         self._tasks = [
             asyncio.create_task(self._lane.run(), name="lane"),
             asyncio.create_task(self._ownership.run(), name="ownership"),
@@ -159,23 +158,29 @@ class Engine:
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
 
     async def _ensure_cron(self, definition: SagaDefinition) -> None:
-        """Keep the saga's schedule in the log, written when it differs; the server fires it."""
-        wanted = self._cron(definition)
-        stored = await self._backend.log.read(wanted.subject)
+        """Keep the saga's schedule in the log as the definition has it, or take it away; the
+        server fires it. Written only when it differs.
+        """
+        subject = self._names.cron(definition.id)
+        stored = await self._backend.log.read(subject)
         have = stored.headers if stored else {}
-        want = dict(wanted.headers)
-        if have.get(SCHEDULE) == want.get(SCHEDULE) and have.get(TIME_ZONE) == want.get(TIME_ZONE):
+        if definition.cron is None:
+            if SCHEDULE in have:
+                await self._write_schedule(definition, cancel(subject, self._names.timer_cancel(0)))
             return
-        outcome = await self._backend.log.commit([wanted])
+        wanted = self._cron(definition, definition.cron)
+        want = dict(wanted.headers)
+        if have.get(SCHEDULE) != want.get(SCHEDULE) or have.get(TIME_ZONE) != want.get(TIME_ZONE):
+            await self._write_schedule(definition, wanted)
+
+    async def _write_schedule(self, definition: SagaDefinition, message: Outgoing) -> None:
+        outcome = await self._backend.log.commit([message])
         if not isinstance(outcome, Committed):
             raise StoreError(
-                f"the schedule of {definition.id} was not stored: {outcome}; start again"
+                f"the schedule of {definition.id} was not stored: {outcome}; try again"
             )
 
-    def _cron(self, definition: SagaDefinition) -> Outgoing:
-        schedule = definition.cron
-        if schedule is None:
-            raise StoreError(f"{definition.id} has no schedule")
+    def _cron(self, definition: SagaDefinition, schedule: Cron) -> Outgoing:
         cause = Cause(kind="timer", type="", id=CRON, seq=0, at=EPOCH)
         body = msgspec.json.encode(Envelope(to=Address(definition.id, CRON), cause=cause))
         subject = self._names.cron(definition.id)

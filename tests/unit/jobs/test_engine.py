@@ -74,4 +74,8 @@ async def test_a_second_start_leaves_the_cron_schedule_as_it_is() -> None:
     (now,) = [one async for one in backend.log.history(Names().cron("Order"))]
     assert now.headers["Nats-Schedule"] == "0 0 3 * * *"
     assert now.seq > stored[0].seq
+    without = Engine(backend, Names(), Registry([_saga()]), engine_id="e")
+    await without.start()
+    await without.stop()
+    assert [one async for one in backend.log.history(Names().cron("Order"))] == []
     await backend.close()
