@@ -50,15 +50,24 @@ async def _engine(url: str) -> None:
 
 async def _checkout(url: str) -> None:
     table = Table(
-        "in flight", "sagas /s", "p50 ms", "p99 ms", title="checkout: 4 transitions, 3 jobs"
+        "in flight",
+        "sagas /s",
+        "p50 ms",
+        "p99 ms",
+        "broker alone ms",
+        "p50 ratio",
+        title="checkout: 4 transitions, 3 jobs",
     )
     for in_flight, total in ((1, 300), (16, 4_000), (128, 12_000)):
+        floor_ms = await measure.broker_floor_ms(url)
         figures = await measure.checkouts(url, total, in_flight)
         table.add_row(
             str(in_flight),
             f"{figures.per_s:,.0f}",
             f"{figures.p50_ms:.1f}",
             f"{figures.p99_ms:.1f}",
+            f"{floor_ms:.1f}",
+            f"{figures.p50_ms / floor_ms:.2f}",
         )
     console.print(table)
 

@@ -20,7 +20,7 @@ from store.jetstream.backend import JetStreamBackend, connect
 from store.port import Outgoing
 from store.subjects import Names
 from tests.benchmarks import app
-from tests.benchmarks.raw import raw_loop
+from tests.benchmarks.raw import raw_loop, raw_steps_ms
 
 BACKLOG = 20_000
 RAW_BATCH = 480
@@ -135,6 +135,16 @@ async def role(name: str, url: str, names: Names) -> AsyncIterator[asyncio.subpr
         if process.returncode is None:
             process.terminate()
         await process.wait()
+
+
+async def broker_floor_ms(url: str) -> float:
+    """What the messages of one checkout cost on the broker alone, one after the other."""
+    names = fresh_names()
+    backend = await connect(url, names)
+    try:
+        return await raw_steps_ms(backend, names)
+    finally:
+        await backend.close()
 
 
 async def checkouts(url: str, total: int, in_flight: int) -> CheckoutFigures:

@@ -17,6 +17,30 @@ from store.port import Committed, Outgoing
 from store.subjects import Names
 
 
+async def raw_steps_ms(backend: JetStreamBackend, names: Names, rounds: int = 40) -> float:
+    """What the broker alone needs for one checkout, in milliseconds (median): four events, each
+    followed by a batch of a revision, a command and a position, one after the other.
+    """
+    took: list[float] = []
+    revision = 0
+    for number in range(rounds):
+        started = time.perf_counter()
+        for step in range(4):
+            key = f"{number}-{step}"
+            await backend.door.publish(names.event("Raw", key), b"{}" * 50)
+            batch = [
+                Outgoing(names.instance("Raw", key), b"{}" * 400, (), 0),
+                Outgoing(names.command("raw", key), b"{}" * 50),
+                Outgoing(names.position(99), b"{}" * 50, (("Nats-Rollup", "sub"),), revision),
+            ]
+            outcome = await backend.log.commit(batch)
+            if not isinstance(outcome, Committed):
+                raise RuntimeError(f"the raw steps met {outcome}")
+            revision = outcome.last
+        took.append(1000 * (time.perf_counter() - started))
+    return sorted(took)[rounds // 2]
+
+
 async def raw_loop(backend: JetStreamBackend, names: Names, total: int, batch_max: int) -> float:
     """Transitions a second over ``total`` waiting events in batches of ``batch_max``."""
     wake = asyncio.Event()
