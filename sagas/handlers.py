@@ -133,7 +133,9 @@ def effects_of(returned: Returned, type: str) -> list[Effect]:
         return []
     if isinstance(returned, EFFECT_TYPES):
         return [returned]
-    if isinstance(returned, (str, bytes, dict)) or not isinstance(returned, Iterable):
+    if returned.__class__ is not list and (  # the common case, told apart cheaply
+        isinstance(returned, (str, bytes, dict)) or not isinstance(returned, Iterable)
+    ):
         raise HandlerFault(
             f"the handler of {type!r} returned {returned!r:.80}; return effects such as"
             " [send(…)], one effect or None"

@@ -93,7 +93,8 @@ def decide(
     if early is not None:
         return early
     draft = Draft(definition, snapshot.key, instance, cause, now)
-    remember(draft, cause)
+    if cause.id:
+        remember(draft, cause)
     if instance.finished:
         return _after_end(draft, snapshot, cause)
     if cause.type == GRANTED and cause.kind == "signal":
@@ -159,27 +160,35 @@ def _unexpected_answer(instance: Instance, cause: Cause) -> Decision:
 def _begin(
     definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: datetime, payload: object
 ) -> Decision:
-    name = f"{definition.id}/{snapshot.key}"
-    if definition.id != GATE_SAGA:
-        if cause.answers:
-            return Undeliverable(
-                f"it answers the command {cause.answers!r}, but {name} does not exist"
-            )
-        if cause.kind in ("child", "signal") or (cause.kind == "timer" and cause.epoch):
-            return Ignored("unknown_instance", f"{name} does not exist")
-        handler = definition.handlers.get(cause.type)
-        if handler is None:
-            return Ignored("no_handler", f"{definition.id} has no handler for {cause.type!r}")
-        if not handler.starts and definition.on_unknown != "start":
-            reason = f"{name} does not exist and {cause.type!r} does not start one"
-            if definition.on_unknown == "ignore":
-                return Ignored("unknown_instance", reason)
-            return Undeliverable(f"{reason}; publish its starting message first, then redrive this")
+    refusal = _not_begun(definition, snapshot.key, cause)
+    if refusal is not None:
+        return refusal
     draft = Draft(definition, snapshot.key, None, cause, now)
-    remember(draft, cause)
+    if cause.id:
+        remember(draft, cause)
     if definition.concurrency is not None:
         return _wait_at_gate(draft, snapshot, cause, payload)
     return conclude(draft, snapshot, cause, payload)
+
+
+def _not_begun(definition: SagaDefinition, key: str, cause: Cause) -> Decision | None:
+    """Why a message for an instance that does not exist begins none."""
+    if definition.id == GATE_SAGA:
+        return None
+    if cause.answers:
+        reason = f"it answers the command {cause.answers!r}"
+        return Undeliverable(f"{reason}, but {definition.id}/{key} does not exist")
+    if cause.kind in ("child", "signal") or (cause.kind == "timer" and cause.epoch):
+        return Ignored("unknown_instance", f"{definition.id}/{key} does not exist")
+    handler = definition.handlers.get(cause.type)
+    if handler is None:
+        return Ignored("no_handler", f"{definition.id} has no handler for {cause.type!r}")
+    if handler.starts or definition.on_unknown == "start":
+        return None
+    reason = f"{definition.id}/{key} does not exist and {cause.type!r} does not start one"
+    if definition.on_unknown == "ignore":
+        return Ignored("unknown_instance", reason)
+    return Undeliverable(f"{reason}; publish its starting message first, then redrive this")
 
 
 def _wait_at_gate(draft: Draft, snapshot: Snapshot, cause: Cause, payload: object) -> Decision:
