@@ -17,9 +17,10 @@ import msgspec
 from jobs.cache import Cache, Entry
 from jobs.intake import Arrival, Intake
 from jobs.partition import Partition
+from jobs.trouble import Trouble
 from sagas.actions import act
 from sagas.effects import Schedule, Unschedule
-from sagas.instance import document_hash
+from sagas.instance import Instance, document_hash
 from sagas.kernel import Ignored, Refused, Snapshot, Transition, Undeliverable, decide
 from store import codec
 from store.codec import DeadLetter, Note, Notes, Position
@@ -43,6 +44,7 @@ class Batch:
         self.intakes: list[Intake] = []
         self.messages: list[Outgoing] = []
         self.transitions = 0
+        self.trouble = Trouble()
         self._names = names
         self._cache = cache
         self._owner = owner
@@ -84,7 +86,7 @@ class Batch:
             return self._put_back(start, work)
         if intake.letters or work.letters:
             for letter in (*intake.letters, *work.letters):
-                self.bury(letter)
+                self._write_letter(letter)
         size = 0
         for message in self.messages[start:]:
             size += len(message.payload)
@@ -121,6 +123,9 @@ class Batch:
         self._bytes += size
         self._timers.update(work.timers)
         self.intakes.append(intake)
+        if intake.letters or work.letters or work.parked:
+            self.trouble.letters += (*intake.letters, *work.letters)
+            self.trouble.parked += work.parked
         partition = intake.partition
         self._partitions[partition.number] = partition
         if intake.notes or work.notes:
@@ -149,7 +154,13 @@ class Batch:
                     handled=entry.ids or (),
                 )
         except Exception as error:  # a fault of ours must not stop the messages behind this one
-            log.exception("%s/%s can't take %r", definition.id, arrival.key, cause.type)
+            log.exception(
+                "%s/%s can't take %r",
+                definition.id,
+                arrival.key,
+                cause.type,
+                extra={"instance": f"{definition.id}/{arrival.key}", "trace": cause.trace},
+            )
             fault = f"{type(error).__name__}: {error}; see the engine's log"
             decision = Undeliverable(f"it could not be decided: {fault}")
         if not entry.sure and not isinstance(decision, Transition):
@@ -171,6 +182,8 @@ class Batch:
         after, document = transition.after, transition.document
         work.revisions.append((len(self.messages), entry, entry.snapshot, len(document)))
         entry.snapshot = Snapshot(after.key, after, document_hash(document))
+        if after.status == "parked" and _is_new(transition):
+            work.parked.append(after)
         carrier = self._names.timer_cancel(intake.partition.number)
         self.messages += to_messages(self._names, after, document, None, carrier)
         if after.timers or (transition.before is not None and transition.before.timers):
@@ -193,6 +206,10 @@ class Batch:
 
     def bury(self, letter: DeadLetter) -> None:
         """Add a dead letter that turned up after the decision, before the batch is sealed."""
+        self.trouble.letters.append(letter)
+        self._write_letter(letter)
+
+    def _write_letter(self, letter: DeadLetter) -> None:
         self.messages.append(Outgoing(self._names.dead_letter(letter.id), _encoder.encode(letter)))
 
     def seal(self, now: datetime) -> list[Outgoing]:
@@ -256,6 +273,7 @@ class Batch:
             else:
                 partition.signals = intake.stored.seq
             partition.settle(1)
+        self.trouble.tell()
 
     def position_index(self, partition: Partition) -> int:
         """Where in the sealed batch a partition's position stands."""
@@ -278,14 +296,21 @@ class _Work:
     fit.
     """
 
-    __slots__ = ("doubts", "letters", "notes", "revisions", "timers")
+    __slots__ = ("doubts", "letters", "notes", "parked", "revisions", "timers")
 
     def __init__(self) -> None:
+        self.parked: list[Instance] = []
         self.revisions: list[tuple[int, Entry, Snapshot, int]] = []
         self.notes: list[Note] = []
         self.letters: list[DeadLetter] = []
         self.doubts: set[str] = set()
         self.timers: list[str] = []
+
+
+def _is_new(transition: Transition) -> bool:
+    """Whether a parked instance was parked by this transition, not by one before."""
+    before, after = transition.before, transition.after
+    return before is None or before.parked != after.parked
 
 
 def _chars(note: Note) -> int:

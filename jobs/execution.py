@@ -134,7 +134,10 @@ class Attempt:
         report = self._report = crew.reporter.report(self._attempted, verdict)
         took_s = self._ran_s = time.monotonic() - begun_s
         crew.teller.tell(
-            JobEnded(crew.worker, target, command.id, number, report.outcome, took_s, report.error)
+            JobEnded(
+                *(crew.worker, target, command.id, number, report.outcome, took_s, report.error),
+                trace=command.trace,
+            )
         )
 
     @property

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias, assert_never
 
 from msgspec import Struct
 
+from sagas.names import parse_command_id
 from store.codec import Outcome
 
 log = logging.getLogger("snorri.jobs")
@@ -27,7 +28,10 @@ class JobStarted(Struct, frozen=True):
 
 
 class JobEnded(Struct, frozen=True):
-    """An attempt has ended, its result not yet stored; ``error`` is empty when it went well."""
+    """An attempt has ended, its result not yet stored; ``error`` is empty when it went well.
+
+    ``trace`` is the traceparent of the command.
+    """
 
     worker: str
     target: str
@@ -36,6 +40,7 @@ class JobEnded(Struct, frozen=True):
     outcome: Outcome
     duration_s: float
     error: str
+    trace: str = ""
 
 
 class JobRetried(Struct, frozen=True):
@@ -116,9 +121,15 @@ class LoggingHook:
                         moment.outcome.replace("_", " "),
                         moment.duration_s,
                         moment.error,
+                        extra=_whose(moment.command, moment.trace),
                     )
             case JobRetried():
-                log.info("%s is tried again in %.1f s", moment.command, moment.delay_s)
+                log.info(
+                    "%s is tried again in %.1f s",
+                    moment.command,
+                    moment.delay_s,
+                    extra=_whose(moment.command),
+                )
             case CommandRefused():
                 log.error(
                     "message %d on %s is no command: %s; it was taken off the queue, send it again"
@@ -132,9 +143,21 @@ class LoggingHook:
             case ResultsDelayed():
                 log.warning("%d results wait to be stored: %s", moment.count, moment.reason)
             case ResultLost():
-                log.error("the result of %s was refused: %s", moment.command, moment.reason)
+                log.error(
+                    "the result of %s was refused: %s",
+                    moment.command,
+                    moment.reason,
+                    extra=_whose(moment.command),
+                )
             case _:
                 assert_never(moment)
+
+
+def _whose(command: str, trace: str = "") -> dict[str, str]:
+    """Fields of a log line about a command: its instance and trace, as far as they are known."""
+    origin = parse_command_id(command)
+    fields = {"trace": trace} if trace else {}
+    return {**fields, "instance": f"{origin[0]}/{origin[1]}"} if origin else fields
 
 
 class Teller:

@@ -16,7 +16,7 @@ from typing import Any, Literal, TextIO
 
 import msgspec
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -41,7 +41,11 @@ def configure_logs(
     handler = logging.StreamHandler(out)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
+            foreign_pre_chain=[
+                structlog.stdlib.PositionalArgumentsFormatter(),
+                structlog.stdlib.ExtraAdder(),
+                *shared,
+            ],
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *(_for_people(out) if people else _for_machines()),
@@ -79,7 +83,18 @@ def bound_to(*, saga: str, key: str, trace: str | None = None) -> Iterator[None]
 def _for_people(out: TextIO) -> list[Processor]:
     colors = out.isatty() and not os.environ.get("NO_COLOR")
     plain = structlog.dev.plain_traceback
-    return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+    return [
+        _without_controls,
+        structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
+    ]
+
+
+def _without_controls(_logger: object, _method: str, line: EventDict) -> EventDict:
+    """A line without what a terminal might obey: texts come from payloads and from strangers."""
+    for name, value in line.items():
+        if isinstance(value, str) and name != "exception" and not value.isprintable():
+            line[name] = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in value)
+    return line
 
 
 def _for_machines() -> list[Processor]:

@@ -100,3 +100,19 @@ def test_an_exception_is_part_of_its_line() -> None:
         logging.getLogger("library").exception("failed too")
     assert all("ValueError: boom" in str(line["exception"]) for line in _lines(out))
     assert len(_lines(out)) == 2
+
+
+def test_fields_given_to_a_plain_logger_stand_on_the_line() -> None:
+    out = io.StringIO()
+    configure_logs(stream=out)
+    logging.getLogger("x").warning("parked", extra={"instance": "Checkout/o-1"})
+    assert _lines(out)[0]["instance"] == "Checkout/o-1"
+
+
+def test_texts_of_strangers_give_a_terminal_no_orders() -> None:
+    out = _Terminal()
+    configure_logs(stream=out)
+    logging.getLogger("x").warning("dead letter: %s", "a\x1b[2Jb\rc")
+    assert "\x1b[2J" not in out.getvalue()
+    assert "\r" not in out.getvalue()
+    assert "a\ufffd[2Jb\ufffdc" in out.getvalue()
