@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import socket
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -31,7 +32,11 @@ STOP_GRACE_S = 8.0
 
 
 class SagaCard(Struct, frozen=True, kw_only=True):
-    """What the registry in the meta bucket says of a definition."""
+    """What the registry in the meta bucket says of a definition.
+
+    ``key_rule`` tells how a starting message names its instance: ``field``, with the path in
+    ``key_path``, ``function``, or empty where the ordering key or a new one serves.
+    """
 
     id: str
     name: str
@@ -47,6 +52,8 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     hash: str
     cron: str = ""
     enabled: bool = True
+    key_rule: Literal["", "field", "function"] = ""
+    key_path: str = ""
 
 
 class Engine:
@@ -140,6 +147,8 @@ class Engine:
         self._ownership.lost(number)
 
     async def _register(self, definition: SagaDefinition) -> None:
+        start = definition.starting[0] if definition.starting else ""
+        rule = definition.correlations.get(start, definition.correlation)
         card = SagaCard(
             id=definition.id,
             name=definition.name,
@@ -154,6 +163,8 @@ class Engine:
             durability=definition.durability,
             hash=definition.hash,
             cron=definition.cron.expression if definition.cron else "",
+            key_rule="" if rule is None else "field" if isinstance(rule, str) else "function",
+            key_path=rule if isinstance(rule, str) else "",
         )
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
 

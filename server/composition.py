@@ -22,6 +22,7 @@ from jobs.service import Service, Supervisor
 from jobs.worker import Worker
 from server.datadir import holder_of
 from server.embedded import HOST, EmbeddedServer
+from server.errors import SettingsError
 from server.knock import knock
 from server.loading import App
 from server.settings import Settings
@@ -34,6 +35,7 @@ log = logging.getLogger("snorri")
 Role: TypeAlias = Literal["engine", "jobs"]
 
 PATIENCE_POLL_S = 0.5
+EMBEDDED_ENGINE = "dev"
 
 
 class Runtime(Struct, frozen=True, kw_only=True):
@@ -114,6 +116,10 @@ async def open_remote(
 
 
 async def _connect(settings: Settings, url: str, *, make: bool) -> JetStreamBackend:
+    if settings.nats_creds is not None and not os.access(settings.nats_creds, os.R_OK):
+        raise SettingsError(
+            f"the credentials file {settings.nats_creds!r} can't be read; correct SNORRI_NATS_CREDS"
+        )
     await knock(url)
     return await connect(
         url,
@@ -136,7 +142,10 @@ def build_services(
     for role in roles:
         match role:
             case "engine":
-                services.append(Engine(runtime.backend, runtime.names, app.registry))
+                # Nobody else can hold the data directory, so whoever holds it is the engine that
+                # was there before: after a crash its leases are its own, not waited for.
+                id = EMBEDDED_ENGINE if runtime.server is not None else ""
+                services.append(Engine(runtime.backend, runtime.names, app.registry, engine_id=id))
             case "jobs":
                 services.append(
                     Worker(

@@ -10,6 +10,7 @@ import pytest
 
 from jobs.engine import Engine, SagaCard
 from sagas import Registry, SagaDefinition, define_saga
+from sagas.definition import CorrelationRule
 from store.memory import MemoryBroker
 from store.memory.clock import SystemClock
 from store.port import StoreError
@@ -78,4 +79,45 @@ async def test_a_second_start_leaves_the_cron_schedule_as_it_is() -> None:
     await without.start()
     await without.stop()
     assert [one async for one in backend.log.history(Names().cron("Order"))] == []
+    await backend.close()
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    ("rule", "known"),
+    [
+        ("order.id", ("field", "order.id")),
+        (lambda message: message.payload["id"], ("function", "")),
+        (None, ("", "")),
+    ],
+)
+async def test_its_card_tells_how_a_start_names_its_instance(
+    rule: CorrelationRule | None, known: tuple[str, str]
+) -> None:
+    chain = define_saga("Order").state({})
+    definition = (chain if rule is None else chain.correlate(rule)).on("Ordered", lambda saga: None)
+    backend = _broker().backend("e")
+    engine = Engine(backend, Names(), Registry([definition.build()]), engine_id="e")
+    await engine.start()
+    await engine.stop()
+    entry = await backend.meta.get("saga.Order")
+    assert entry is not None
+    assert entry.data is not None
+    card = msgspec.json.decode(entry.data, type=SagaCard)
+    assert (card.key_rule, card.key_path) == known
+    await backend.close()
+
+
+@pytest.mark.asyncio
+async def test_leases_of_the_same_engine_before_a_crash_are_not_waited_for() -> None:
+    broker = _broker()
+    before = broker.backend("before")
+    for number in range(4):
+        await before.meta.put(f"lease.{number}", b"dev", ttl_s=60)
+    backend = broker.backend("after")
+    engine = Engine(backend, Names(), Registry([_saga()]), engine_id="dev")
+    await engine.start()
+    await eventually(lambda: engine.partitions == (0, 1, 2, 3), 2, "all partitions")
+    await engine.stop()
+    await before.close()
     await backend.close()
