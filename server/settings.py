@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +25,8 @@ ENV_PREFIX = "SNORRI_"
 TOML_NAME = "snorri.toml"
 
 Port = Annotated[int, Meta(ge=0, le=65535)]
+URL_SCHEMES = ("nats", "tls", "ws", "wss")
+URL_SHAPE = "nats://host:4222"
 SUBJECT_PART = r"^[A-Za-z0-9_-]{1,64}\Z"
 
 
@@ -109,6 +112,7 @@ def load_settings(
     """
     rows = explain_settings(flags, env, toml_path)
     settings = Settings(**{row.name: row.value for row in rows})
+    check_addresses(settings)
     check_exposure(settings)
     return settings
 
@@ -150,6 +154,26 @@ def help_of(name: str) -> str:
     hint = get_type_hints(Settings, include_extras=True)[name]
     texts = [m.description for m in hint.__metadata__ if isinstance(m, Meta) and m.description]
     return texts[-1]
+
+
+def check_addresses(settings: Settings) -> None:
+    """Raises SettingsError when a server in nats_url is no address of one."""
+    for part in (settings.nats_url or "").split(","):
+        address = part.strip()
+        if address and not _is_address(address):
+            shown = address.rpartition("@")[2]
+            raise SettingsError(
+                f"nats_url names {shown!r}, which is no address of a NATS server; "
+                f"write it as {URL_SHAPE}, several with commas between them"
+            )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        return url.scheme in URL_SCHEMES and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port out of range, brackets that don't close
+        return False
 
 
 def check_exposure(settings: Settings) -> None:

@@ -191,8 +191,10 @@ class Link(Client):
         self._fail_waiters("the connection was closed")
         try:
             await self.close()
-        except (OSError, RuntimeError, errors.Error) as error:
-            self._note(error)  # the peer may be gone already; uvloop says so with a RuntimeError
+        except (OSError, RuntimeError, AssertionError, errors.Error) as error:
+            # The peer may be gone already, which uvloop tells with a RuntimeError, or nothing was
+            # ever connected, which nats-py asserts.
+            self._note(error)
         self.closed.set()
 
     # --- reading: called by the parser of nats-py

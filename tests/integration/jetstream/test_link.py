@@ -51,6 +51,11 @@ async def test_a_silent_server_is_reported_within_the_time() -> None:
     silent.close()
 
 
+async def test_what_the_client_itself_refuses_is_unreachable_too() -> None:
+    with pytest.raises(Unreachable, match="no connection to NATS"):
+        await dial("nats://127.0.0.1:99999", timeout_s=0.5)
+
+
 async def test_refused_credentials_are_reported_at_once(configured: Configured) -> None:
     address = await configured(USERS)
     began_s = asyncio.get_running_loop().time()

@@ -124,3 +124,21 @@ def test_a_password_in_an_address_is_not_shown() -> None:
     assert _row(rows, "nats_url").shown == "nats://***@h:4222,nats://***@i"
     assert _row(rows, "app").shown == ""
     assert _row(rows, "auth").shown == ""
+
+
+@pytest.mark.parametrize(
+    "url", ["localhost:4222", "nats://", "http://h", "nats://h:0", "nats://[::1"]
+)
+def test_what_is_no_address_of_a_server_is_refused_without_its_password(url: str) -> None:
+    with pytest.raises(SettingsError, match="write it as nats://host:4222"):
+        load_settings({"nats_url": f"nats://good:4222, {url}"}, {})
+    with pytest.raises(SettingsError) as refused:
+        load_settings({"nats_url": "nats://me:secret@h:99999"}, {})
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://h", "tls://u:p@h:4222", "nats://a:1, nats://b:2", "wss://h"]
+)
+def test_addresses_of_servers(url: str) -> None:
+    assert load_settings({"nats_url": url}, {}).nats_url == url
