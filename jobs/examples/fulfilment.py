@@ -34,7 +34,7 @@ async def reserve_inventory(ctx: JobContext[Reservation], wanted: Reservation) -
     return success({"orderId": wanted.orderId, "reservationId": stable_id("rsv", ctx)})
 
 
-@job("create-shipment", on_success="ShipmentCreated", on_failure="FulfillmentFailed")
+@job("create-shipment", on_success="ShipmentCreated", on_failure="ShipmentFailed")
 async def create_shipment(ctx: JobContext[Shipment], shipment: Shipment) -> Any:
     """Hand the goods to the carrier."""
     await simulated(ctx, shipment.simulate)

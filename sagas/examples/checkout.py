@@ -16,7 +16,7 @@ for what it does, so that the money can't be given back twice.
 |---|---|---|
 | process-payment | orderId, amount | PaymentCompleted {transactionId} or PaymentFailed {reason} |
 | reserve-inventory | orderId, items | InventoryReserved or InventoryUnavailable {reason} |
-| create-shipment | orderId | ShipmentCreated {trackingNumber} or FulfillmentFailed {reason} |
+| create-shipment | orderId | ShipmentCreated {trackingNumber} or ShipmentFailed {reason} |
 | refund-payment | orderId, transactionId | PaymentRefunded {refundId} |
 
 Try the ways with ``simulate`` in OrderCreated, which is passed to every job: "decline", "no-stock",
@@ -190,7 +190,7 @@ checkout = (
     .on("InventoryReserved", inventory_reserved)
     .on("InventoryUnavailable", undeliverable)
     .on("ShipmentCreated", shipment_created)
-    .on("FulfillmentFailed", undeliverable)
+    .on("ShipmentFailed", undeliverable)
     .on("PaymentRefunded", payment_refunded)
     .compensate("RefundPayment", refund_payment)
     .on_query("progress", progress)

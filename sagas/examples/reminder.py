@@ -18,9 +18,10 @@ PATIENCE = "30m"
 
 
 class CartChanged(Struct):
-    """Somebody put something into a cart."""
+    """Somebody put something into a cart; ``patience`` is how long to wait, such as "5s"."""
 
     cartId: str
+    patience: str = PATIENCE
     simulate: str = ""
 
 
@@ -41,7 +42,7 @@ def cart_changed(saga: Cart, message: Message[CartChanged]) -> Effects:
     saga.state.cartId = message.payload.cartId
     saga.state.simulate = message.payload.simulate
     saga.state.changes += 1
-    return schedule({"type": "CartAbandoned"}, PATIENCE, id="patience")
+    return schedule({"type": "CartAbandoned"}, message.payload.patience, id="patience")
 
 
 def cart_checked_out(saga: Cart) -> Effects:

@@ -62,7 +62,7 @@ def test_a_declined_payment_cancels_the_order_and_undoes_nothing() -> None:
     ("before", "target", "type"),
     [
         (_paid, "reserve-inventory", "InventoryUnavailable"),
-        (_reserved, "create-shipment", "FulfillmentFailed"),
+        (_reserved, "create-shipment", "ShipmentFailed"),
     ],
 )
 def test_what_can_not_be_sent_is_refunded_before_it_is_cancelled(before, target, type) -> None:
