@@ -71,8 +71,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What an action would do to an instance at ``version``; nothing has been done.
 
     ``effects`` in the order they would be carried out, ``cannot_undo`` what stays as it is and why,
-    ``in_flight`` the commands without an answer. ``hash`` is empty when the action would be
-    ``refused``.
+    ``in_flight`` the commands without an answer, ``error`` why it would be parked (again). ``hash``
+    is empty when the action would be ``refused``.
     """
 
     action: str
@@ -85,6 +85,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     effects: tuple[Effect, ...] = ()
     cannot_undo: tuple[str, ...] = ()
     in_flight: tuple[str, ...] = ()
+    error: str = ""
     refused: str = ""
     hash: str = ""
 
@@ -195,6 +196,7 @@ def plan(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: date
             refused=reason,
         )
     after = decision.after
+    parked = after.error if after.status == "parked" else None
     return Plan(
         action=cause.type,
         saga=definition.id,
@@ -206,6 +208,7 @@ def plan(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: date
         effects=after.effects,
         cannot_undo=_cannot_undo(definition, after) if cause.type == "compensate" else (),
         in_flight=tuple(f"{command.target} ({id})" for id, command in before.commands.items()),
+        error=f"{parked.type}: {parked.message}" if parked else "",
         hash=plan_hash(decision, now),
     )
 

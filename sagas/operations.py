@@ -200,7 +200,13 @@ def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
     else:
         raise HandlerFault("give a whole new state or a patch (RFC 7396)")
     raw = to_raw(wanted)
-    draft.set_state(draft.definition.decode_state(raw))
+    try:
+        state = draft.definition.decode_state(raw)
+    except msgspec.ValidationError as error:
+        raise HandlerFault(
+            f"the state would not fit {draft.definition.id}: {error}; correct that field"
+        ) from None
+    draft.set_state(state)
 
 
 def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:

@@ -107,7 +107,10 @@ class Postman:
         reply = await self._operations.act(
             letter.saga, letter.key, "retry", by=by, reason=reason, request=request
         )
-        return LetterReply(done=reply.done, id=letter.id, reason=reply.reason, seq=reply.seq)
+        rest = "" if reply.done else "; discard the dead letter when nothing is left to do"
+        return LetterReply(
+            done=reply.done, id=letter.id, reason=f"{reply.reason}{rest}", seq=reply.seq
+        )
 
     async def _send_again(self, letter: DeadLetter, revision: int, raw: Raw) -> LetterReply:
         stored = await self._backend.log.at(letter.stream, letter.seq)

@@ -190,6 +190,8 @@ def request_of(
     by_hand: bool = False,
 ) -> ActionRequest:
     """The request these options mean; raises Failed for text that is no JSON."""
+    if state is not None and patch is not None:
+        raise Failed("--state replaces all that --patch would change; give one of them", USAGE)
     return ActionRequest(
         version=version,
         plan=plan,
@@ -229,6 +231,8 @@ async def _act(settings: Settings, order: _Order) -> None:
             f"{order.action} done: {order.saga}/{order.key} is {reply.status} "
             f"at version {reply.version}"
         )
+    if order.action == "retry" and reply.status == "parked":
+        raise Failed(f"it was parked again; see `snorri show {order.saga} {order.key}`")
 
 
 def _plan(settings: Settings, order: _Order) -> None:
@@ -271,6 +275,8 @@ def _plan(settings: Settings, order: _Order) -> None:
 def _show(plan: Plan) -> None:
     say(f"{plan.action} of {plan.saga}/{plan.key} at version {plan.version}, if done now:")
     say(f"status  {plan.status} -> {plan.status_after}")
+    if plan.error:
+        say(f"parked  {plan.error}", style="red")
     say("state after", style="bold")
     say(pretty(plan.state_after))
     _list("in this order", [effect_text(effect) for effect in plan.effects], "nothing is sent")

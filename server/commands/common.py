@@ -34,6 +34,8 @@ T = TypeVar("T")
 
 DONE, FAILED, USAGE, UNREACHED, INTERRUPTED = 0, 1, 2, 3, 130
 
+STDIN_BYTES_MAX = 64 * 1024 * 1024  # more than any NATS server can be told to take
+
 CONNECTION = ("nats_url", "nats_creds", "nats_port", "data", "bucket", "namespace")
 PANEL_CONNECTION = "Which installation"
 
@@ -83,8 +85,17 @@ def fail(ctx: click.Context, error: BaseException) -> NoReturn:
             code = FAILED
         case _:
             raise error
-    problem(str(error))
+    problem(_words(error))
     ctx.exit(code)
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return (
+            f"{error.filename}: {error.strerror}; check that it exists, is of the right kind "
+            "and may be used by you, or name another"
+        )
+    return str(error)
 
 
 def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
@@ -183,7 +194,12 @@ def json_text(text: str | None, what: str) -> Raw | None:
     """JSON given on the command line, ``-`` being stdin; raises Failed with where it is wrong."""
     if text is None:
         return None
-    data = sys.stdin.buffer.read() if text == "-" else text.encode("utf-8", "surrogateescape")
+    if text == "-":
+        data = sys.stdin.buffer.read(STDIN_BYTES_MAX + 1)
+        if len(data) > STDIN_BYTES_MAX:
+            raise Failed(f"{what} is over {STDIN_BYTES_MAX} bytes; send a reference to it", USAGE)
+    else:
+        data = text.encode("utf-8", "surrogateescape")
     try:
         msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

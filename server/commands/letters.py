@@ -27,13 +27,19 @@ from store.dead_letters import LIST_MAX, LetterReply
 from store.port import Stored
 
 
-@click.group("dead-letters", invoke_without_command=True)
-@click.pass_context
-def dead_letters(ctx: click.RichContext) -> None:
+class _Letters(click.RichGroup):
+    """The group that lists when no command is named, with the options of ``list``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``list`` before options that are not the group's own."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("dead-letters", cls=_Letters)
+def dead_letters() -> None:
     """Messages that no saga could take and commands that were given up; without a command, list."""
-    if ctx.invoked_subcommand is None:
-        with list_command.make_context("list", [], parent=ctx) as inner:
-            list_command.invoke(inner)
 
 
 @dead_letters.command("list")

@@ -7,6 +7,7 @@ from typing import get_args
 import rich_click as click
 from rich.text import Text
 
+from sagas.effects import Cancel, Fail
 from sagas.instance import Instance, Status
 from server.commands.common import (
     CONNECTION,
@@ -18,6 +19,7 @@ from server.commands.common import (
     settings_options,
 )
 from server.commands.output import (
+    difference,
     effect_text,
     emit,
     full,
@@ -190,7 +192,8 @@ def _waits(i: Instance) -> list[str]:
     lines += [f"timer {id} at {time_text(t.at)} ({t.type})" for id, t in i.timers.items()]
     lines += [f"child {child} {state}" for child, state in i.children.items()]
     if i.backlog:
-        lines.append(f"{len(i.backlog)} messages wait in its backlog")
+        count = len(i.backlog)
+        lines.append(f"its turn: {count} message{'s' if count > 1 else ''} in its backlog")
     return lines
 
 
@@ -209,21 +212,23 @@ def history(settings: Settings, saga: str, key: str, follow: bool, as_json: bool
             last: Revision | None = None
             async with closing(session.client.history(saga, key)) as revisions:
                 async for revision in revisions:
-                    _print_version(revision, as_json)
+                    _print_version(revision, last, as_json)
                     last = revision
             if not follow or last is None or last.instance.finished:
                 return
             watch = session.client.watch(saga, key, after=last.seq)
             async with closing(watch) as revisions:
                 async for revision in revisions:
-                    _print_version(revision, as_json)
+                    _print_version(revision, last, as_json)
+                    last = revision
                     if revision.instance.finished:
                         return
 
     run(work())
 
 
-def _print_version(revision: Revision, as_json: bool) -> None:
+def _print_version(revision: Revision, before: Revision | None, as_json: bool) -> None:
+    """One version: what came, what it changed, what it sent, and an error that is new."""
     i = revision.instance
     if as_json:
         emit(i)
@@ -231,8 +236,13 @@ def _print_version(revision: Revision, as_json: bool) -> None:
     head = Text(f"{i.version:>4}  {time_text(i.at)}  ")
     head.append_text(status_text(i.status)).append(f"  {_cause(i)}")
     say(head)
-    say(f"      state {short(i.state, 160)}", style="dim")
+    if before is None:
+        say(f"      state {short(i.state, 160)}", style="dim")
+    elif changed := difference(before.instance.state, i.state):
+        say(f"      changed {short(changed, 160)}", style="dim")
     for effect in i.effects:
         say(f"      {effect_text(effect)}")
-    if i.error:
+    told = any(isinstance(effect, (Fail, Cancel)) for effect in i.effects)
+    known = before.instance.error if before is not None else None
+    if i.error and i.error != known and not (told and i.finished):
         say(f"      {i.error.type}: {i.error.message}", style="red")

@@ -31,6 +31,7 @@ from sagas.effects import (
 )
 
 PIPE_WIDTH = 200
+ABSENT = object()
 STATUS_STYLES = {
     "running": "cyan",
     "completed": "green",
@@ -113,6 +114,20 @@ def short(raw: msgspec.Raw | bytes, limit: int = 100) -> str:
     """JSON on one line, cut to ``limit`` characters."""
     text = bytes(raw).decode(errors="replace")
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def difference(before: msgspec.Raw, after: msgspec.Raw) -> bytes:
+    """What ``after`` has for other fields than ``before``, null for those that are gone; empty
+    when nothing differs.
+    """
+    if bytes(before) == bytes(after):
+        return b""
+    old, new = msgspec.json.decode(before), msgspec.json.decode(after)
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return bytes(after)
+    changed = {name: value for name, value in new.items() if old.get(name, ABSENT) != value}
+    gone = dict.fromkeys(old.keys() - new.keys())
+    return msgspec.json.encode({**changed, **gone}) if changed or gone else b""
 
 
 def effect_text(effect: Effect) -> str:

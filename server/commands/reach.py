@@ -8,12 +8,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from typing import assert_never
 
 import msgspec
 from msgspec import Struct
 
 from jobs.engine import SagaCard
-from server.commands.common import Failed
+from sagas.definition import find
+from server.commands.common import USAGE, Failed
 from server.composition import open_remote
 from server.loading import App, load_app, load_samples
 from server.settings import Settings
@@ -69,14 +71,38 @@ async def existing(session: Session, saga: str, key: str) -> Revision:
     raise Failed(f"{saga} has no instances yet; publish its starting message or `snorri start` it")
 
 
-async def check_saga(session: Session, saga: str) -> None:
-    """Raise Failed when no engine has registered the saga."""
-    known = [card.id for card in await saga_cards(session)]
-    if saga in known:
-        return
+async def check_saga(session: Session, saga: str) -> SagaCard:
+    """The card of the saga; raises Failed when no engine has registered it."""
+    cards = {card.id: card for card in await saga_cards(session)}
+    if saga in cards:
+        return cards[saga]
+    known = list(cards)
     if not known:
         raise Failed("no engine has registered a saga yet; start one with `snorri engine --app …`")
     raise Failed(f"there is no saga {saga!r}{did_you_mean(saga, known)}; `snorri sagas` lists them")
+
+
+def key_of(card: SagaCard, payload: object) -> str | None:
+    """The key that a starting message with this payload names, None where any new one will do.
+
+    Raises Failed when it names none, or only the saga's code could tell.
+    """
+    match card.key_rule:
+        case "":
+            return None
+        case "field":
+            key = find(card.key_path, payload)
+            if key is None:
+                raise Failed(
+                    f"the input has no {card.key_path!r}, which names the instance of {card.id}; "
+                    "add that field, or give --key",
+                    USAGE,
+                )
+            return key
+        case "function":
+            raise Failed(f"{card.id} finds the key of an instance by a function; give --key", USAGE)
+        case _:
+            assert_never(card.key_rule)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

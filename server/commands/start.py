@@ -6,6 +6,10 @@ again. What runs is put together in ``server.composition``.
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 import rich_click as click
 from rich.text import Text
 
@@ -117,9 +121,18 @@ def _welcome(settings: Settings, runtime: Runtime, app: App) -> None:
     say(f"  dashboard  arrives with the API, then on http://{settings.host}:{settings.port}")
     type, body, key = example_of(app)
     say("try")
-    say(f"  snorri publish {type} '{body}' --key {key}{_flags(settings, runtime)}")
+    say(f"  {program()} publish {type} '{body}' --key {key}{_flags(settings, runtime)}")
     say(f"  nats pub {names.event(type, key)} '{body}' -s {_plain(runtime.url)}")
     say("Ctrl-C stops everything in order")
+
+
+def program() -> str:
+    """How the command line of this environment is called from this directory."""
+    ours = Path(sys.executable).with_name("snorri")
+    found = shutil.which("snorri")
+    if not ours.exists() or (found is not None and Path(found).resolve() == ours.resolve()):
+        return "snorri"
+    return str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
 
 
 def _flags(settings: Settings, runtime: Runtime) -> str:

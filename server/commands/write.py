@@ -11,6 +11,7 @@ import rich_click as click
 from msgspec import Raw, Struct
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from sagas.names import unescape
 from server.commands.common import (
     CONNECTION,
     FAILED,
@@ -25,8 +26,16 @@ from server.commands.common import (
     settings_options,
 )
 from server.commands.output import console, emit, full, note, say
-from server.commands.reach import Session, check_saga, open_session
+from server.commands.reach import (
+    Session,
+    check_saga,
+    did_you_mean,
+    key_of,
+    open_session,
+    saga_cards,
+)
 from server.settings import Settings
+from store.codec import SAGA
 from store.events import NewEvent, Published, Rejected
 
 CHUNK_LINES = 500
@@ -85,6 +94,7 @@ def publish(
     async def work() -> None:
         async with open_session(settings) as session:
             receipt = (await session.client.publish_many([event]))[0]
+            handled = "" if as_json else await _handled_by(session, event)
         match receipt:
             case Published():
                 if as_json:
@@ -92,7 +102,7 @@ def publish(
                     emit({"published": True, "seq": str(receipt.seq), "duplicate": again})
                     return
                 again = " (its id was stored before; nothing new)" if receipt.duplicate else ""
-                say(f"published {type} as {receipt.seq}{again}")
+                say(f"published {type} as {receipt.seq}{again}{handled}")
             case Rejected():
                 if as_json:
                     rest = {"reason": receipt.reason, "retryable": receipt.retryable}
@@ -100,6 +110,22 @@ def publish(
                 raise Failed(receipt.reason, UNREACHED if receipt.retryable else FAILED)
 
     run(work())
+
+
+async def _handled_by(session: Session, event: NewEvent) -> str:
+    """Words on which sagas take the event, as far as engines have told."""
+    only = unescape(event.headers.get(SAGA, ""))
+    registered = await saga_cards(session)
+    cards = [card for card in registered if only in ("", card.id)]
+    if registered and not cards:
+        near = did_you_mean(only, [card.id for card in registered])
+        return f"; there is no saga {only!r}{near}, it stays as a record"
+    takers = [card.id for card in cards if event.type in card.types]
+    if takers:
+        return f"; for {', '.join(takers)}"
+    known = sorted({type for card in cards for type in card.types})
+    near = did_you_mean(event.type, known)
+    return f"; no saga handles it{near}, it stays as a record" if cards else ""
 
 
 def _headers(given: tuple[str, ...]) -> dict[str, str]:
@@ -200,7 +226,11 @@ async def _publish_chunk(
 @click.command()
 @click.argument("saga")
 @click.argument("payload", metavar="JSON", default="null")
-@click.option("--key", default=None, help="The instance's key; default: a new one.")
+@click.option(
+    "--key",
+    default=None,
+    help="The instance's key; default: the one that the input names, or a new one.",
+)
 @click.option(
     "--wait", is_flag=True, help="Wait until it has ended, and fail unless it ended well."
 )
@@ -231,9 +261,11 @@ def start(
 
     async def work() -> None:
         async with open_session(settings) as session:
-            await check_saga(session, saga)
+            card = await check_saga(session, saga)
+            wanted = key if key is not None else key_of(card, _decoded(input))
+            await _check_new(session, saga, wanted)
             reply = await session.client.start(
-                saga, input, key=key, by=actor(by), wait=wait, timeout_s=timeout_s
+                saga, input, key=wanted, by=actor(by), wait=wait, timeout_s=timeout_s
             )
         if as_json:
             emit(full(reply))
@@ -241,7 +273,23 @@ def start(
             raise Failed(reply.reason)
         if not as_json:
             say(f"{saga}/{reply.key} is {reply.status} at version {reply.version}")
+        if reply.status == "parked":
+            raise Failed(f"it could not begin; see `snorri show {saga} {reply.key}`")
         if wait and reply.status != "completed":
             raise Failed(f"it did not complete; see `snorri show {saga} {reply.key}`")
 
     run(work())
+
+
+def _decoded(raw: Raw | None) -> object:
+    return None if raw is None else msgspec.json.decode(raw)
+
+
+async def _check_new(session: Session, saga: str, key: str | None) -> None:
+    """Raise Failed when the instance is there: started twice, it would do its work twice."""
+    there = None if key is None else await session.client.latest(saga, key)
+    if there is not None:
+        raise Failed(
+            f"{saga}/{key} exists and is {there.instance.status}; look at it with `snorri show`, "
+            "start another --key, or publish the message if it shall have it again"
+        )

@@ -178,8 +178,11 @@ def test_a_parked_instance_is_retried(snorri: Snorri) -> None:
     shown = snorri.run("show", "order-saga", "p-1").stdout
     assert "KeyError" in shown
     assert "snorri retry order-saga p-1" in shown
-    snorri.run("retry", "order-saga", "p-1")
-    assert _show(snorri, "p-1")["status"] == "parked"  # the same message, the same fault
+    planned = snorri.run("retry", "order-saga", "p-1", "--dry-run").stdout
+    assert "parked  KeyError: 'transactionId'" in planned
+    again = snorri.run("retry", "order-saga", "p-1", code=1)  # the same message, the same fault
+    assert "parked again" in again.stderr
+    assert _show(snorri, "p-1")["status"] == "parked"
     mended = '{"orderId":"p-1","transactionId":"t-1"}'
     snorri.run("retry", "order-saga", "p-1", "--payload", mended, "--reason", "asked the bank")
     now = _show(snorri, "p-1")
@@ -247,3 +250,50 @@ def test_a_reader_that_goes_away_is_no_error(snorri: Snorri) -> None:
     reader.stdin.close()
     assert writer.stderr == ""
     assert writer.returncode == 1
+
+
+def test_history_tells_what_changed(snorri: Snorri) -> None:
+    _order(snorri, "h-1", "decline")
+    _status(snorri, "h-1", "cancelled")
+    first, second = snorri.run("history", "CheckoutSaga", "h-1").stdout.split("   2  ")
+    assert "state {" in first
+    reason = "payment failed: the card was declined"
+    assert f'changed {{"status":"cancelled","cancelReason":"{reason}"}}' in second
+    assert second.count(f"cancel: {reason}") == 1
+    assert f"cancelled: {reason}" not in second  # the effect has told
+
+
+def test_start_finds_the_key_in_the_input_and_starts_nothing_twice(snorri: Snorri) -> None:
+    order = '{"orderId":"st-1","total":5}'
+    assert (
+        "CheckoutSaga/st-1 is completed"
+        in snorri.run("start", "CheckoutSaga", order, "--wait").stdout
+    )
+    assert "exists and is completed" in snorri.run("start", "CheckoutSaga", order, code=1).stderr
+    assert snorri.json("show", "CheckoutSaga", "st-1")["version"] == 4
+    assert "no 'orderId'" in snorri.run("start", "CheckoutSaga", '{"total":5}', code=2).stderr
+    bad = '{"orderId":"st-2","total":"much"}'
+    assert "could not begin" in snorri.run("start", "CheckoutSaga", bad, code=1).stderr
+
+
+def test_publish_tells_who_takes_the_event(snorri: Snorri) -> None:
+    taken = snorri.run("publish", "FulfillmentFailed", '{"orderId":"who-1"}', "--key", "w").stdout
+    assert "; for order-saga\n" in taken
+    typo = snorri.run("publish", "OrderCraeted", "{}").stdout
+    assert "no saga handles it (did you mean OrderCreated" in typo
+    elsewhere = ("--header", "Snorri-Saga=Nobody")
+    assert "no saga 'Nobody'" in snorri.run("publish", "OrderCreated", "{}", *elsewhere).stdout
+
+
+def test_dead_letters_alone_lists_with_options(snorri: Snorri) -> None:
+    data = str(snorri.cwd / ".snorri")
+    assert snorri.run("dead-letters", "--data", data, "--json").stdout.startswith("[")
+
+
+def test_a_patch_that_does_not_fit_is_refused_with_the_field(snorri: Snorri) -> None:
+    _order(snorri, "pt-1", "slow")
+    _status(snorri, "pt-1", "running")
+    patch = ("patch", "CheckoutSaga", "pt-1", "--patch", '{"total":"much"}')
+    told = snorri.run(*patch, code=1).stderr
+    assert "would not fit CheckoutSaga" in told
+    assert "$.total" in told

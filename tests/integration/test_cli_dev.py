@@ -18,11 +18,15 @@ from tests.integration.cli_kit import Process, Snorri, dev, nats_url
 from tests.waiting import eventually_sync
 
 
+def _line_to_try(output: str) -> str:
+    return next(found for found in re.findall(r"^ +\S*snorri (.*)$", output, re.MULTILINE))
+
+
 def test_what_it_says_to_try_works(tmp_path: Path) -> None:
     process = dev(tmp_path)
     try:
         output = process.output
-        line = next(found for found in re.findall(r"^ +snorri (.*)$", output, re.MULTILINE))
+        line = _line_to_try(output)
         snorri = Snorri(tmp_path)
         snorri.run(*shlex.split(line))
 
@@ -92,6 +96,30 @@ def test_state_survives_and_a_second_start_is_refused(tmp_path: Path) -> None:
         again.close()
 
 
+def test_after_kill_9_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    """The same engine takes its leases over at once, and what was committed is still there."""
+    first = dev(tmp_path)
+    snorri = Snorri(tmp_path)
+    try:
+        snorri.run("publish", "CartChanged", '{"cartId":"c-1","patience":"1s"}', "--key", "c-1")
+        snorri.eventually(lambda: snorri.json("instances"), "the cart")
+        first.process.kill()
+        first.process.wait(20)
+    finally:
+        first.close()
+    again = dev(tmp_path)
+    try:
+        (engine,) = [one for one in snorri.json("doctor") if one["what"] == "engines"]
+        assert "dev" in engine["found"]
+
+        def reminded() -> bool:
+            return snorri.json("show", "CartReminderSaga", "c-1")["status"] == "completed"
+
+        snorri.eventually(reminded, "the timer that was due meanwhile")
+    finally:
+        again.close()
+
+
 def test_a_taken_port_and_a_strange_directory_are_told(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -137,7 +165,9 @@ def test_an_app_from_init_runs(tmp_path: Path) -> None:
     process = dev(home, "--app", "my_shop")
     try:
         snorri = Snorri(home)
-        line = next(found for found in re.findall(r"^ +snorri (.*)$", process.output, re.MULTILINE))
+        line = next(
+            found for found in re.findall(r"^ +\S*snorri (.*)$", process.output, re.MULTILINE)
+        )
         snorri.run(*shlex.split(line))
 
         def completed() -> bool:

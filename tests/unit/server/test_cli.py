@@ -70,7 +70,11 @@ def test_every_command_has_help(snorri: Snorri, command: str) -> None:
         (["patch", "S", "k", "--patch", "{"], "--patch is not JSON"),
         (["patch", "S", "k", "--version", "x"], "x"),
         (["signal", "S", "k"], "--name"),
+        (["patch", "S", "k", "--state", "{}", "--patch", "{}"], "give one of them"),
         (["sagas", "--bucket", "a.b"], "bucket"),
+        (["sagas", "--nats-url", "http://localhost"], "nats://host:4222"),
+        (["sagas", "--nats-url", "nats://localhost:99999"], "no address of a NATS server"),
+        (["sagas", "--nats-creds", "absent.creds"], "SNORRI_NATS_CREDS"),
         (["sagas", "--nats-port", "99999"], "nats_port"),
         (["dev", "--host", "0.0.0.0"], "SNORRI_AUTH"),
         (["dead-letters", "redrive"], "ID"),
@@ -172,6 +176,26 @@ def test_init_and_new(snorri: Snorri, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "my-shop/my_shop/sagas/refund.py").is_file()
     assert snorri("new", "saga", "refund").exit_code == 1
     assert snorri("new", "saga", "!").exit_code == 1
+
+
+def test_a_payload_without_end_is_not_read_to_the_end(
+    snorri: Snorri, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.commands.common.STDIN_BYTES_MAX", 1000)
+    result = snorri("publish", "T", "-", input='"' + "x" * 2000)
+    assert result.exit_code == 2
+    assert "over 1000 bytes" in result.output
+
+
+@pytest.mark.parametrize("place", ["file", "file/below"])
+def test_a_path_that_can_not_be_is_told_with_the_next_step(
+    snorri: Snorri, tmp_path: Path, place: str
+) -> None:
+    (tmp_path / "file").touch()
+    result = snorri("dev", "--nats-port", "0", "--data", place)
+    assert result.exit_code == 1
+    assert f"{place}: " in result.output
+    assert "or name another" in result.output
 
 
 def test_payloads_come_from_stdin_too(snorri: Snorri, closed_url: str) -> None:
