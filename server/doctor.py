@@ -10,6 +10,7 @@ import asyncio
 import shutil
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -166,6 +167,28 @@ def judge_alive(engines: Sequence[EngineCard], workers: Sequence[WorkerCard]) ->
     level = "ok" if workers else "warn"
     found.append(Finding(level=level, what="workers", found=names or "none", mend=mend))
     return found
+
+
+def judge_commands(revisions: Iterable[Stored], workers: Sequence[WorkerCard]) -> Finding | None:
+    """Whether commands at the end of the history wait for jobs that no worker has; None: all have
+    one. Workers in other languages leave no card, so this is never more than a warning.
+    """
+    latest = {stored.subject: stored.data for stored in revisions}
+    known = {target for worker in workers for target in worker.targets}
+    waiting: Counter[str] = Counter()
+    for document in latest.values():
+        try:
+            instance = decode(document)
+        except (msgspec.DecodeError, IllegalTransition):
+            continue  # judge_tail tells
+        waiting.update(c.target for c in instance.commands.values() if c.target not in known)
+    if not waiting:
+        return None
+    shown = ", ".join(f"{target} ({count})" for target, count in sorted(waiting.items()))
+    mend = "start `snorri jobs` with the app that has them; workers of other makes are not seen"
+    return Finding(
+        level="warn", what="commands", found=f"no worker has the job of {shown}", mend=mend
+    )
 
 
 def judge_tail(revisions: Iterable[Stored], names: Names) -> Finding:

@@ -16,13 +16,14 @@ from server.commands.common import (
     run,
     settings_options,
 )
-from server.commands.output import emit, say
+from server.commands.output import address, emit, say
 from server.composition import names_of, nats_url_of, open_remote
 from server.doctor import (
     TAIL_MESSAGES,
     Finding,
     alive,
     judge_alive,
+    judge_commands,
     judge_disk,
     judge_ends,
     judge_server,
@@ -80,7 +81,7 @@ async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> li
     except Unreachable as error:
         mend = "start it (`snorri dev` does), or correct SNORRI_NATS_URL"
         return [*first, Finding(level="fail", what="NATS", found=str(error), mend=mend)]
-    findings = [Finding(level="ok", what="NATS", found=f"connected to {url}"), *first]
+    findings = [Finding(level="ok", what="NATS", found=f"connected to {address(url)}"), *first]
     findings += judge_server(facts)
     if not facts.jetstream:
         return findings
@@ -108,4 +109,10 @@ async def _examine_installation(settings: Settings, facts: ServerFacts, tail: in
         mend = "look at the server's log and try again"
         return [Finding(level="fail", what="installation", found=str(error), mend=mend)]
     faults = lost + torn_commits(revisions, positions, names)
-    return [*judge_alive(engines, workers), judge_tail(revisions, names), judge_ends(faults)]
+    orphans = judge_commands(revisions, workers)
+    return [
+        *judge_alive(engines, workers),
+        *([orphans] if orphans else []),
+        judge_tail(revisions, names),
+        judge_ends(faults),
+    ]

@@ -6,6 +6,7 @@ and NO_COLOR; a pipe gets plain text of whatever width it takes.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -93,6 +94,11 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[str | Text]]) -> None
 def plain(text: str) -> str:
     """``text`` without control characters, which a terminal might obey."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def address(url: str) -> str:
+    """The address of NATS without users and passwords."""
+    return re.sub(r"(?<=//)[^/@]+@", "", url)
 
 
 def status_text(status: str) -> Text:

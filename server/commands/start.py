@@ -15,7 +15,7 @@ from rich.text import Text
 
 from server.commands.common import PANEL_CONNECTION, run, settings_options
 from server.commands.example import example_of
-from server.commands.output import say
+from server.commands.output import address, say
 from server.commands.reach import app_of
 from server.composition import (
     Role,
@@ -102,7 +102,7 @@ def _serve(
 
 
 def _running(runtime: Runtime, roles: tuple[Role, ...]) -> None:
-    where = f"{_plain(runtime.url)}, bucket {runtime.names.bucket}"
+    where = f"{address(runtime.url)}, bucket {runtime.names.bucket}"
     say(f"{' and '.join(roles)} on {where}; Ctrl-C stops")
 
 
@@ -111,7 +111,7 @@ def _welcome(settings: Settings, runtime: Runtime, app: App) -> None:
     names, server = runtime.names, runtime.server
     say(Text("Snorri is ready", style="bold green"))
     nats = f"nats-server {server.version}, embedded" if server else "yours"
-    say(f"  NATS       {_plain(runtime.url)} ({nats}), bucket {names.bucket}")
+    say(f"  NATS       {address(runtime.url)} ({nats}), bucket {names.bucket}")
     if server:
         say(f"  data       {server.data_dir}")
     samples = " (samples; yours with --app MODULE)" if app.modules == SAMPLES else ""
@@ -122,7 +122,7 @@ def _welcome(settings: Settings, runtime: Runtime, app: App) -> None:
     type, body, key = example_of(app)
     say("try")
     say(f"  {program()} publish {type} '{body}' --key {key}{_flags(settings, runtime)}")
-    say(f"  nats pub {names.event(type, key)} '{body}' -s {_plain(runtime.url)}")
+    say(f"  nats pub {names.event(type, key)} '{body}' -s {address(runtime.url)}")
     say("Ctrl-C stops everything in order")
 
 
@@ -139,7 +139,7 @@ def _flags(settings: Settings, runtime: Runtime) -> str:
     """What the line to try needs so that it reaches this installation from the same directory."""
     flags = ""
     if runtime.server is None:
-        flags += f" --nats-url {_plain(runtime.url)}"
+        flags += f" --nats-url {address(runtime.url)}"
     elif settings.data != ".snorri":
         flags += f" --data {settings.data}"
     if settings.bucket != "SAGA":
@@ -147,9 +147,3 @@ def _flags(settings: Settings, runtime: Runtime) -> str:
     if settings.namespace != "saga":
         flags += f" --namespace {settings.namespace}"
     return flags
-
-
-def _plain(url: str) -> str:
-    """An address without user and password."""
-    scheme, separator, rest = url.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}"

@@ -14,13 +14,14 @@ import pytest
 
 from jobs.ownership import EngineCard
 from jobs.presence import WorkerCard
-from sagas.instance import Instance, document_hash, encode
+from sagas.instance import Instance, decode, document_hash, encode
 from sagas.kernel import Snapshot, Transition, decide
 from sagas.messages import Cause, to_raw
 from server.doctor import (
     Finding,
     Sync,
     judge_alive,
+    judge_commands,
     judge_disk,
     judge_server,
     judge_streams,
@@ -120,11 +121,11 @@ def test_the_disk(tmp_path: Path) -> None:
     assert judge_disk(tmp_path) is not None
 
 
-def _history(count: int) -> list[Stored]:
+def _history(count: int, amount: int = 5) -> list[Stored]:
     """Revisions of one instance as the kernel makes them."""
     snapshot, revisions = Snapshot("o-1"), []
     for version in range(1, count + 1):
-        payload = to_raw({"orderId": "o-1", "amount": 5})
+        payload = to_raw({"orderId": "o-1", "amount": amount})
         cause = Cause(
             kind="event", type="OrderPlaced", id=f"i{version}", seq=version, at=NOW, payload=payload
         )
@@ -145,6 +146,19 @@ def test_a_whole_history_is_well() -> None:
     assert judge_tail(_history(4), NAMES).level == "ok"
     assert judge_tail(_history(4)[2:], NAMES).level == "ok"  # where the look begins is arbitrary
     assert judge_tail([], NAMES).level == "ok"
+
+
+def test_commands_that_no_worker_takes_are_named() -> None:
+    revisions = _history(1, amount=1)
+    (target,) = {c.target for c in decode(revisions[0].data).commands.values()}
+    found = judge_commands(revisions, [])
+    assert found is not None
+    assert (found.level, found.what) == ("warn", "commands")
+    assert f"{target} (1)" in found.found
+    worker = WorkerCard(id="w", host="h", pid=1, started=NOW, targets=(target,))
+    assert judge_commands(revisions, [worker]) is None
+    broken = [msgspec.structs.replace(revisions[0], data=b"{")]
+    assert judge_commands(broken, []) is None
 
 
 def test_damage_is_found() -> None:
