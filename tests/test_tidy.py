@@ -95,7 +95,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
     (tidy.collected, "tests/test_a.py", "def tests_a(): ...", "def test_a(): ...\ndef _b(): ..."),
     (tidy.unfinished, "ui/a.py", "# TO" + "DO: later", "# to do, or not to do"),
     (tidy.machine_names, "docs/a.md", "see pypi" + ".org", "see the package index"),
-    (tidy.machine_names, "a.toml", 'x = "/wo' + 'rk/main"', 'x = "a/work/main"'),
+    (tidy.machine_names, "a.toml", 'x = "/wo' + 'rk/main"', 'x = "a/wo' + 'rk/main"'),
 ]
 
 RULES = list(dict.fromkeys(rule for rule, *_ in PLANTED))

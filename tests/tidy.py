@@ -46,7 +46,7 @@ MACHINE = re.compile(
     "|".join(
         (
             r"pypi\." + "org",
-            r"pythonhosted\." + "org",
+            r"python" + r"hosted\.org",
             r"registry\.npmjs\." + "org",
             r"(?<![\w.\-])/(?:work|root|opt/pypi|tmp/w|home/\w+|Users/\w+)" + "/",
         )
