@@ -76,7 +76,10 @@ class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """A command without an answer; ``gated`` while it waits for others of its concurrency key."""
+    """A command without an answer; ``gated`` while it waits for others of its concurrency key.
+
+    ``sends`` counts how often it went out: an operator may send it again.
+    """
 
     target: str
     at: datetime
@@ -87,6 +90,7 @@ class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     timeout_s: float | None = None
     gated: bool = False
     undo: str = ""
+    sends: int = 1
 
 
 class Undo(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -126,8 +126,9 @@ def _resend(draft: Draft, id: str, payload: Raw) -> None:
         raise HandlerFault(f"the command {id!r} is not open; open: {known}")
     if command.gated:
         raise HandlerFault(f"the command {id} was not sent yet; it waits for its concurrency key")
-    if given(payload):
-        draft.commands = {**draft.commands, id: structs.replace(command, payload=payload)}
+    payload = payload if given(payload) else command.payload
+    again = structs.replace(command, payload=payload, sends=command.sends + 1)
+    draft.commands = {**draft.commands, id: again}
     if command.undo:
         draft.undo = tuple(
             structs.replace(undo, status="running", attempts=undo.attempts + 1, error="")

@@ -71,11 +71,13 @@ def trace_of(traceparent: str, id: str) -> str:
 
 
 def _command(names: Names, after: Instance, effect: Send) -> Outgoing:
+    command = after.commands.get(effect.id)
     headers = [
         (codec.COMMAND_ID, effect.id),
         (codec.SAGA, escape(after.saga)),
         (codec.KEY, escape(after.key)),
         (codec.VERSION, str(after.version)),
+        (codec.ATTEMPT, "1" if command is None else str(command.sends)),
         (codec.TRACEPARENT, trace_of(after.trace, effect.id)),
     ]
     if effect.timeout_s is not None:
