@@ -15,7 +15,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := sagas store jobs server ui tests
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test bench lint format lock clean
+.PHONY: help dev test bench lint format docs lock clean
 
 help: ## list the targets
 	@echo "Snorri, an event-sourced saga store on NATS JetStream"
@@ -48,6 +48,9 @@ lint: $(VENV)/.test ## style and types only
 format: $(VENV)/.test ## put the code into its form, mend what can be mended
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: $(VENV)/.test ## write the parts of docs/ that are made from the code
+	@$(BIN)/python -m tests.docs.generate
 
 # Every hash of every file of a release is kept, so one lock serves all platforms and Pythons.
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --no-config \
