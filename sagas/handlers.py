@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from itertools import islice
-from typing import Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, TypeAlias, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Raw, Struct
@@ -133,14 +133,15 @@ def effects_of(returned: Returned, type: str) -> list[Effect]:
         return []
     if isinstance(returned, EFFECT_TYPES):
         return [returned]
-    if returned.__class__ is not list and (  # the common case, told apart cheaply
+    if not isinstance(returned, (list, tuple)) and (  # these two are told apart cheaply
         isinstance(returned, (str, bytes, dict)) or not isinstance(returned, Iterable)
     ):
         raise HandlerFault(
             f"the handler of {type!r} returned {returned!r:.80}; return effects such as"
             " [send(…)], one effect or None"
         )
-    effects = list(islice(returned, EFFECTS_MAX + 1))  # a generator may never end
+    many = cast("Iterable[Effect]", returned)
+    effects = list(islice(many, EFFECTS_MAX + 1))  # a generator may never end
     for effect in effects:
         if not isinstance(effect, EFFECT_TYPES):
             raise HandlerFault(
