@@ -77,9 +77,7 @@ class Process:
         """Send a signal and wait for the end; the exit code."""
         assert self._process is not None
         if self._process.returncode is None:
-            self.send(number)
-            if number is signal.SIGKILL:
-                self.send(signal.SIGCONT)
+            self.send(number)  # a stopped process takes SIGKILL as well
         return await self.ended(timeout_s)
 
     async def ended(self, timeout_s: float = 30.0) -> int:
