@@ -9,7 +9,6 @@ line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal, TypeAlias
 
@@ -183,16 +182,6 @@ def open_envelope(stored: Stored) -> Envelope:
     envelope = _envelope_decoder.decode(stored.data)
     cause = msgspec.structs.replace(envelope.cause, seq=stored.seq, at=moment(stored.at_ns))
     return msgspec.structs.replace(envelope, cause=cause)
-
-
-def result_headers(command: Mapping[str, str]) -> dict[str, str]:
-    """The headers every result of a command carries on: what it answers and the trace it belongs
-    to.
-    """
-    headers = {CAUSE: command.get(COMMAND_ID, "")}
-    if trace := command.get(TRACEPARENT):
-        headers[TRACEPARENT] = trace
-    return headers
 
 
 def dead_letter_id(stream: str, seq: int, saga: str) -> str:
