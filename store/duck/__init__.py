@@ -1,0 +1,1 @@
+"""The projections in DuckDB files; the only place that imports duckdb."""

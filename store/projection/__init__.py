@@ -1,0 +1,1 @@
+"""What the projections hold and how they are asked: pure, no database is imported here."""
