@@ -9,10 +9,8 @@ import asyncio
 import logging
 import os
 import socket
-from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
 from jobs.cache import Cache
 from jobs.intake import CRON
@@ -21,6 +19,7 @@ from jobs.ownership import Ownership, new_card
 from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
 from sagas.names import escape
+from store.cards import SagaCard
 from store.codec import Envelope
 from store.port import Backend, Committed, Outgoing, StoreError
 from store.schedules import SCHEDULE, TIME_ZONE, cancel, cron
@@ -29,31 +28,6 @@ from store.subjects import Names
 log = logging.getLogger("snorri.engine")
 
 STOP_GRACE_S = 8.0
-
-
-class SagaCard(Struct, frozen=True, kw_only=True):
-    """What the registry in the meta bucket says of a definition.
-
-    ``key_rule`` tells how a starting message names its instance: ``field``, with the path in
-    ``key_path``, ``function``, or empty where the ordering key or a new one serves.
-    """
-
-    id: str
-    name: str
-    description: str
-    topic: str
-    tags: tuple[str, ...]
-    types: tuple[str, ...]
-    starting: tuple[str, ...]
-    signals: tuple[str, ...]
-    queries: tuple[str, ...]
-    compensations: tuple[str, ...]
-    durability: str
-    hash: str
-    cron: str = ""
-    enabled: bool = True
-    key_rule: Literal["", "field", "function"] = ""
-    key_path: str = ""
 
 
 class Engine:

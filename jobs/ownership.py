@@ -15,24 +15,14 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import msgspec
-from msgspec import Struct
 
+from store.cards import EngineCard
 from store.port import Entry, Meta, Unreachable
 
 log = logging.getLogger("snorri.engine")
 
 LEASE_TTL_S = 5
 RENEW_EVERY_S = 1.5
-
-
-class EngineCard(Struct, frozen=True, kw_only=True):
-    """What an engine says of itself while it is alive."""
-
-    id: str
-    host: str
-    pid: int
-    started: datetime
-    partitions: tuple[int, ...] = ()
 
 
 class Ownership:

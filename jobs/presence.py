@@ -10,48 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from datetime import datetime
 
 import msgspec
-from msgspec import Struct
 
 from jobs.job import AnyJob
 from sagas.names import escape
-from sagas.retry import RetryPolicy
+from store.cards import JobCard, WorkerCard
 from store.port import Meta, StoreError
 
 log = logging.getLogger("snorri.jobs")
 
 PRESENCE_TTL_S = 10
 RENEW_EVERY_S = 3.0
-
-
-class WorkerCard(Struct, frozen=True, kw_only=True):
-    """A worker that is alive; ``running`` counts attempts at the moment of writing."""
-
-    id: str
-    host: str
-    pid: int
-    started: datetime
-    targets: tuple[str, ...]
-    running: int = 0
-    v: int = 1
-
-
-class JobCard(Struct, frozen=True, kw_only=True):
-    """A job as its author declared it; times are seconds."""
-
-    target: str
-    description: str
-    retry: RetryPolicy
-    timeout_s: float | None
-    heartbeat_s: float | None
-    concurrency: int
-    concurrency_total: int | None
-    on_success: str | None
-    on_failure: str | None
-    enabled: bool
-    v: int = 1
 
 
 def card_of(job: AnyJob) -> JobCard:

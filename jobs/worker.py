@@ -30,12 +30,13 @@ from jobs.commands import BadCommand, read_command
 from jobs.dependencies import Providers, Resolver
 from jobs.execution import Attempt, Crew
 from jobs.job import AnyJob, JobRegistry
-from jobs.presence import Presence, WorkerCard
+from jobs.presence import Presence
 from jobs.results import Reporter
 from jobs.sender import Sender
 from jobs.service import Life
 from jobs.telemetry import CommandRefused, Hook, Teller
 from sagas.names import escape
+from store.cards import WorkerCard
 from store.port import Backend, StoreError, Work, WorkQueue
 from store.subjects import Names
 

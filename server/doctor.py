@@ -18,13 +18,12 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
-from jobs.ownership import EngineCard
-from jobs.presence import WorkerCard
 from sagas.errors import IllegalTransition
 from sagas.instance import Instance, decode, document_hash
 from server.datadir import holder_of
 from server.settings import Settings
 from store.broker_version import BrokerTooOld, check_version
+from store.cards import EngineCard, WorkerCard
 from store.jetstream.inspection import ServerFacts, StreamFacts
 from store.port import Backend, Stored
 from store.subjects import Names

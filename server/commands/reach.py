@@ -10,15 +10,15 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import assert_never
 
-import msgspec
 from msgspec import Struct
 
-from jobs.engine import SagaCard
 from sagas.definition import find
 from server.commands.common import USAGE, Failed
 from server.composition import open_remote
 from server.loading import App, load_app, load_samples
 from server.settings import Settings
+from store import cards
+from store.cards import SagaCard
 from store.client import SagaClient
 from store.lookup import Revision
 from store.port import Backend
@@ -51,9 +51,7 @@ def app_of(settings: Settings) -> App:
 
 async def saga_cards(session: Session) -> list[SagaCard]:
     """The definitions that engines have registered, by id."""
-    entries = await session.backend.meta.entries("saga.")
-    cards = [msgspec.json.decode(e.data, type=SagaCard) for e in entries if e.data is not None]
-    return sorted(cards, key=lambda card: card.id)
+    return await cards.saga_cards(session.backend.meta)
 
 
 async def existing(session: Session, saga: str, key: str) -> Revision:

@@ -14,7 +14,7 @@ import time
 import msgspec
 import pytest
 
-from jobs.ownership import EngineCard
+from store.cards import EngineCard
 from store.codec import Position
 from store.jetstream import JetStreamBackend
 from tests.chaos.app import GOOD

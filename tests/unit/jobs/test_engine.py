@@ -8,9 +8,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from jobs.engine import Engine, SagaCard
+from jobs.engine import Engine
 from sagas import Registry, SagaDefinition, define_saga
 from sagas.definition import CorrelationRule
+from store.cards import SagaCard
 from store.memory import MemoryBroker
 from store.memory.clock import SystemClock
 from store.port import StoreError

@@ -12,8 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.ownership import EngineCard
-from jobs.presence import WorkerCard
 from sagas.instance import Instance, decode, document_hash, encode
 from sagas.kernel import Snapshot, Transition, decide
 from sagas.messages import Cause, to_raw
@@ -28,6 +26,7 @@ from server.doctor import (
     judge_sync,
     judge_tail,
 )
+from store.cards import EngineCard, WorkerCard
 from store.jetstream.inspection import ServerFacts, StreamFacts
 from store.port import Stored
 from store.subjects import Names

@@ -1,0 +1,106 @@
+"""What the meta bucket holds about the parts of an installation: definitions, jobs, processes.
+
+``saga.<id>`` and ``job.<target>`` stay, ``engine.<id>`` and ``worker.<id>`` expire after their
+process died. All are for people and for showing: nothing that must be right depends on them.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from sagas.retry import RetryPolicy
+from store.port import Meta
+
+C = TypeVar("C")
+
+
+class SagaCard(Struct, frozen=True, kw_only=True):
+    """What the registry in the meta bucket says of a definition.
+
+    ``key_rule`` tells how a starting message names its instance: ``field``, with the path in
+    ``key_path``, ``function``, or empty where the ordering key or a new one serves.
+    """
+
+    id: str
+    name: str
+    description: str
+    topic: str
+    tags: tuple[str, ...]
+    types: tuple[str, ...]
+    starting: tuple[str, ...]
+    signals: tuple[str, ...]
+    queries: tuple[str, ...]
+    compensations: tuple[str, ...]
+    durability: str
+    hash: str
+    cron: str = ""
+    enabled: bool = True
+    key_rule: Literal["", "field", "function"] = ""
+    key_path: str = ""
+
+
+class JobCard(Struct, frozen=True, kw_only=True):
+    """A job as its author declared it; times are seconds."""
+
+    target: str
+    description: str
+    retry: RetryPolicy
+    timeout_s: float | None
+    heartbeat_s: float | None
+    concurrency: int
+    concurrency_total: int | None
+    on_success: str | None
+    on_failure: str | None
+    enabled: bool
+    v: int = 1
+
+
+class EngineCard(Struct, frozen=True, kw_only=True):
+    """What an engine says of itself while it is alive."""
+
+    id: str
+    host: str
+    pid: int
+    started: datetime
+    partitions: tuple[int, ...] = ()
+
+
+class WorkerCard(Struct, frozen=True, kw_only=True):
+    """A worker that is alive; ``running`` counts attempts at the moment of writing."""
+
+    id: str
+    host: str
+    pid: int
+    started: datetime
+    targets: tuple[str, ...]
+    running: int = 0
+    v: int = 1
+
+
+async def saga_cards(meta: Meta) -> list[SagaCard]:
+    """The definitions that engines have registered, by id; raises Unreachable."""
+    return sorted(await _all(meta, "saga.", SagaCard), key=lambda card: card.id)
+
+
+async def job_cards(meta: Meta) -> list[JobCard]:
+    """The jobs that workers have registered, by target; raises Unreachable."""
+    return sorted(await _all(meta, "job.", JobCard), key=lambda card: card.target)
+
+
+async def engine_cards(meta: Meta) -> list[EngineCard]:
+    """The engines that are alive, by id; raises Unreachable."""
+    return sorted(await _all(meta, "engine.", EngineCard), key=lambda card: card.id)
+
+
+async def worker_cards(meta: Meta) -> list[WorkerCard]:
+    """The workers that are alive, by id; raises Unreachable."""
+    return sorted(await _all(meta, "worker.", WorkerCard), key=lambda card: card.id)
+
+
+async def _all(meta: Meta, prefix: str, kind: type[C]) -> list[C]:
+    entries = await meta.entries(prefix)
+    return [msgspec.json.decode(e.data, type=kind) for e in entries if e.data is not None]
