@@ -289,12 +289,31 @@ class WorkQueue(Protocol):
         ...
 
 
+class QueueState(Struct, frozen=True, kw_only=True):
+    """How a target's queue stands now.
+
+    ``waiting``: commands no worker was given yet; ``in_flight``: given and not ended, those that
+    wait for another attempt included; ``asking``: requests of workers that stand for more.
+    """
+
+    waiting: int
+    in_flight: int
+    asking: int
+
+
 class WorkQueues(Protocol):
     """Opens the queues of targets."""
 
     async def open(self, target: str, *, ack_wait_s: float, in_flight_max: int) -> WorkQueue:
         """Bind or make the durable consumer of ``target``; raises TopologyDrift when it differs
         from this.
+        """
+        ...
+
+    async def state(self, target: str) -> QueueState | None:
+        """How the queue of ``target`` stands; None when no worker has ever opened it.
+
+        Raises Unreachable.
         """
         ...
 

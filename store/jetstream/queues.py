@@ -16,7 +16,15 @@ import msgspec
 
 from store.jetstream import api, codes, topology, wire
 from store.jetstream.link import Link
-from store.port import NO_HEADERS, Headers, StoreError, TopologyDrift, Unreachable, Work
+from store.port import (
+    NO_HEADERS,
+    Headers,
+    QueueState,
+    StoreError,
+    TopologyDrift,
+    Unreachable,
+    Work,
+)
 from store.subjects import Names, escape
 
 NAME_CHARS_MAX = 120  # of a consumer's name; it becomes a directory on the server
@@ -230,9 +238,8 @@ class JetStreamQueues:
             "max_deliver": -1,
             "replay_policy": "instant",
         }
-        have = await self._config(stream, name)
-        if have is None:
-            have = await self._make(stream, name, want)
+        info = await self._info(name)
+        have = await self._make(stream, name, want) if info is None else info["config"]
         lines = topology.differences(want, have)
         if lines:
             raise TopologyDrift(
@@ -246,15 +253,26 @@ class JetStreamQueues:
         self._queues.append(queue)
         return queue
 
+    async def state(self, target: str) -> QueueState | None:
+        """See WorkQueues; the consumer's own counts, from its leader."""
+        info = await self._info(consumer_name(target))
+        if info is None:
+            return None
+        return QueueState(
+            waiting=info["num_pending"],
+            in_flight=info["num_ack_pending"],
+            asking=info["num_waiting"],
+        )
+
     async def close(self) -> None:
         """Close all queues; part of closing the backend."""
         for queue in self._queues:
             await queue.close()
         self._queues.clear()
 
-    async def _config(self, stream: str, name: str) -> dict[str, Any] | None:
+    async def _info(self, name: str) -> dict[str, Any] | None:
         try:
-            return (await api.ask(self._link, f"CONSUMER.INFO.{stream}.{name}"))["config"]
+            return await api.ask(self._link, f"CONSUMER.INFO.{self._names.log_stream}.{name}")
         except api.ApiError as failure:
             if failure.error.err_code == codes.CONSUMER_NOT_FOUND:
                 return None
@@ -265,9 +283,9 @@ class JetStreamQueues:
         try:
             return (await api.ask(self._link, f"CONSUMER.CREATE.{stream}.{name}", body))["config"]
         except api.ApiError as failure:
-            have = await self._config(stream, name)  # another worker may have made it just now
-            if have is None:
+            info = await self._info(name)  # another worker may have made it just now
+            if info is None:
                 raise StoreError(
                     f"the consumer {name} can't be made: {failure}; check the server's limits"
                 ) from failure
-            return have
+            return info["config"]

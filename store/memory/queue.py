@@ -17,7 +17,7 @@ from store.memory.clock import NS, Agenda
 from store.memory.faults import Again
 from store.memory.link import Bell, Link
 from store.memory.stream import MemoryStream
-from store.port import Stored, TopologyDrift, Work
+from store.port import QueueState, Stored, TopologyDrift, Work
 
 
 class Settings(Struct, frozen=True):
@@ -39,6 +39,7 @@ class Consumer:
         self, stream: MemoryStream, filter: str, settings: Settings, agenda: Agenda
     ) -> None:
         self.settings = settings
+        self.asking = 0  # takes that wait
         self.listeners: dict[object, Callable[[], None]] = {}
         self._stream = stream
         self._filter = filter
@@ -47,6 +48,12 @@ class Consumer:
         self._pending: dict[int, _Pending] = {}
         self._again: deque[int] = deque()
         stream.listeners[self] = self.stir
+
+    @property
+    def state(self) -> QueueState:
+        """How the queue stands now."""
+        new = sum(1 for _ in self._stream.since(self._cursor, (self._filter,)))
+        return QueueState(waiting=new, in_flight=len(self._pending), asking=self.asking)
 
     def stir(self) -> None:
         """Let all who wait look again."""
@@ -173,6 +180,7 @@ class MemoryQueue:
         if wait_s > 0:
             self._link.agenda.at(deadline_ns, bell.ring)
         self._bells.append(bell)
+        self._consumer.asking += 1
         try:
             while not self._closed:
                 if works := await self._pull(limit):
@@ -183,6 +191,7 @@ class MemoryQueue:
             return []
         finally:
             self._bells.remove(bell)
+            self._consumer.asking -= 1
 
     async def close(self) -> None:
         """See WorkQueue; nothing is ever delivered ahead here. A second call does nothing."""
@@ -227,6 +236,14 @@ class MemoryQueues:
         """See WorkQueues."""
         wanted = Settings(ack_wait_s, in_flight_max)
         return await self._link.call("queues.open", [target], lambda: self._bind(target, wanted))
+
+    async def state(self, target: str) -> QueueState | None:
+        """See WorkQueues."""
+        return await self._link.call("queues.state", [target], lambda: self._state(target))
+
+    def _state(self, target: str) -> QueueState | None:
+        consumer = self._consumers.get(target)
+        return None if consumer is None else consumer.state
 
     def _bind(self, target: str, wanted: Settings) -> MemoryQueue:
         consumer = self._consumers.get(target)

@@ -10,7 +10,7 @@ import asyncio
 
 import pytest
 
-from store.port import Backend, Outgoing, TopologyDrift, Work, WorkQueue
+from store.port import Backend, Outgoing, QueueState, TopologyDrift, Work, WorkQueue
 from tests.conformance.place import Place
 from tests.conformance.samples import HOSTILE_KEYS, revision, stored
 
@@ -286,3 +286,29 @@ async def test_other_settings_are_a_drift(
     other = await place.backend()
     with pytest.raises(TopologyDrift):
         await other.queues.open("pay", ack_wait_s=ack_wait_s, in_flight_max=in_flight_max)
+
+
+async def test_a_queue_tells_how_it_stands(place: Place, backend: Backend) -> None:
+    onlooker = await place.backend()
+    assert await onlooker.queues.state("pay") is None
+    queue = await _queue(backend)
+    await _send(place, backend, "a", "b", "c")
+    await _send(place, backend, "elsewhere", target="ship")
+    state = await onlooker.queues.state("pay")
+    assert state == QueueState(waiting=3, in_flight=0, asking=0)
+    works = await _taken(place, queue, 3)
+    asking = asyncio.ensure_future(queue.take(1, 8.0))
+
+    async def stands() -> bool:
+        return await onlooker.queues.state("pay") == QueueState(waiting=0, in_flight=3, asking=1)
+
+    await place.until(stands)
+    await works[0].ack()
+    await works[1].nak(delay_s=60.0)
+
+    async def one_ended() -> bool:
+        return await onlooker.queues.state("pay") == QueueState(waiting=0, in_flight=2, asking=1)
+
+    await place.until(one_ended)
+    await queue.close()
+    assert await place.result(asking) == []
