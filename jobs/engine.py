@@ -51,7 +51,8 @@ class Engine:
         self._registry = registry
         self._lane = Lane(backend, names, registry, self.id, cache=cache, probe=probe)
         self._lane.on_lost(self._lost)
-        card = new_card(self.id, socket.gethostname(), os.getpid())
+        sagas = [definition.id for definition in registry]
+        card = new_card(self.id, socket.gethostname(), os.getpid(), sagas)
         self._ownership = Ownership(
             backend.meta, card, backend.partitions, self._lane.acquire, self._lane.release
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -151,9 +151,9 @@ class Ownership:
         log.info("handed partition %d over", number)
 
 
-def new_card(id: str, host: str, pid: int) -> EngineCard:
+def new_card(id: str, host: str, pid: int, sagas: Iterable[str] = ()) -> EngineCard:
     """The card of an engine that starts now."""
-    return EngineCard(id=id, host=host, pid=pid, started=datetime.now(UTC))
+    return EngineCard(id=id, host=host, pid=pid, started=datetime.now(UTC), sagas=tuple(sagas))
 
 
 def _lease(number: int) -> str:

@@ -1,7 +1,8 @@
 """What a worker says of itself in the meta bucket: that it lives, and what its jobs are.
 
 ``worker.<id>`` is renewed while the worker runs and expires by itself after it died, so that "no
-worker asks for this target" can be told; ``job.<target>`` stays, it says how a job is declared.
+worker asks for this target" can be told; ``job.<target>`` stays, it says how a job is declared and
+when a worker last served it.
 Both are for people: nothing depends on them, and a broker that can't be reached is only logged.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from datetime import datetime
 
 import msgspec
 
@@ -22,10 +24,11 @@ log = logging.getLogger("snorri.jobs")
 
 PRESENCE_TTL_S = 10
 RENEW_EVERY_S = 3.0
+JOBS_EVERY = 10  # renewals of the worker's card to one of its jobs' cards
 
 
-def card_of(job: AnyJob) -> JobCard:
-    """The card of a job."""
+def card_of(job: AnyJob, seen: datetime) -> JobCard:
+    """The card of a job that is served at ``seen``."""
     return JobCard(
         target=job.target,
         description=job.description,
@@ -37,34 +40,48 @@ def card_of(job: AnyJob) -> JobCard:
         on_success=job.on_success,
         on_failure=job.on_failure,
         enabled=job.enabled,
+        seen=seen,
     )
 
 
 class Presence:
-    """Keeps a worker's card; ``card`` is asked for the present one at each renewal."""
+    """Keeps the cards of a worker and its jobs; ``card`` is asked for the present one each time."""
 
-    def __init__(self, meta: Meta, id: str, card: Callable[[], WorkerCard]) -> None:
+    def __init__(
+        self,
+        meta: Meta,
+        id: str,
+        jobs: Iterable[AnyJob],
+        card: Callable[[], WorkerCard],
+        now: Callable[[], datetime],
+    ) -> None:
         self._meta = meta
         self._key = f"worker.{escape(id)}"
+        self._jobs = tuple(jobs)
         self._card = card
+        self._now = now
 
-    async def register(self, jobs: Iterable[AnyJob]) -> None:
-        """Write the cards of jobs; one that can't be written is logged and left out."""
-        for job in jobs:
-            await self._put(f"job.{escape(job.target)}", msgspec.json.encode(card_of(job)), 0)
+    async def register(self) -> None:
+        """Write the cards of its jobs; one that can't be written is logged and left out."""
+        for job in self._jobs:
+            card = msgspec.json.encode(card_of(job, self._now()))
+            await self._put(f"job.{escape(job.target)}", card, 0)
 
     async def run(self) -> None:
-        """Write and renew the worker's card until cancelled."""
+        """Write and renew the cards until cancelled."""
         while True:
-            await self.renew()
-            await asyncio.sleep(RENEW_EVERY_S)
+            for _ in range(JOBS_EVERY):
+                await self.renew()
+                await asyncio.sleep(RENEW_EVERY_S)
+            await self.register()
 
     async def renew(self) -> None:
         """Write the card now."""
         await self._put(self._key, msgspec.json.encode(self._card()), PRESENCE_TTL_S)
 
     async def leave(self) -> None:
-        """Take the worker's card away."""
+        """Take the worker's card away; its jobs' cards say until when they were served."""
+        await self.register()
         try:
             await self._meta.delete(self._key)
         except StoreError as error:

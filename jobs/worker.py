@@ -142,7 +142,7 @@ class Worker:
             fraction=fraction,
         )
         self._sender = Sender(backend.door, self.id, self._teller)
-        self._presence = Presence(backend.meta, self.id, self._card)
+        self._presence = Presence(backend.meta, self.id, self._jobs, self._card, now)
         self._counters: list[_Counter] = []
         self._backed_up = False
         self._held: set[Attempt] = set()
@@ -172,7 +172,7 @@ class Worker:
                     in_flight_max=job.concurrency_total or IN_FLIGHT_MAX,
                 )
                 self._counters.append(_Counter(job, queue))
-            await self._presence.register(self._jobs)
+            await self._presence.register()
             await self._presence.renew()
         except BaseException:
             for counter in self._counters:

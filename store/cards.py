@@ -44,7 +44,10 @@ class SagaCard(Struct, frozen=True, kw_only=True):
 
 
 class JobCard(Struct, frozen=True, kw_only=True):
-    """A job as its author declared it; times are seconds."""
+    """A job as its author declared it; times are seconds.
+
+    ``seen`` is when a worker that serves it last said so (to half a minute), UTC.
+    """
 
     target: str
     description: str
@@ -56,17 +59,19 @@ class JobCard(Struct, frozen=True, kw_only=True):
     on_success: str | None
     on_failure: str | None
     enabled: bool
+    seen: datetime | None = None
     v: int = 1
 
 
 class EngineCard(Struct, frozen=True, kw_only=True):
-    """What an engine says of itself while it is alive."""
+    """What an engine says of itself while it is alive; ``sagas`` are the ids it has code for."""
 
     id: str
     host: str
     pid: int
     started: datetime
     partitions: tuple[int, ...] = ()
+    sagas: tuple[str, ...] = ()
 
 
 class WorkerCard(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from jobs.telemetry import JobStarted
 from sagas.errors import DefinitionError
 from sagas.retry import retry
 from store import codec
+from store.cards import JobCard, job_cards
 from tests.worker_kit import Floor, attempts
 
 
@@ -142,9 +143,14 @@ async def test_presence_and_cards_are_in_the_meta_bucket(floor: Floor) -> None:
     about = await meta.get("job.pay")
     assert about is not None
     assert about.data is not None
-    assert msgspec.json.decode(about.data)["description"] == "Take the money."
+    declared = msgspec.json.decode(about.data, type=JobCard)
+    assert declared.description == "Take the money."
     await worker.stop()
     assert await meta.entries("worker.") == []
+    [left] = await job_cards(meta)
+    assert left.seen is not None
+    assert declared.seen is not None
+    assert left.seen > declared.seen  # the card tells until when somebody served it
 
 
 @pytest.mark.asyncio
