@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from server.loading import App
 from server.settings import Settings
+from server.tracing import QUIET, Tracing
 from store.client import SagaClient
 from store.port import Backend
 from store.projection.port import ReadModel
@@ -26,3 +27,4 @@ class Deps(Struct, kw_only=True):
     read: ReadModel
     app: App
     mask: Callable[[bytes], bytes]  # JSON in, JSON out, secret fields replaced
+    tracing: Tracing = QUIET  # `with deps.tracing.publishing(type, header) as traceparent`
