@@ -143,7 +143,7 @@ class Batch:
             return
         try:
             if cause.kind == "operator":
-                decision = act(definition, entry.snapshot, cause, now)
+                decision = act(definition, entry.snapshot, cause, now, handled=entry.ids or ())
             else:
                 decision = decide(
                     definition,

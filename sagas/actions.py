@@ -10,6 +10,7 @@ instance has moved.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from datetime import datetime, timedelta
 from typing import get_args
 
@@ -95,12 +96,22 @@ def allowed(status: Status) -> tuple[Action, ...]:
     return tuple(action for action in ACTIONS if status in ACTION_STATUSES[action])
 
 
-def act(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: datetime) -> Decision:
-    """What an operator's action (``cause.type``) does; never raises for bad input."""
+def act(
+    definition: SagaDefinition,
+    snapshot: Snapshot,
+    cause: Cause,
+    now: datetime,
+    *,
+    handled: Container[str] = (),
+) -> Decision:
+    """What an operator's action (``cause.type``) does; never raises for bad input.
+
+    ``handled`` are message ids found in the instance's older history.
+    """
     instance = snapshot.instance
     if instance is None:
         return Refused(f"{definition.id}/{snapshot.key} does not exist; check saga and key", 0)
-    if cause.id and cause.id in instance.seen:
+    if cause.id and (cause.id in instance.seen or cause.id in handled):
         return Refused("this action has been taken before", instance.version)
     if fault := unreadable(cause.payload):
         return Refused(fault, instance.version)

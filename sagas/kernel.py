@@ -77,12 +77,12 @@ def decide(
             f" {PAYLOAD_BYTES_MAX}; store it elsewhere"
             " and send a reference"
         )
-    if cause.kind == "event":
-        # Payloads that came decoded were read whole when the event was routed.
-        if payload is UNSET and (fault := unreadable(cause.payload)):
-            return Undeliverable(fault)
-        if instance is not None and cause.id and (cause.id in instance.seen or cause.id in handled):
-            return Ignored("duplicate", f"message id {cause.id!r} has changed this instance before")
+    # Payloads that came decoded were read whole when the event was routed.
+    if cause.kind == "event" and payload is UNSET and (fault := unreadable(cause.payload)):
+        return Undeliverable(fault)
+    known = instance is not None and (cause.id in instance.seen or cause.id in handled)
+    if known and cause.id and cause.from_outside:
+        return Ignored("duplicate", f"message id {cause.id!r} has changed this instance before")
     if cause.answers and not is_command_of(cause.answers, definition.id, snapshot.key):
         if instance is None and not _starts(definition, cause):
             return Ignored("unknown_instance", "another saga's command is answered, nobody waits")

@@ -113,3 +113,10 @@ class Cause(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     parent: Address | None = None
     epoch: int = 0
     trace: str = ""
+
+    @property
+    def from_outside(self) -> bool:
+        """Whether somebody may have sent it twice under its id: an event, an operator's action, a
+        start by hand. Internal messages come once, by their position.
+        """
+        return self.kind in ("event", "operator") or (self.kind == "spawn" and self.parent is None)

@@ -84,9 +84,5 @@ def remember(draft: Draft, cause: Cause) -> None:
     """Keep the ids that publishers and operators give; internal messages come once by their
     position.
     """
-    if (
-        cause.id
-        and (cause.kind == "event" or cause.kind == "operator")
-        and cause.id not in draft.seen
-    ):
+    if cause.id and cause.from_outside and cause.id not in draft.seen:
         draft.remember(cause.id)

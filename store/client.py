@@ -15,7 +15,7 @@ from sagas.actions import Action, ActionRequest, Plan
 from sagas.definition import SagaDefinition
 from sagas.instance import Instance, Status
 from store.codec import ActionReply, DeadLetter, DeadLetterStatus
-from store.dead_letters import LetterReply, Postman
+from store.dead_letters import Change, LetterReply, Postman
 from store.events import NewEvent, Receipt
 from store.lookup import Lookup, Revision
 from store.operations import WAIT_S, Clock, Operations, utc_now
@@ -112,10 +112,20 @@ class SagaClient:
         reason: str = "",
         request: ActionRequest | None = None,
         timeout_s: float = WAIT_S,
+        id: str = "",
+        origin: str = "",
     ) -> ActionReply:
         """Take an operator action and wait for what becomes of it."""
         return await self._operations.act(
-            saga, key, action, by=by, reason=reason, request=request, timeout_s=timeout_s
+            saga,
+            key,
+            action,
+            by=by,
+            reason=reason,
+            request=request,
+            timeout_s=timeout_s,
+            id=id,
+            origin=origin,
         )
 
     async def plan(
@@ -142,10 +152,19 @@ class SagaClient:
         by: str = "",
         wait: bool = False,
         timeout_s: float = WAIT_S,
+        id: str = "",
+        origin: str = "",
     ) -> ActionReply:
         """Start an instance by hand; with ``wait`` the reply is its end."""
         return await self._operations.start(
-            saga, input, key=key, by=by, wait=wait, timeout_s=timeout_s
+            saga,
+            input,
+            key=key,
+            by=by,
+            wait=wait,
+            timeout_s=timeout_s,
+            id=id,
+            origin=origin,
         )
 
     # --- dead letters
@@ -161,11 +180,29 @@ class SagaClient:
         return await self._postman.get(id)
 
     async def redrive(
-        self, id: str, *, by: str, reason: str = "", payload: object = msgspec.UNSET
+        self,
+        id: str,
+        *,
+        by: str,
+        reason: str = "",
+        payload: object = msgspec.UNSET,
+        origin: str = "",
+        action: str = "",
     ) -> LetterReply:
         """Send a dead letter's message (or its job's command) again."""
-        return await self._postman.redrive(id, by=by, reason=reason, payload=payload)
+        change = Change(by=by, reason=reason, origin=origin, action=action)
+        return await self._postman.redrive(id, change, payload)
 
-    async def discard(self, id: str, *, by: str, reason: str = "") -> LetterReply:
+    async def discard(
+        self, id: str, *, by: str, reason: str = "", origin: str = "", action: str = ""
+    ) -> LetterReply:
         """Take a dead letter from the list of open ones."""
-        return await self._postman.discard(id, by=by, reason=reason)
+        change = Change(by=by, reason=reason, origin=origin, action=action)
+        return await self._postman.discard(id, change)
+
+    async def restore(
+        self, id: str, *, by: str, reason: str = "", origin: str = "", action: str = ""
+    ) -> LetterReply:
+        """Put a discarded dead letter back among the open ones."""
+        change = Change(by=by, reason=reason, origin=origin, action=action)
+        return await self._postman.restore(id, change)

@@ -51,12 +51,14 @@ Outcome: TypeAlias = Literal["completed", "failed", "retried", "timed_out", "ret
 class Envelope(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The body of a signal: the message and its instance.
 
-    Without ``to``, an event to publish under ``key``.
+    Without ``to``, an event to publish under ``key``. ``origin`` is where an operator's action came
+    from: the door and the address, such as ``http 127.0.0.1``.
     """
 
     cause: Cause
     to: Address | None = None
     key: str = ""
+    origin: str = ""
     v: int = 1
 
 
@@ -101,7 +103,11 @@ class Notes(Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A message that can make no progress, where it is kept, and what became of it."""
+    """A message that can make no progress, where it is kept, and what became of it.
+
+    ``by``, ``note`` and ``origin`` are of the last change of its status, ``action`` is the id of
+    that change; ``resent`` is the sequence under which a redrive stored the message anew.
+    """
 
     id: str
     at: datetime
@@ -115,6 +121,9 @@ class DeadLetter(Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: str = ""
     by: str = ""
     note: str = ""
+    origin: str = ""
+    action: str = ""
+    resent: int = 0
     v: int = 1
 
 
@@ -134,7 +143,12 @@ class Execution(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ActionReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of an operator's action: the transition it caused, or why it was refused."""
+    """What became of an operator's action: the transition it caused, or why it was refused.
+
+    ``pending`` when it is stored and nothing is known of its outcome yet: no engine has read it, or
+    what was waited for has not come. ``seq`` is the revision's sequence, of a pending action that
+    no engine has read the signal's.
+    """
 
     done: bool
     saga: str
@@ -143,6 +157,7 @@ class ActionReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: str = ""
     reason: str = ""
     seq: int = 0
+    pending: bool = False
 
 
 def moment(at_ns: int) -> datetime:

@@ -26,13 +26,31 @@ from store.subjects import Names
 LIST_MAX = 1000
 
 
+class Change(Struct, frozen=True, kw_only=True):
+    """Who changes a dead letter, why and from where.
+
+    ``action`` is the id of the change: one that was made under it is not made again, and counts as
+    done. Empty: no repetition is recognised.
+    """
+
+    by: str
+    reason: str = ""
+    origin: str = ""
+    action: str = ""
+
+
 class LetterReply(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of a redrive or a discard: ``seq`` is where the message was stored anew."""
+    """What became of a change: ``seq`` is where a redrive stored the message anew.
+
+    ``found`` is False when there is no such dead letter; ``status`` is the letter's now.
+    """
 
     done: bool
     id: str
     reason: str = ""
     seq: int = 0
+    found: bool = True
+    status: str = ""
 
 
 class Postman:
@@ -66,7 +84,7 @@ class Postman:
         return letter, await self._backend.log.at(letter.stream, letter.seq)
 
     async def redrive(
-        self, id: str, *, by: str, reason: str = "", payload: object = msgspec.UNSET
+        self, id: str, change: Change, payload: object = msgspec.UNSET
     ) -> LetterReply:
         """Send the message again, with another payload when one is given; a job's command again."""
         record = await self._record(id)
@@ -74,25 +92,35 @@ class Postman:
             return _unknown(id)
         letter = _decode(record)
         if letter.status != "open":
-            return _closed(letter)
+            return _closed(letter, change)
         raw = ABSENT if payload is msgspec.UNSET else to_raw(payload)
         if letter.command:
-            reply = await self._retry_command(letter, by, reason, raw)
+            reply = await self._retry_command(letter, change, raw)
         else:
             reply = await self._send_again(letter, record.seq, raw)
         if not reply.done:
-            return reply
-        return await self._close(letter, record.seq, "redriven", by, reason, reply.seq)
+            return msgspec.structs.replace(reply, status=letter.status)
+        return await self._close(letter, record.seq, "redriven", change, reply.seq)
 
-    async def discard(self, id: str, *, by: str, reason: str = "") -> LetterReply:
+    async def discard(self, id: str, change: Change) -> LetterReply:
         """Put a dead letter aside: its message stays stored, it leaves the list of open ones."""
         record = await self._record(id)
         if record is None:
             return _unknown(id)
         letter = _decode(record)
         if letter.status != "open":
-            return _closed(letter)
-        return await self._close(letter, record.seq, "discarded", by, reason, 0)
+            return _closed(letter, change)
+        return await self._close(letter, record.seq, "discarded", change, 0)
+
+    async def restore(self, id: str, change: Change) -> LetterReply:
+        """Put a discarded dead letter back among the open ones."""
+        record = await self._record(id)
+        if record is None:
+            return _unknown(id)
+        letter = _decode(record)
+        if letter.status != "discarded":
+            return _closed(letter, change)
+        return await self._close(letter, record.seq, "open", change, 0)
 
     async def _record(self, id: str) -> Stored | None:
         try:
@@ -100,12 +128,17 @@ class Postman:
         except BadName:
             return None
 
-    async def _retry_command(
-        self, letter: DeadLetter, by: str, reason: str, payload: Raw
-    ) -> LetterReply:
+    async def _retry_command(self, letter: DeadLetter, change: Change, payload: Raw) -> LetterReply:
         request = ActionRequest(command=letter.command, payload=payload)
         reply = await self._operations.act(
-            letter.saga, letter.key, "retry", by=by, reason=reason, request=request
+            letter.saga,
+            letter.key,
+            "retry",
+            by=change.by,
+            reason=change.reason,
+            request=request,
+            id=change.action,
+            origin=change.origin,
         )
         rest = "" if reply.done else "; discard the dead letter when nothing is left to do"
         return LetterReply(
@@ -161,19 +194,27 @@ class Postman:
         letter: DeadLetter,
         revision: int,
         status: DeadLetterStatus,
-        by: str,
-        note: str,
+        change: Change,
         seq: int,
     ) -> LetterReply:
-        closed = msgspec.structs.replace(letter, status=status, by=by, note=note)
+        closed = msgspec.structs.replace(
+            letter,
+            status=status,
+            by=change.by,
+            note=change.reason,
+            origin=change.origin,
+            action=change.action,
+            resent=seq,
+        )
         subject = self._names.dead_letter(letter.id)
         record = Outgoing(subject, msgspec.json.encode(closed), expect=revision)
         outcome = await self._backend.log.commit([record])
+        done = LetterReply(done=True, id=letter.id, seq=seq, status=status)
         if isinstance(outcome, Committed):
-            return LetterReply(done=True, id=letter.id, seq=seq)
+            return done
         now = await self._backend.log.read(subject)
         if now is not None and _decode(now) == closed:  # the answer was lost, the record is not
-            return LetterReply(done=True, id=letter.id, seq=seq)
+            return done
         sent = "the message was sent, but the" if seq else "the"
         return LetterReply(
             done=False,
@@ -190,14 +231,22 @@ def _decode(stored: Stored) -> DeadLetter:
 
 def _unknown(id: str) -> LetterReply:
     return LetterReply(
-        done=False, id=id, reason=f"there is no dead letter {id!r}; see `snorri dead-letters list`"
+        done=False,
+        id=id,
+        reason=f"there is no dead letter {id!r}; see `snorri dead-letters list`",
+        found=False,
     )
 
 
-def _closed(letter: DeadLetter) -> LetterReply:
+def _closed(letter: DeadLetter, change: Change) -> LetterReply:
+    """The reply about a letter whose status does not allow the change, or has it already."""
+    if change.action and letter.action == change.action:
+        return LetterReply(done=True, id=letter.id, seq=letter.resent, status=letter.status)
     by = f" by {letter.by}" if letter.by else ""
+    was = f"was {letter.status}{by} before" if letter.status != "open" else "is open"
     return LetterReply(
         done=False,
         id=letter.id,
-        reason=f"dead letter {letter.id} was {letter.status}{by} before; nothing was done",
+        reason=f"dead letter {letter.id} {was}; nothing was done",
+        status=letter.status,
     )

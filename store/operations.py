@@ -60,16 +60,23 @@ class Operations:
         reason: str = "",
         request: ActionRequest | None = None,
         timeout_s: float = WAIT_S,
+        id: str = "",
+        origin: str = "",
     ) -> ActionReply:
-        """Take an action and wait for its outcome; a refusal is a reply, never an exception."""
+        """Take an action and wait for its outcome; a refusal is a reply, never an exception.
+
+        ``id`` (default: a new one) makes a repetition harmless: an action that was taken under it
+        is not taken again, and its outcome is answered once more.
+        """
+        to = Address(saga, key)
         try:
             current = await self._lookup.latest(check_name(saga, "saga id"), check_key(key))
         except BadName as error:
-            return _refused(Address(saga, key), str(error))
+            return _refused(to, str(error))
         if current is None:
-            return _refused(Address(saga, key), f"{saga}/{key} does not exist; check saga and key")
-        cause = self._cause(action, by, reason, request)
-        return await self._send("operator", Address(saga, key), cause, timeout_s)
+            return _refused(to, f"{saga}/{key} does not exist; check saga and key")
+        cause = self._cause(action, by, reason, request, id)
+        return await self._once(Envelope(to=to, cause=cause, origin=origin), to, timeout_s, id)
 
     async def start(
         self,
@@ -80,11 +87,14 @@ class Operations:
         by: str = "",
         wait: bool = False,
         timeout_s: float = WAIT_S,
+        id: str = "",
+        origin: str = "",
     ) -> ActionReply:
         """Start an instance with the payload of its starting message; default key: a new one.
 
         With ``wait`` the reply is the instance's end (or its stop: parked, paused) instead of its
-        beginning. An instance that exists takes the message as it would take the event.
+        beginning. An instance that exists takes the message as it would take the event. ``id``
+        (default: a new one) makes a repetition with the same key harmless, as with ``act``.
         """
         to = Address(saga, key if key is not None else uuid.uuid4().hex)
         try:
@@ -93,12 +103,19 @@ class Operations:
             payload = to_raw(input)
         except (BadName, TypeError) as error:
             return _refused(to, str(error))
-        id = uuid.uuid4().hex
         # Without a type: the engine knows which message starts the saga.
-        cause = Cause(kind="spawn", type="", id=id, seq=0, at=self._now(), payload=payload, by=by)
+        cause = Cause(
+            kind="spawn",
+            type="",
+            id=id or uuid.uuid4().hex,
+            seq=0,
+            at=self._now(),
+            payload=payload,
+            by=by,
+        )
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
-        reply = await self._send("spawn", to, cause, timeout_s)
+        reply = await self._once(Envelope(to=to, cause=cause, origin=origin), to, timeout_s, id)
         if not (wait and reply.done) or reply.status in SETTLED:
             return reply
         try:
@@ -109,7 +126,7 @@ class Operations:
                 f"{to} was started and has not ended within {timeout_s:g} s; "
                 f"follow it with `snorri history {saga} {to.key} --follow`"
             )
-            return msgspec.structs.replace(reply, done=False, reason=reason)
+            return msgspec.structs.replace(reply, done=False, pending=True, reason=reason)
 
     async def plan(
         self,
@@ -130,14 +147,16 @@ class Operations:
         snapshot = Snapshot(key)
         if current is not None:
             snapshot = Snapshot(key, current.instance, current.hash)
-        cause = self._cause(action, by, reason, request)
+        cause = self._cause(action, by, reason, request, "")
         return plan_action(definition, snapshot, cause, cause.at)
 
-    def _cause(self, action: Action, by: str, reason: str, request: ActionRequest | None) -> Cause:
+    def _cause(
+        self, action: Action, by: str, reason: str, request: ActionRequest | None, id: str
+    ) -> Cause:
         return Cause(
             kind="operator",
             type=action,
-            id=uuid.uuid4().hex,
+            id=id or uuid.uuid4().hex,
             seq=0,
             at=self._now(),
             payload=to_raw(request if request is not None else ActionRequest()),
@@ -145,9 +164,31 @@ class Operations:
             reason=reason,
         )
 
-    async def _send(self, kind: str, to: Address, cause: Cause, timeout_s: float) -> ActionReply:
-        body = msgspec.json.encode(Envelope(to=to, cause=cause))
-        subject = self._names.signal(kind, to.key)
+    async def _once(
+        self, envelope: Envelope, to: Address, timeout_s: float, id: str
+    ) -> ActionReply:
+        """Send; of a message under a given id that was refused, what it had caused before.
+
+        The broker knows an id for some minutes, the instance for as long as its history is kept.
+        """
+        reply = await self._send(envelope, to, timeout_s)
+        if not id or reply.done or reply.pending:
+            return reply
+        return await self._taken(to, id) or reply
+
+    async def _taken(self, to: Address, id: str) -> ActionReply | None:
+        """The transition that the message ``id`` has caused, or None."""
+        async with closing(self._lookup.history(to.saga, to.key)) as revisions:
+            async for revision in revisions:
+                instance = revision.instance
+                if instance.cause.id == id or id in instance.seen:
+                    return _done(instance, revision.seq)
+        return None
+
+    async def _send(self, envelope: Envelope, to: Address, timeout_s: float) -> ActionReply:
+        cause = envelope.cause
+        body = msgspec.json.encode(envelope)
+        subject = self._names.signal(cause.kind, to.key)
         try:
             accepted = await self._backend.door.publish(subject, body, msg_id=cause.id)
         except (Refused, MessageTooLarge) as error:
@@ -156,11 +197,12 @@ class Operations:
             async with asyncio.timeout(timeout_s):
                 return await self._outcome(to, cause.id, accepted.seq)
         except TimeoutError:
-            return _refused(
+            reply = _refused(
                 to,
                 f"stored as {accepted.seq}, and no engine has read it within {timeout_s:g} s; it "
                 "will run when one does. Is an engine running? See `snorri doctor`",
             )
+            return msgspec.structs.replace(reply, pending=True, seq=accepted.seq)
 
     async def _outcome(self, to: Address, id: str, seq: int) -> ActionReply:
         """The first of: a revision, a note, a dead letter that speaks of the signal at ``seq``."""

@@ -20,6 +20,7 @@ from server.commands.common import (
     by_options,
     json_option,
     json_text,
+    origin,
     run,
     settings_options,
 )
@@ -221,6 +222,7 @@ async def _act(settings: Settings, order: _Order) -> None:
             reason=order.reason,
             request=order.request,
             timeout_s=order.timeout_s,
+            origin=origin(),
         )
     if order.as_json:
         emit(full(reply))

@@ -11,6 +11,7 @@ import asyncio
 import functools
 import getpass
 import os
+import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
@@ -188,6 +189,11 @@ def actor(by: str | None) -> str:
         return getpass.getuser()
     except (OSError, KeyError):
         return "cli"
+
+
+def origin() -> str:
+    """Where an action comes from when it is taken on the command line."""
+    return f"cli {socket.gethostname()}"
 
 
 def json_text(text: str | None, what: str) -> Raw | None:

@@ -16,6 +16,7 @@ from server.commands.common import (
     by_options,
     json_option,
     json_text,
+    origin,
     run,
     settings_options,
 )
@@ -154,7 +155,9 @@ def redrive_command(
 
     async def one(session: Session, id: str) -> LetterReply:
         changed = msgspec.UNSET if raw is None else raw
-        return await session.client.redrive(id, by=who, reason=reason, payload=changed)
+        return await session.client.redrive(
+            id, by=who, reason=reason, payload=changed, origin=origin()
+        )
 
     _each(settings, ids, one, "redriven", as_json)
 
@@ -171,9 +174,26 @@ def discard_command(
     who = actor(by)
 
     async def one(session: Session, id: str) -> LetterReply:
-        return await session.client.discard(id, by=who, reason=reason)
+        return await session.client.discard(id, by=who, reason=reason, origin=origin())
 
     _each(settings, ids, one, "discarded", as_json)
+
+
+@dead_letters.command("restore")
+@click.argument("ids", nargs=-1, required=True, metavar="ID…")
+@by_options
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@json_option
+def restore_command(
+    settings: Settings, ids: tuple[str, ...], by: str | None, reason: str, as_json: bool
+) -> None:
+    """Put discarded dead letters back among the open ones."""
+    who = actor(by)
+
+    async def one(session: Session, id: str) -> LetterReply:
+        return await session.client.restore(id, by=who, reason=reason, origin=origin())
+
+    _each(settings, ids, one, "restored", as_json)
 
 
 def _each(

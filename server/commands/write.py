@@ -22,6 +22,7 @@ from server.commands.common import (
     actor,
     json_option,
     json_text,
+    origin,
     run,
     settings_options,
 )
@@ -265,7 +266,13 @@ def start(
             wanted = key if key is not None else key_of(card, _decoded(input))
             await _check_new(session, saga, wanted)
             reply = await session.client.start(
-                saga, input, key=wanted, by=actor(by), wait=wait, timeout_s=timeout_s
+                saga,
+                input,
+                key=wanted,
+                by=actor(by),
+                wait=wait,
+                timeout_s=timeout_s,
+                origin=origin(),
             )
         if as_json:
             emit(full(reply))
