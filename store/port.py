@@ -140,8 +140,9 @@ class Log(Protocol):
         """
         ...
 
-    async def load(self, subjects: Sequence[str]) -> dict[str, Stored]:
-        """The last message of each subject that has one.
+    async def load(self, subjects: Sequence[str], upto: int | None = None) -> dict[str, Stored]:
+        """The last message of each subject that has one; with ``upto`` the last that was stored
+        under that sequence or a lower one.
 
         May be stale on a replica; raises Unreachable.
         """

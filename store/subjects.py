@@ -99,8 +99,9 @@ class Names(Struct, frozen=True):
             raise BadName(f"{subject!r} is no subject of an instance")
         return unescape(tokens[3]), unescape(tokens[4])
 
-    def instances(self, saga: str | None = None) -> str:
-        return f"$KV.{self.bucket}.i.{escape(saga) if saga is not None else '*'}.*"
+    def instances(self, saga: str | None = None, key: str | None = None) -> str:
+        tokens = ("*" if name is None else escape(name) for name in (saga, key))
+        return f"$KV.{self.bucket}.i.{'.'.join(tokens)}"
 
     def position(self, partition: int) -> str:
         return f"$KV.{self.bucket}.p.{partition}"

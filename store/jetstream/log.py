@@ -46,16 +46,22 @@ class JetStreamLog:
         """Store all of ``batch`` atomically, or none; never raises for an outcome."""
         return await self._batches.publish(batch)
 
-    async def load(self, subjects: Sequence[str]) -> dict[str, Stored]:
-        """The last message of each subject that has one; raises Unreachable."""
+    async def load(self, subjects: Sequence[str], upto: int | None = None) -> dict[str, Stored]:
+        """The last message of each subject that has one, up to a sequence; raises Unreachable."""
         for subject in subjects:
             wire.check_subject(subject)
-        if len(subjects) == 1:
+        if upto is not None and upto < 1:
+            return {}
+        if len(subjects) == 1 and upto is None:
             return await self._load_one(subjects[0])
         found: dict[str, Stored] = {}
         chunks = list(_chunks(subjects))
-        for part in await asyncio.gather(*(self._load_chunk(chunk) for chunk in chunks)):
+        for part in await asyncio.gather(*(self._load_chunk(chunk, upto) for chunk in chunks)):
             found.update(part)
+        if not found and subjects and upto is not None:
+            # The server has no answer for a sequence beyond its last one.
+            latest = await self.load(subjects)
+            found = {name: stored for name, stored in latest.items() if stored.seq <= upto}
         return found
 
     async def read(self, subject: str) -> Stored | None:
@@ -104,9 +110,11 @@ class JetStreamLog:
             raise _load_problem(status, wire.description_of(reply.header))
         return {} if status else {subject: _stored_of(reply)}
 
-    async def _load_chunk(self, subjects: Sequence[str]) -> dict[str, Stored]:
+    async def _load_chunk(self, subjects: Sequence[str], upto: int | None) -> dict[str, Stored]:
         found: dict[str, Stored] = {}
         body: dict[str, Any] = {"multi_last": subjects}
+        if upto is not None:
+            body["up_to_seq"] = upto
         while True:
             end = await self._ask_last(body, found)
             if end.get("Nats-Num-Pending", "0") == "0":

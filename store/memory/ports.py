@@ -93,13 +93,14 @@ class MemoryLog:
         """See Log."""
         return await _commit(self._link, "log.commit", self._stream, batch)
 
-    async def load(self, subjects: Sequence[str]) -> dict[str, Stored]:
+    async def load(self, subjects: Sequence[str], upto: int | None = None) -> dict[str, Stored]:
         """See Log; a Stale fault shows an older state of the stream."""
         fault = await self._link.enter("log.load", subjects)
         behind = fault.behind if isinstance(fault, Stale) else 0
 
         def look() -> dict[str, Stored]:
             seq_max = self._stream.last_seq - behind
+            seq_max = seq_max if upto is None else min(seq_max, upto)
             found = ((s, self._stream.last(s, seq_max)) for s in subjects)
             return {subject: message for subject, message in found if message is not None}
 

@@ -36,3 +36,22 @@ async def test_a_sequence_without_a_message_is_none(
     await stored(backend, revision(place.names, "a"))
     assert await backend.log.at("log", seq) is None
     assert await backend.log.at("events", 1) is None
+
+
+async def test_the_last_messages_as_they_stood_at_a_sequence(
+    place: Place, backend: Backend
+) -> None:
+    names = place.names
+    a, b, c = (names.instance("S", key) for key in "abc")
+    await stored(backend, revision(names, "a", b"1"), revision(names, "b", b"1"))  # 1, 2
+    await stored(backend, revision(names, "a", b"2"), revision(names, "c", b"1"))  # 3, 4
+
+    async def seen(*subjects: str, upto: int) -> dict[str, int]:
+        found = await backend.log.load(subjects, upto)
+        return {subject: message.seq for subject, message in found.items()}
+
+    assert await seen(a, b, c, upto=2) == {a: 1, b: 2}
+    assert await seen(a, upto=2) == {a: 1}
+    assert await seen(a, b, c, upto=3) == {a: 3, b: 2}
+    assert await seen(a, b, c, upto=100) == {a: 3, b: 2, c: 4}
+    assert await seen(a, upto=0) == {}
