@@ -140,6 +140,7 @@ class Engine:
             cron=definition.cron.expression if definition.cron else "",
             key_rule="" if rule is None else "field" if isinstance(rule, str) else "function",
             key_path=rule if isinstance(rule, str) else "",
+            secrets=definition.secrets,
         )
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
 

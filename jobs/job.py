@@ -20,6 +20,7 @@ from sagas.durations import seconds
 from sagas.errors import DefinitionError
 from sagas.names import BadName, check_name
 from sagas.retry import RetryPolicy, retry
+from sagas.secrets import secret_names
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,6 +54,11 @@ class Job(Generic[P, R]):
     on_failure: str | None
     description: str
     enabled: bool
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of the secret fields of its payload, sorted."""
+        return tuple(sorted(secret_names(self.payload_type)))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call the function itself."""

@@ -41,6 +41,7 @@ def card_of(job: AnyJob, seen: datetime) -> JobCard:
         on_failure=job.on_failure,
         enabled=job.enabled,
         seen=seen,
+        secrets=job.secrets,
     )
 
 

@@ -24,6 +24,7 @@ from sagas.handlers import Context, SagaHandle
 from sagas.handlers import Returned as Effects
 from sagas.messages import Message
 from sagas.retry import RetryPolicy, retry
+from sagas.secrets import Secret
 
 __all__ = (
     "Context",
@@ -37,6 +38,7 @@ __all__ = (
     "SagaDefinition",
     "SagaError",
     "SagaHandle",
+    "Secret",
     "cancel",
     "compensate",
     "complete",

@@ -19,6 +19,7 @@ from msgspec import Raw, Struct
 from sagas.errors import DefinitionError, UnknownQuery
 from sagas.handlers import Handler
 from sagas.messages import Message
+from sagas.secrets import secret_names
 
 OnUnknown: TypeAlias = Literal["start", "ignore", "dead_letter"]
 Durability: TypeAlias = Literal["t1", "t2", "t3"]
@@ -74,6 +75,13 @@ class SagaDefinition(Struct, frozen=True, kw_only=True):
         deliver.
         """
         return tuple(type for type, handler in self.handlers.items() if handler.starts)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """The names of the secret fields of its state and of the messages it takes, sorted."""
+        groups = (self.handlers, self.compensations, self.signals)
+        payloads = [handler.payload_type for group in groups for handler in group.values()]
+        return tuple(sorted(secret_names(self.state_type, *payloads)))
 
     def query(self, name: str, state: Raw, arguments: Mapping[str, object]) -> object:
         """The answer of a declared query about ``state``; raises UnknownQuery."""

@@ -67,6 +67,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     auth: Annotated[
         str | None, Meta(description="File of users and tokens; unset: everyone on loopback")
     ] = None
+    secrets: Annotated[
+        tuple[str, ...],
+        Meta(description="Names of secret fields, beside those marked in code, comma separated"),
+    ] = ()
     sync_always: Annotated[
         bool, Meta(description="Embedded server: fsync before each acknowledgement")
     ] = True

@@ -22,7 +22,8 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     """What the registry in the meta bucket says of a definition.
 
     ``key_rule`` tells how a starting message names its instance: ``field``, with the path in
-    ``key_path``, ``function``, or empty where the ordering key or a new one serves.
+    ``key_path``, ``function``, or empty where the ordering key or a new one serves. ``secrets`` are
+    the names of the secret fields of its state and messages.
     """
 
     id: str
@@ -41,12 +42,14 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     enabled: bool = True
     key_rule: Literal["", "field", "function"] = ""
     key_path: str = ""
+    secrets: tuple[str, ...] = ()
 
 
 class JobCard(Struct, frozen=True, kw_only=True):
     """A job as its author declared it; times are seconds.
 
-    ``seen`` is when a worker that serves it last said so (to half a minute), UTC.
+    ``seen`` is when a worker that serves it last said so (to half a minute), UTC. ``secrets`` are
+    the names of the secret fields of its payload.
     """
 
     target: str
@@ -60,6 +63,7 @@ class JobCard(Struct, frozen=True, kw_only=True):
     on_failure: str | None
     enabled: bool
     seen: datetime | None = None
+    secrets: tuple[str, ...] = ()
     v: int = 1
 
 
