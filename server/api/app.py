@@ -1,0 +1,64 @@
+"""The HTTP application: all routes with what every one of them shares.
+
+A controller module exports ``ROUTES``; it is served when it stands in the list below. Its handlers
+take ``deps: NamedDependency[Deps]`` and ``data: JSONBody[…]``. Whoever makes the app opens
+and closes what ``Deps`` holds: the app starts nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+from litestar import Litestar, Router
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from server.access.roles import ANYONE_HERE
+from server.api import errors, openapi
+from server.api.deps import Deps
+from server.api.intake import KnownQuery, WholeSegments, json_only, with_whole_segments
+
+BODY_BYTES_MAX = 8 * 1024 * 1024
+
+# The tag in the OpenAPI document and the modules whose ROUTES stand under it.
+CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = ()
+
+
+class _Anyone:
+    """Everyone who asks is ``ANYONE_HERE``."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["user"] = ANYONE_HERE
+        await self._app(scope, receive, send)
+
+
+def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) -> Litestar:
+    """The API over ``deps``; ``more`` are further routes, of tests for example."""
+    known_query = KnownQuery()
+    app = Litestar(
+        route_handlers=[
+            *(
+                Router("/", route_handlers=[*module.ROUTES], tags=[tag])
+                for tag, modules in CONTROLLERS
+                for module in modules
+            ),
+            *more,
+        ],
+        dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
+        exception_handlers=errors.HANDLERS,
+        guards=[known_query, json_only],
+        middleware=[WholeSegments(), _Anyone],
+        openapi_config=openapi.config(),
+        request_max_body_size=BODY_BYTES_MAX,
+        logging_config=None,  # the process has set its logs up
+        debug=False,
+    )
+    openapi.complete(app, is_open=True)
+    known_query.learn(openapi.documented_queries(app))
+    app.asgi_handler = with_whole_segments(app.asgi_handler)
+    return app

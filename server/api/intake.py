@@ -1,0 +1,149 @@
+"""What is checked before a handler sees a request: its path, its query, the kind of its body.
+
+Keys may hold any character, a slash too: ``%2F`` in a path is part of a segment and reaches the
+handler as a slash, which no router does by itself. Query parameters that a route does not document
+are refused, since a misspelt filter would otherwise silently select everything.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
+
+from litestar.connection import ASGIConnection
+from litestar.exceptions import ClientException
+from litestar.handlers import BaseRouteHandler
+from litestar.middleware import ASGIMiddleware
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from server.api.problems import Problem
+
+# Stands for a slash inside a segment while the path is routed: no decoding of UTF-8 makes it.
+_SLASH = "\udc2f"
+
+PATH_BYTES_MAX = 4096
+
+# Under this key a handler says that it reads query parameters beyond those it documents.
+QUERY, FREE = "query", "free"
+
+Documented = Mapping[tuple[str, str], frozenset[str]]  # (path template, method) -> query parameters
+
+
+def with_whole_segments(app: ASGIApp) -> ASGIApp:
+    """Let segments of the path hold slashes (``%2F``); the app needs ``WholeSegments`` as well."""
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        raw: bytes = (scope.get("raw_path") or b"") if scope["type"] == "http" else b""
+        if b"%2" in raw and b"%2f" in raw.lower():
+            path = raw.split(b"?")[0].decode("ascii", "replace")
+            parts = path.replace("%2f", "%2F").split("%2F")
+            whole = _SLASH.join(unquote(part) for part in parts)
+            plain = whole.replace(_SLASH, "/")
+            # Mounted under a path of somebody else, ours is the end of it.
+            base, ours = plain.rstrip("/"), scope["path"].rstrip("/")
+            if base.endswith(ours):
+                scope["path"] = whole[len(base) - len(ours) :]
+        await app(scope, receive, send)
+
+    return routed
+
+
+class WholeSegments(ASGIMiddleware):
+    """Gives path parameters the slashes back that ``with_whole_segments`` took care of."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
+        """Restore, refuse what is no UTF-8 or far too long, go on."""
+        raw: bytes = scope.get("raw_path") or b""
+        if len(raw) > PATH_BYTES_MAX:
+            raise Problem(
+                414,
+                "path-too-long",
+                "The path is too long",
+                f"The path has {len(raw)} bytes; {PATH_BYTES_MAX} are allowed.",
+                "Keys have at most 200 bytes; send queries in the body.",
+            )
+        if b"%" in raw:
+            _check_utf8(raw)
+        if _SLASH in scope["path"]:
+            scope["path"] = scope["path"].replace(_SLASH, "/")
+            scope["path_params"] = {
+                name: value.replace(_SLASH, "/") if isinstance(value, str) else value
+                for name, value in scope["path_params"].items()
+            }
+        await next_app(scope, receive, send)
+
+
+def _check_utf8(raw: bytes) -> None:
+    try:
+        unquote_to_bytes(raw.split(b"?")[0]).decode()
+    except UnicodeDecodeError:
+        raise Problem(
+            400,
+            "bad-path",
+            "The path is no text",
+            "The path holds percent-encoded bytes that are not UTF-8.",
+            "Encode names and keys as UTF-8 before you escape them.",
+        ) from None
+
+
+class KnownQuery:
+    """A guard that refuses query parameters that no route documents."""
+
+    def __init__(self) -> None:
+        self._documented: Documented = {}
+
+    def learn(self, documented: Documented) -> None:
+        """What each route documents; known only when all routes are."""
+        self._documented = documented
+
+    async def __call__(
+        self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+    ) -> None:
+        """Refuse with the names that come near; raises Problem."""
+        if not connection.scope.get("query_string") or handler.opt.get(QUERY) == FREE:
+            return
+        place = (connection.scope["path_template"], str(connection.scope.get("method")))
+        known = self._documented.get(place)
+        if known is None:
+            return
+        for name in connection.query_params:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                hint = f"Did you mean {near[0]}? " if near else ""
+                takes = ", ".join(sorted(known)) or "none"
+                raise Problem(
+                    400,
+                    "unknown-parameter",
+                    "A query parameter is not known",
+                    f"This route has no query parameter {name[:100]!r}.",
+                    f"{hint}It takes: {takes}.",
+                )
+
+
+async def json_only(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """A guard: where a route reads JSON, nothing else is taken for it.
+
+    Forms and plain text are what a foreign page can make a browser send without being asked.
+    Raises a 415.
+    """
+    field = handler.parsed_fn_signature.parameters.get("data")
+    if field is None or not _has_body(connection):
+        return
+    takes = getattr(field.kwarg_definition, "media_type", "application/json")
+    wanted = str(getattr(takes, "value", takes))
+    given = connection.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = given == "application/json" or given.endswith("+json")
+    if wanted == "application/json" and not is_json:
+        what = f"is {given[:100]!r}" if given else "has no Content-Type"
+        raise ClientException(
+            detail=f"The body {what}, and this route takes application/json.", status_code=415
+        )
+
+
+def _has_body(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
+    headers = connection.headers
+    return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
