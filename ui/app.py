@@ -1,0 +1,45 @@
+"""The dashboard as one router: all pages and the static files, for whoever mounts it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar import Router
+from litestar.di import Provide
+from litestar.handlers import BaseRouteHandler
+from litestar.static_files import create_static_files_router
+
+from ui.desk import Desk
+from ui.pages import sagas
+from ui.render import STATIC
+
+PAGES: tuple[BaseRouteHandler, ...] = (*sagas.ROUTES,)
+
+# Names carry the hash of the content, so a changed file is another address.
+CACHE_S = 31_536_000
+
+
+def dashboard(desk: Desk, static_opt: dict[str, Any] | None = None) -> Router:
+    """The router of all pages under ``desk.base``; ``static_opt`` are the options of static files.
+
+    Pages declare the role they ask for in ``opt``, as the routes of the API do.
+    """
+    static = create_static_files_router(
+        path="/static",
+        directories=[STATIC],
+        cache_control=None,
+        opt=static_opt or {"role": "public"},
+        include_in_schema=False,
+        after_request=_cached,
+    )
+    return Router(
+        path=desk.base or "/",
+        route_handlers=[*PAGES, static],
+        dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
+        include_in_schema=False,
+    )
+
+
+def _cached(response: Any) -> Any:  # whatever kind of response Litestar made
+    response.headers["Cache-Control"] = f"public, max-age={CACHE_S}, immutable"
+    return response

@@ -1,0 +1,51 @@
+"""What the pages work with, handed in by whoever mounts them; types of store and sagas only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+
+from litestar import Request
+from litestar.datastructures import State
+from msgspec import Struct
+
+from sagas.definition import Registry
+from store.client import SagaClient
+from store.port import Meta
+from store.projection.port import ReadModel
+from store.subjects import Names
+
+
+class Who(Protocol):
+    """The person who asks, as the access rules know them (``request.user``)."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def role(self) -> str: ...
+
+    @property
+    def via(self) -> str: ...
+
+
+class Desk(Struct, kw_only=True):
+    """The parts behind the dashboard, one for a process.
+
+    ``registry`` holds the definitions this process has loaded (graphs and plans need them),
+    ``base`` is the path the pages are mounted at without a slash at its end, ``csrf`` gives the
+    token that a form of this visitor must carry (empty where none is needed), ``may`` tells whether
+    a visitor has the rights of a role, ``mask`` hides secret fields in JSON.
+    """
+
+    client: SagaClient
+    read: ReadModel
+    meta: Meta
+    names: Names
+    registry: Registry
+    now: Callable[[], datetime]
+    mask: Callable[[bytes], bytes]
+    may: Callable[[Who, str], bool]
+    csrf: Callable[[Request[Who, Any, State]], str]
+    base: str = ""

@@ -1,0 +1,115 @@
+"""Templates to responses: one Jinja environment, what every page shares, and the security rules.
+
+Autoescape is always on and undefined names are errors. A page gets its own Struct as ``page`` and
+this module's ``Shell`` as ``shell``; filters are the functions of ``ui.format``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from litestar import MediaType, Request, Response
+from litestar.datastructures import State
+from msgspec import Struct
+
+from ui import format as words
+from ui.addresses import Addresses
+from ui.desk import Desk, Who
+
+STATIC = Path(__file__).parent / "static"
+
+
+class NavItem(Struct, frozen=True):
+    """One entry of the navigation; ``key`` is what ``g`` and a letter jump to."""
+
+    path: str
+    label: str
+    icon: str
+    key: str
+
+
+NAV = (
+    NavItem("/", "Overview", "home", "o"),
+    NavItem("/instances", "Instances", "list", "i"),
+    NavItem("/failures", "Failures", "alert", "f"),
+    NavItem("/timers", "Timers", "clock", "t"),
+    NavItem("/sagas", "Sagas", "flow", "s"),
+    NavItem("/jobs", "Jobs", "gear", "j"),
+    NavItem("/publish", "Publish", "send", "p"),
+    NavItem("/sql", "SQL", "table", "q"),
+    NavItem("/audit", "Audit", "people", "a"),
+    NavItem("/system", "System", "server", "y"),
+)
+
+
+class Shell(Struct, frozen=True, kw_only=True):
+    """What every page shows around its content."""
+
+    title: str
+    path: str
+    who: Who
+    csrf: str
+    now: datetime
+    to: Addresses
+    operator: bool
+    admin: bool
+    nav: tuple[NavItem, ...] = NAV
+    lag_s: float = 0.0
+    fault: str = ""
+
+
+@cache
+def asset(name: str) -> str:
+    """A static file's name with the hash of its content, so that it may be cached for ever."""
+    digest = hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]
+    return f"{name}?v={digest}"
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("ui"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["asset"] = asset  # pyright: ignore[reportArgumentType]
+    for name in ("ago", "exact", "machine", "number", "one_line", "pretty", "size", "span"):
+        environment.filters[name] = getattr(words, name)
+    return environment
+
+
+ENVIRONMENT = _environment()
+
+
+def page(
+    request: Request[Who, Any, State],
+    desk: Desk,
+    template: str,
+    context: Struct,
+    *,
+    title: str,
+    status: int = 200,
+) -> Response[str]:
+    """The response of a page: ``template`` with ``context`` as ``page`` inside the shell."""
+    who = request.user
+    progress = desk.read.progress
+    shell = Shell(
+        title=title,
+        path=request.url.path.removeprefix(desk.base) or "/",
+        who=who,
+        csrf=desk.csrf(request),
+        now=desk.now(),
+        to=Addresses(desk.base),
+        operator=desk.may(who, "operator"),
+        admin=desk.may(who, "admin"),
+        lag_s=progress.lag_s,
+        fault=progress.fault,
+    )
+    text = ENVIRONMENT.get_template(template).render(page=context, shell=shell)
+    return Response(text, media_type=MediaType.HTML, status_code=status)

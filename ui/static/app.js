@@ -1,0 +1,130 @@
+// What every page does beyond plain links and forms: live connection, keyboard, copy, theme, times.
+// Pages work without this file; each function below is one such comfort. Values from payloads are
+// only ever written as text.
+
+import { connect } from "./live.js";
+
+const base = document.body.dataset.base;
+const $ = (selector, root = document) => root.querySelector(selector);
+const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+export function toast(text) {
+  const note = document.createElement("div");
+  note.className = "toast";
+  note.textContent = text;
+  $("#toasts").append(note);
+  setTimeout(() => note.remove(), 5000);
+}
+
+// --- copy buttons
+
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (!button) return;
+  try {
+    await navigator.clipboard.writeText(button.dataset.copy);
+    toast("Copied");
+  } catch {
+    toast("The browser did not allow copying; select the text and copy it");
+  }
+});
+
+// --- theme: system, or what was chosen
+
+$("#theme")?.addEventListener("click", () => {
+  const root = document.documentElement;
+  const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+  root.dataset.theme = dark ? "light" : "dark";
+  try { localStorage.setItem("snorri-theme", root.dataset.theme); } catch { /* storage is off */ }
+});
+
+// --- relative times move on by themselves
+
+function words(seconds) {
+  const units = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
+  for (const [size, name, part, partName] of units) {
+    if (seconds < size) continue;
+    const rest = Math.floor((seconds % size) / part);
+    return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${partName}` : ""}`;
+  }
+  return `${Math.round(seconds)} s`;
+}
+
+function tick() {
+  const now = Date.now();
+  for (const time of $$("time[data-relative]")) {
+    const past = (now - Date.parse(time.dateTime)) / 1000;
+    const text = Math.abs(past) < 1 ? "just now" : past > 0 ? `${words(past)} ago` : `in ${words(-past)}`;
+    if (time.textContent !== text) time.textContent = text;
+  }
+}
+setInterval(() => { if (!document.hidden) tick(); }, 1000);
+
+// --- keyboard
+
+const typing = (target) => target.closest?.("input, textarea, select, [contenteditable]");
+let going = 0;
+
+function move(step) {
+  const rows = $$("[data-row]");
+  if (!rows.length) return;
+  const at = rows.findIndex((row) => row.classList.contains("at"));
+  const next = rows[Math.min(rows.length - 1, Math.max(0, at < 0 ? 0 : at + step))];
+  rows[at]?.classList.remove("at");
+  next.classList.add("at");
+  next.scrollIntoView({ block: "nearest" });
+  $("a", next)?.focus({ preventScroll: true });
+}
+
+function press(selector) {
+  const target = $(selector);
+  if (target) target.click();
+  return Boolean(target);
+}
+
+document.addEventListener("keydown", (event) => {
+  const find = $("#find");
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k") {
+    event.preventDefault();
+    find.focus();
+    find.select();
+    return;
+  }
+  if (event.key === "Escape") {
+    if (typing(event.target)) event.target.blur();
+    else $("#menu")?.removeAttribute("open");
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || typing(event.target)) return;
+  if (Date.now() - going < 1200) {
+    going = 0;
+    const link = $$("[data-go]").find((item) => item.dataset.go === event.key);
+    if (link) { event.preventDefault(); location.assign(link.href); }
+    return;
+  }
+  const keys = {
+    "/": () => { find.focus(); find.select(); return true; },
+    "g": () => { going = Date.now(); return true; },
+    "j": () => { move(1); return true; },
+    "k": () => { move(-1); return true; },
+    "x": () => press("[data-row].at input[type=checkbox]"),
+    "[": () => press("[data-key='[']"),
+    "]": () => press("[data-key=']']"),
+    "d": () => press("[data-key='d']"),
+    ".": () => press("[data-key='.']"),
+    "?": () => { $("#keys").showModal(); return true; },
+  };
+  if (keys[event.key]?.()) event.preventDefault();
+});
+
+$("#keys-open")?.addEventListener("click", () => $("#keys").showModal());
+if (matchMedia("(max-width: 1080px)").matches === false) $("#menu")?.setAttribute("open", "");
+
+// --- requests of htmx carry the token that forms carry
+
+document.addEventListener("htmx:config:request", (event) => {
+  const token = document.body.dataset.csrf;
+  if (token) event.detail.ctx.request.headers["X-CSRFToken"] = token;
+});
+
+connect(base, toast);
