@@ -1,41 +1,29 @@
 """Publishing events through a backend's door, one or many, each with a receipt.
 
 Promises a receipt for every event and never raises for one that was refused or could not be sent.
-Repeats what was certainly not stored for a passing reason; what may be stored is never repeated
-here, since only the publisher knows whether its ids make that safe.
+How they are stored, alone or together, is the matter of ``store.group_commit``.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias, assert_never
 
-from store.codec import MSG_ID
-from store.events import NewEvent, Published, Receipt, Refusal, Rejected, split_id, to_outgoing
-from store.port import (
-    NO_HEADERS,
-    Busy,
-    Committed,
-    Conflict,
-    Door,
-    Invalid,
-    MessageTooLarge,
-    Outgoing,
-    Refused,
-    StoreError,
-    Unknown,
+from store.events import NewEvent, Receipt, Refusal, Rejected, to_outgoing
+from store.group_commit import (
+    BATCH_BYTES_MAX,
+    BATCH_EVENTS_MAX,
+    GroupCommit,
+    send_alone,
+    send_together,
 )
+from store.port import NO_HEADERS, Door, Outgoing
 from store.subjects import Names
 
 Mode: TypeAlias = Literal["sequential", "parallel"]
 
-BATCH_EVENTS_MAX = 500
-BATCH_BYTES_MAX = 4 * 1024 * 1024
 IN_FLIGHT_MAX = 256
-BUSY_ATTEMPTS_MAX = 8
-BUSY_DELAY_S = 0.05
 
 
 class EventPublisher:
@@ -46,6 +34,7 @@ class EventPublisher:
         self._names = names
         self._size_max = size_max
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
+        self._group = GroupCommit(door)
 
     async def publish(
         self,
@@ -56,10 +45,18 @@ class EventPublisher:
         id: str | None = None,
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> Receipt:
-        """Publish one event; what it may hold stands at NewEvent."""
+        """Publish one event; what it may hold stands at NewEvent.
+
+        Events without an id that wait at the same time are stored in one batch.
+        """
         event = NewEvent(type=type, payload=payload, key=key, id=id, headers=headers)
         message = self._check(event)
-        return message if isinstance(message, Rejected) else await self._send(message)
+        if isinstance(message, Rejected):
+            return message
+        if id is None:
+            return await self._group.send(message)
+        async with self._slots:
+            return await send_alone(self._door, message)
 
     async def publish_many(
         self, events: Sequence[NewEvent], mode: Mode = "sequential"
@@ -86,7 +83,9 @@ class EventPublisher:
                 receipts.append(Rejected(reason=stopped, retryable=True))
                 continue
             message = self._check(event)
-            receipt = message if isinstance(message, Rejected) else await self._send(message)
+            receipt = (
+                message if isinstance(message, Rejected) else await send_alone(self._door, message)
+            )
             receipts.append(receipt)
             if isinstance(receipt, Rejected):
                 stopped = f"not sent, since event {number} before it was rejected; mend that first"
@@ -119,7 +118,7 @@ class EventPublisher:
     ) -> None:
         async with self._slots:
             for index in lane:
-                receipts[index] = await self._send(messages[index])
+                receipts[index] = await send_alone(self._door, messages[index])
 
     async def _send_batches(
         self, wanted: Sequence[int], messages: Mapping[int, Outgoing], receipts: dict[int, Receipt]
@@ -140,47 +139,10 @@ class EventPublisher:
         self, chunk: Sequence[int], messages: Mapping[int, Outgoing], receipts: dict[int, Receipt]
     ) -> None:
         batch = [messages[index] for index in chunk]
-        outcome = await self._door.publish_batch(batch)
-        for attempt in range(BUSY_ATTEMPTS_MAX):
-            if not isinstance(outcome, (Busy, Conflict)):
-                break
-            delay_s = BUSY_DELAY_S * 2**attempt
-            await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
-            outcome = await self._door.publish_batch(batch)
-        match outcome:
-            case Committed():
-                first = outcome.last - outcome.count + 1
-                receipts.update({i: Published(seq=first + n) for n, i in enumerate(chunk)})
-                return
-            case Busy() | Conflict():
-                rejected = Rejected(
-                    reason=f"the broker is busy: {outcome.reason}; try again", retryable=True
-                )
-            case Unknown():
-                rejected = Rejected(
-                    reason=f"no answer: {outcome.reason}; the events may be stored: look before "
-                    "you send them again, or send them with ids",
-                    retryable=True,
-                )
-            case Invalid():
-                rejected = Rejected(reason=f"the broker refused the batch: {outcome.reason}")
-            case _:
-                assert_never(outcome)
-        receipts.update(dict.fromkeys(chunk, rejected))
+        receipts.update(zip(chunk, await send_together(self._door, batch), strict=True))
 
     def _check(self, event: NewEvent) -> Outgoing | Rejected:
         try:
             return to_outgoing(self._names, event, self._size_max)
         except Refusal as error:
             return Rejected(reason=str(error))
-
-    async def _send(self, message: Outgoing) -> Receipt:
-        headers, id = split_id(message)
-        try:
-            accepted = await self._door.publish(message.subject, message.payload, headers, id)
-        except (Refused, MessageTooLarge) as error:
-            return Rejected(reason=str(error))
-        except StoreError as error:
-            again = "" if id else f"; it may be stored all the same, use a {MSG_ID} to be sure"
-            return Rejected(reason=f"{error}{again}", retryable=True)
-        return Published(seq=accepted.seq, duplicate=accepted.duplicate)

@@ -10,10 +10,11 @@ import asyncio
 import pytest
 
 from store.events import NewEvent, Published, Rejected
+from store.group_commit import BATCH_EVENTS_MAX
 from store.memory import Answer, LoseReply, LoseRequest, MemoryBroker, ScriptedFaults, SystemClock
 from store.memory.faults import Fault
 from store.port import Busy, Invalid
-from store.publishing import BATCH_EVENTS_MAX, EventPublisher
+from store.publishing import EventPublisher
 from store.subjects import Names
 
 pytestmark = pytest.mark.asyncio
@@ -112,16 +113,20 @@ async def test_a_busy_broker_is_asked_again() -> None:
     await broker.close()
 
 
-@pytest.mark.parametrize(
-    ("fault", "retryable"),
-    [(LoseRequest(), True), (LoseReply(), True), (Answer(Invalid(10199, "no")), False)],
-)
-async def test_a_lost_batch_is_never_sent_again_by_itself(fault: Fault, retryable: bool) -> None:
+@pytest.mark.parametrize("fault", [LoseRequest(), LoseReply()])
+async def test_a_lost_batch_is_never_sent_again_by_itself(fault: Fault) -> None:
     publisher, broker = _publisher("door.publish_batch", fault)
     receipts = await publisher.publish_many([NewEvent(type="A"), NewEvent(type="B")], "parallel")
     assert [type(receipt) for receipt in receipts] == [Rejected, Rejected]
-    assert all(isinstance(r, Rejected) and r.retryable is retryable for r in receipts)
+    assert all(isinstance(r, Rejected) and r.retryable for r in receipts)
     assert len(_stored(broker)) == (2 if isinstance(fault, LoseReply) else 0)
+    await broker.close()
+
+
+async def test_a_refused_batch_is_sent_one_by_one() -> None:
+    publisher, broker = _publisher("door.publish_batch", Answer(Invalid(10199, "no")))
+    receipts = await publisher.publish_many([NewEvent(type="A"), NewEvent(type="B")], "parallel")
+    assert receipts == [Published(seq=1), Published(seq=2)]
     await broker.close()
 
 
