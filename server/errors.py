@@ -5,6 +5,7 @@ SetupError
 +-- DataDirError
 |   +-- DataDirBusy       another Snorri holds the data directory
 |   +-- LayoutUnknown     the directory was written by a version this one can't read
++-- HttpPortTaken         the API can't listen where it should
 +-- EmbeddedError
     +-- ServerMissing     no nats-server on this machine
     +-- PortTaken         the port asked for belongs to another program
@@ -32,6 +33,10 @@ class DataDirBusy(DataDirError):
 
 class LayoutUnknown(DataDirError):
     """The data directory was written by a version of Snorri this one can't read."""
+
+
+class HttpPortTaken(SetupError):
+    """The API can't listen where it should; the message says why and what to use instead."""
 
 
 class EmbeddedError(SetupError):
