@@ -1,0 +1,1 @@
+"""A real Chromium against a real `snorri dev`: what people see and do."""
