@@ -249,7 +249,7 @@ def _child(instance: Instance, child: str, facts: Facts, now: datetime) -> Wait:
     since = known.since if known else None
     status = known.status if known else "running"
     words = f"child {child} is {status}"
-    if lost is not None:
+    if lost is not None and not (known and known.status):
         redrive = command_line("snorri", "dead-letters", "redrive", lost.id)
         words = f"child {child} was never started: {first_line(lost.reason)}; then {redrive}"
     elif not status:

@@ -52,7 +52,7 @@ class ChildFacts(Struct, frozen=True, kw_only=True):
     since: datetime | None = None
 
 
-class Letter(Struct, frozen=True, kw_only=True):
+class Letter(Struct, frozen=True):
     """An open dead letter: a message that could not reach an instance."""
 
     id: str

@@ -18,8 +18,8 @@ def span(length: timedelta | float) -> str:
     """
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
     for size, unit in _UNITS:
-        # A little over one unit is told in the smaller one: 90 s says more than 2 min.
-        if seconds >= size * (2 if size > 1 else 1):
+        # Less than two of a unit are told in the smaller one: 90 s says more than 2 min.
+        if seconds >= size * (1.95 if size > 1 else 1):
             return f"{round(seconds / size)} {unit}"
     return f"{max(0, round(seconds * 1000))} ms"
 
