@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
+import msgspec
 import rich_click as click
 from rich.text import Text
 
@@ -34,6 +36,8 @@ from server.commands.output import (
 from server.commands.reach import check_saga, existing, open_session, saga_cards
 from server.settings import Settings
 from store.closing import closing
+from store.diagnosis import Wait
+from store.diagnosis_gather import Diagnosis
 from store.lookup import LIST_MAX, Revision
 
 STATUSES = get_args(Status)
@@ -138,18 +142,21 @@ def _row(revision: Revision) -> tuple[str | Text, ...]:
 def show(settings: Settings, saga: str, key: str, as_json: bool) -> None:
     """Show an instance as it is now: state, what it waits for, what went wrong."""
 
-    async def work() -> Revision:
+    async def work() -> tuple[Revision, list[Wait]]:
         async with open_session(settings) as session:
-            return await existing(session, saga, key)
+            revision = await existing(session, saga, key)
+            diagnosis = Diagnosis(session.backend, session.names)
+            return revision, await diagnosis.waits(revision.instance)
 
-    revision = run(work())
+    revision, waits = run(work())
     if as_json:
-        emit(revision.instance)
+        document = msgspec.json.decode(msgspec.json.encode(revision.instance))
+        emit({**document, "waitsFor": waits} if waits else document)
     else:
-        _show(revision)
+        _show(revision, waits)
 
 
-def _show(revision: Revision) -> None:
+def _show(revision: Revision, waits: Sequence[Wait]) -> None:
     i = revision.instance
     say(Text(f"{i.saga}/{i.key}  ", style="bold").append_text(status_text(i.status)))
     say(f"version {i.version}, revision {revision.seq}, definition {i.definition}")
@@ -159,11 +166,10 @@ def _show(revision: Revision) -> None:
         say(f"child of {i.parent}")
     say("state", style="bold")
     say(pretty(i.state))
-    waits = _waits(i)
     if waits:
         say("waits for", style="bold")
-        for line in waits:
-            say(f"  {line}")
+        for wait in waits:
+            say(f"  {wait.words}", style="yellow" if wait.overdue else "")
     for undo in i.undo:
         error = f": {undo.error}" if undo.error else ""
         say(f"undo {undo.type}: {undo.status}, attempt {undo.attempts}{error}")
@@ -174,27 +180,12 @@ def _show(revision: Revision) -> None:
         say(f"{i.error.type}: {i.error.message}", style="red")
         if i.error.traceback:
             say(i.error.traceback, style="dim")
-        if i.status == "parked":
-            say(f"mend the cause, then: snorri retry {i.saga} {i.key} --dry-run")
 
 
 def _cause(i: Instance) -> str:
     who = f" by {i.cause.by}" if i.cause.by else ""
     why = f" ({i.cause.reason})" if i.cause.reason else ""
     return f"{i.cause.kind} {i.cause.type}{who}{why}"
-
-
-def _waits(i: Instance) -> list[str]:
-    lines = [
-        f"job {command.target}, command {id}{', its turn' if command.gated else ''}"
-        for id, command in i.commands.items()
-    ]
-    lines += [f"timer {id} at {time_text(t.at)} ({t.type})" for id, t in i.timers.items()]
-    lines += [f"child {child} {state}" for child, state in i.children.items()]
-    if i.backlog:
-        count = len(i.backlog)
-        lines.append(f"its turn: {count} message{'s' if count > 1 else ''} in its backlog")
-    return lines
 
 
 @click.command()

@@ -178,6 +178,9 @@ def test_a_parked_instance_is_retried(snorri: Snorri) -> None:
     shown = snorri.run("show", "order-saga", "p-1").stdout
     assert "KeyError" in shown
     assert "snorri retry order-saga p-1" in shown
+    [wait] = snorri.json("show", "order-saga", "p-1")["waitsFor"]
+    assert wait["kind"] == "parked"
+    assert wait["words"] in shown
     planned = snorri.run("retry", "order-saga", "p-1", "--dry-run").stdout
     assert "parked  KeyError: 'transactionId'" in planned
     again = snorri.run("retry", "order-saga", "p-1", code=1)  # the same message, the same fault
