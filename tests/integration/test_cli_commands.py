@@ -178,7 +178,7 @@ def test_a_parked_instance_is_retried(snorri: Snorri) -> None:
     shown = snorri.run("show", "order-saga", "p-1").stdout
     assert "KeyError" in shown
     assert "snorri retry order-saga p-1" in shown
-    [wait] = snorri.json("show", "order-saga", "p-1")["waitsFor"]
+    wait, *_ = snorri.json("show", "order-saga", "p-1")["waitsFor"]
     assert wait["kind"] == "parked"
     assert wait["words"] in shown
     planned = snorri.run("retry", "order-saga", "p-1", "--dry-run").stdout
