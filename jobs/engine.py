@@ -19,7 +19,7 @@ from jobs.ownership import Ownership, new_card
 from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
 from sagas.names import escape
-from store.cards import SagaCard
+from store.cards import KeyRule, SagaCard, key_rule_of
 from store.codec import Envelope
 from store.port import Backend, Committed, Outgoing, StoreError
 from store.schedules import SCHEDULE, TIME_ZONE, cancel, cron
@@ -122,8 +122,11 @@ class Engine:
         self._ownership.lost(number)
 
     async def _register(self, definition: SagaDefinition) -> None:
-        start = definition.starting[0] if definition.starting else ""
-        rule = definition.correlations.get(start, definition.correlation)
+        rules = {
+            type: key_rule_of(definition.correlations.get(type, definition.correlation))
+            for type in definition.handlers
+        }
+        start = rules[definition.starting[0]] if definition.starting else KeyRule()
         card = SagaCard(
             id=definition.id,
             name=definition.name,
@@ -138,8 +141,9 @@ class Engine:
             durability=definition.durability,
             hash=definition.hash,
             cron=definition.cron.expression if definition.cron else "",
-            key_rule="" if rule is None else "field" if isinstance(rule, str) else "function",
-            key_path=rule if isinstance(rule, str) else "",
+            key_rule=start.rule,
+            key_path=start.path,
+            key_rules={type: rule for type, rule in rules.items() if rule != start},
             secrets=definition.secrets,
         )
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))

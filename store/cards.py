@@ -12,18 +12,29 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Struct
 
+from sagas.definition import CorrelationRule
 from sagas.retry import RetryPolicy
 from store.port import Meta
 
 C = TypeVar("C")
 
 
+class KeyRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a message names its instance: ``field``, with its ``path``, ``function``, or empty where
+    the ordering key serves.
+    """
+
+    rule: Literal["", "field", "function"] = ""
+    path: str = ""
+
+
 class SagaCard(Struct, frozen=True, kw_only=True):
     """What the registry in the meta bucket says of a definition.
 
     ``key_rule`` tells how a starting message names its instance: ``field``, with the path in
-    ``key_path``, ``function``, or empty where the ordering key or a new one serves. ``secrets`` are
-    the names of the secret fields of its state and messages.
+    ``key_path``, ``function``, or empty where the ordering key or a new one serves. ``key_rules``
+    are those of the other message types, where they differ. ``secrets`` are the names of the secret
+    fields of its state and messages.
     """
 
     id: str
@@ -42,7 +53,13 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     enabled: bool = True
     key_rule: Literal["", "field", "function"] = ""
     key_path: str = ""
+    key_rules: dict[str, KeyRule] = {}
     secrets: tuple[str, ...] = ()
+
+    def rule_of(self, type: str) -> KeyRule:
+        """How a message of this type names its instance."""
+        rule = self.key_rules.get(type)
+        return KeyRule(rule=self.key_rule, path=self.key_path) if rule is None else rule
 
 
 class JobCard(Struct, frozen=True, kw_only=True):
@@ -88,6 +105,13 @@ class WorkerCard(Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...]
     running: int = 0
     v: int = 1
+
+
+def key_rule_of(rule: CorrelationRule | None) -> KeyRule:
+    """A definition's rule as its card tells it."""
+    if isinstance(rule, str):
+        return KeyRule(rule="field", path=rule)
+    return KeyRule() if rule is None else KeyRule(rule="function")
 
 
 async def saga_cards(meta: Meta) -> list[SagaCard]:

@@ -8,12 +8,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from typing import assert_never
 
 from msgspec import Struct
 
-from sagas.definition import find
-from server.commands.common import USAGE, Failed
+from server.commands.common import Failed
 from server.composition import open_remote
 from server.loading import App, load_app, load_samples
 from server.settings import Settings
@@ -78,29 +76,6 @@ async def check_saga(session: Session, saga: str) -> SagaCard:
     if not known:
         raise Failed("no engine has registered a saga yet; start one with `snorri engine --app …`")
     raise Failed(f"there is no saga {saga!r}{did_you_mean(saga, known)}; `snorri sagas` lists them")
-
-
-def key_of(card: SagaCard, payload: object) -> str | None:
-    """The key that a starting message with this payload names, None where any new one will do.
-
-    Raises Failed when it names none, or only the saga's code could tell.
-    """
-    match card.key_rule:
-        case "":
-            return None
-        case "field":
-            key = find(card.key_path, payload)
-            if key is None:
-                raise Failed(
-                    f"the input has no {card.key_path!r}, which names the instance of {card.id}; "
-                    "add that field, or give --key",
-                    USAGE,
-                )
-            return key
-        case "function":
-            raise Failed(f"{card.id} finds the key of an instance by a function; give --key", USAGE)
-        case _:
-            assert_never(card.key_rule)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

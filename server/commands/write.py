@@ -31,11 +31,12 @@ from server.commands.reach import (
     Session,
     check_saga,
     did_you_mean,
-    key_of,
     open_session,
     saga_cards,
 )
+from server.correlation import NoKey, key_of
 from server.settings import Settings
+from store.cards import SagaCard
 from store.codec import SAGA
 from store.events import NewEvent, Published, Rejected
 
@@ -263,7 +264,7 @@ def start(
     async def work() -> None:
         async with open_session(settings) as session:
             card = await check_saga(session, saga)
-            wanted = key if key is not None else key_of(card, _decoded(input))
+            wanted = key if key is not None else _key_of(card, input)
             await _check_new(session, saga, wanted)
             reply = await session.client.start(
                 saga,
@@ -288,8 +289,12 @@ def start(
     run(work())
 
 
-def _decoded(raw: Raw | None) -> object:
-    return None if raw is None else msgspec.json.decode(raw)
+def _key_of(card: SagaCard, input: Raw | None) -> str | None:
+    """The key that the input names; raises Failed when it can't be told."""
+    try:
+        return key_of(card, None if input is None else msgspec.json.decode(input))
+    except NoKey as error:
+        raise Failed(f"{error} with --key", USAGE) from None
 
 
 async def _check_new(session: Session, saga: str, key: str | None) -> None:
