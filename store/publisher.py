@@ -3,8 +3,9 @@
     async with create_publisher("nats://127.0.0.1:4222") as publisher:
         receipt = await publisher.publish("OrderCreated", {"orderId": "o-1"}, key="o-1")
 
-Promises a ``Published`` or a ``Rejected`` for every event, an unreachable broker included. It
-connects when it is first used and never makes streams: a missing installation is a rejection.
+Over NATS, or over HTTP with ``base_url``. Promises a ``Published`` or a ``Rejected`` for every
+event, an unreachable broker included. It connects when it is first used and never makes streams: a
+missing installation is a rejection.
 """
 
 from __future__ import annotations
@@ -14,13 +15,34 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
+import httpx
+
 from store.events import NewEvent, Published, Receipt, Rejected
+from store.http_publishing import (
+    ATTEMPTS,
+    RETRIED_STATUSES,
+    TIMEOUT_S,
+    HttpLine,
+    HttpOptions,
+)
 from store.jetstream.backend import connect
 from store.port import NO_HEADERS, Backend, StoreError, TopologyDrift
 from store.publishing import EventPublisher, Mode
 from store.subjects import Names
 
 __all__ = ["NewEvent", "Published", "Publisher", "Receipt", "Rejected", "create_publisher"]
+
+
+class Line(Protocol):
+    """A way to where events are stored."""
+
+    async def publish_many(self, messages: Sequence[NewEvent], mode: Mode) -> list[Receipt]:
+        """A receipt for each event; never raises for one that was not stored."""
+        ...
+
+    async def close(self) -> None:
+        """End it; never raises."""
+        ...
 
 
 class Open(Protocol):
@@ -32,13 +54,9 @@ class Open(Protocol):
 class Publisher:
     """Publishes events; made by ``create_publisher``. Close it, or use it with ``async with``."""
 
-    def __init__(self, open: Open, names: Names) -> None:
-        self._open = open
-        self._names = names
-        self._backend: Backend | None = None
-        self._events: EventPublisher | None = None
+    def __init__(self, line: Line) -> None:
+        self._line = line
         self._closed = False
-        self._opening = asyncio.Lock()
 
     async def publish(
         self,
@@ -56,21 +74,16 @@ class Publisher:
         self, messages: Sequence[NewEvent], mode: Mode = "sequential"
     ) -> list[Receipt]:
         """Publish events, a receipt for each; the modes stand at EventPublisher.publish_many."""
-        try:
-            events = await self._ready()
-        except StoreError as error:
-            lasting = self._closed or isinstance(error, TopologyDrift)
-            rejected = Rejected(reason=str(error), retryable=not lasting)
-            return [rejected for _ in messages]
-        return await events.publish_many(messages, mode)
+        if self._closed:
+            closed = "this publisher is closed; make a new one with create_publisher()"
+            return [Rejected(reason=closed)] * len(messages)
+        return await self._line.publish_many(messages, mode)
 
     async def close(self) -> None:
         """End the connection; later publishes are rejected. A second call does nothing."""
-        self._closed = True
-        async with self._opening:
-            backend, self._backend, self._events = self._backend, None, None
-        if backend is not None:
-            await backend.close()
+        if not self._closed:
+            self._closed = True
+            await self._line.close()
 
     async def __aenter__(self) -> Self:
         return self
@@ -82,6 +95,42 @@ class Publisher:
         trace: TracebackType | None,
     ) -> None:
         await self.close()
+
+
+class NatsLine:
+    """Publishes straight to the stream, through a backend that is opened when first needed."""
+
+    def __init__(self, open: Open, names: Names) -> None:
+        self._open = open
+        self._names = names
+        self._backend: Backend | None = None
+        self._events: EventPublisher | None = None
+        self._closed = False
+        self._opening = asyncio.Lock()
+
+    async def publish_many(self, messages: Sequence[NewEvent], mode: Mode) -> list[Receipt]:
+        """Receipts in the order of the events; all are rejected while there is no connection."""
+        try:
+            events = await self._ready()
+        except StoreError as error:
+            lasting = self._closed or isinstance(error, TopologyDrift)
+            return [Rejected(reason=str(error), retryable=not lasting)] * len(messages)
+        if len(messages) == 1:
+            one = messages[0]
+            return [
+                await events.publish(
+                    one.type, one.payload, key=one.key, id=one.id, headers=one.headers
+                )
+            ]
+        return await events.publish_many(messages, mode)
+
+    async def close(self) -> None:
+        """End the connection; one that is being opened is waited for."""
+        self._closed = True
+        async with self._opening:
+            backend, self._backend, self._events = self._backend, None, None
+        if backend is not None:
+            await backend.close()
 
     async def _ready(self) -> EventPublisher:
         async with self._opening:
@@ -102,21 +151,40 @@ def create_publisher(
     creds: str | None = None,
     names: Names | None = None,
     name: str = "snorri-publisher",
+    token: str | None = None,
+    headers: Mapping[str, str] = NO_HEADERS,
+    retry_statuses: frozenset[int] = RETRIED_STATUSES,
+    attempts: int = ATTEMPTS,
+    timeout_s: float = TIMEOUT_S,
+    transport: httpx.AsyncBaseTransport | None = None,
 ) -> Publisher:
-    """A publisher over NATS (``nats_url``); raises ValueError unless exactly one address is given.
+    """A publisher over NATS (``nats_url``) or over the HTTP API (``base_url``).
 
-    ``names`` says which installation when namespace or bucket are not the usual ones.
+    Over NATS ``names`` says which installation when namespace or bucket are not the usual ones, and
+    ``creds`` and ``name`` who connects. Over HTTP ``token``, ``headers``, ``retry_statuses``,
+    ``attempts`` and ``timeout_s`` mean what HttpOptions says, and ``transport`` may replace the
+    network. Raises ValueError unless exactly one address is given, and for one that is none.
     """
-    if (nats_url is None) == (base_url is None):
-        raise ValueError("give one address: create_publisher(nats_url=…) or (base_url=…)")
-    if nats_url is None:
-        raise ValueError(
-            "publishing over HTTP (base_url) needs the API, which this version does not serve yet; "
-            "use nats_url=…"
+    if nats_url is not None and base_url is None:
+        return publisher_over_nats(nats_url, names or Names(), creds=creds, name=name)
+    if nats_url is None and base_url is not None:
+        options = HttpOptions(
+            headers=headers,
+            token=token,
+            retry_statuses=frozenset(retry_statuses),
+            attempts=attempts,
+            timeout_s=timeout_s,
         )
-    where = names if names is not None else Names()
+        return Publisher(HttpLine(base_url, options, transport))
+    raise ValueError("give one address: create_publisher(nats_url=…) or (base_url=…)")
+
+
+def publisher_over_nats(
+    nats_url: str, names: Names, *, creds: str | None = None, name: str = "snorri-publisher"
+) -> Publisher:
+    """A publisher for the installation of ``names``."""
 
     async def open_nats() -> Backend:
-        return await connect(nats_url, where, creds=creds, name=name, make=False)
+        return await connect(nats_url, names, creds=creds, name=name, make=False)
 
-    return Publisher(open_nats, where)
+    return Publisher(NatsLine(open_nats, names))

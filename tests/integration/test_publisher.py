@@ -73,5 +73,5 @@ async def test_exactly_one_address() -> None:
         create_publisher()
     with pytest.raises(ValueError, match="one address"):
         create_publisher("nats://a", "http://b")
-    with pytest.raises(ValueError, match="use nats_url"):
-        create_publisher(base_url="http://b")
+    with pytest.raises(ValueError, match="write it as http://"):
+        create_publisher(base_url="127.0.0.1:8092")
