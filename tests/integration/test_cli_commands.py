@@ -180,7 +180,7 @@ def test_a_parked_instance_is_retried(snorri: Snorri) -> None:
     assert "snorri retry order-saga p-1" in shown
     wait, *_ = snorri.json("show", "order-saga", "p-1")["waitsFor"]
     assert wait["kind"] == "parked"
-    assert wait["words"] in shown
+    assert " on PaymentCaptured: KeyError: 'transactionId'; mend the cause" in wait["words"]
     planned = snorri.run("retry", "order-saga", "p-1", "--dry-run").stdout
     assert "parked  KeyError: 'transactionId'" in planned
     again = snorri.run("retry", "order-saga", "p-1", code=1)  # the same message, the same fault
