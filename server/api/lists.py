@@ -12,7 +12,7 @@ import hashlib
 from typing import Annotated, TypeVar
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import Meta, Struct
 
 from server.api.problems import Problem
@@ -28,20 +28,20 @@ SEQ_MAX = 2**53 - 1
 _DIGEST_BYTES = 8
 
 Limit = Annotated[
-    int, Parameter(ge=1, le=LIMIT_MAX, description=f"Rows of a page, 1 to {LIMIT_MAX}")
+    int, QueryParameter(ge=1, le=LIMIT_MAX, description=f"Rows of a page, 1 to {LIMIT_MAX}")
 ]
 CursorText = Annotated[
     str | None,
-    Parameter(
-        query="cursor",
+    QueryParameter(
+        name="cursor",
         max_length=CURSOR_CHARS_MAX,
         description="`next` of the page before; only with the same filters",
     ),
 ]
 WaitFor = Annotated[
     int | None,
-    Parameter(
-        query="wait_for",
+    QueryParameter(
+        name="wait_for",
         ge=0,
         le=SEQ_MAX,
         description="Answer only when the log is applied up to this sequence (`seq` of a write);"

@@ -26,6 +26,8 @@ STATE_ROWS = 20_000  # and where states are
 GROWTH = 8
 BUDGET_S = 0.06
 BUDGET_S_MAX = 5.0
+NEAR_ROWS = 10_000
+NEAR_MIN = 0.8
 _WORTH_S = 0.004  # less time than this is not worth another window
 
 _COLUMNS = (
@@ -79,6 +81,10 @@ class _Extent(Struct, frozen=True):
     low: int | None
     high: int | None
     rows: int
+
+
+class _Key(Struct, frozen=True):
+    key: str
 
 
 class _Count(Struct, frozen=True):
@@ -173,6 +179,20 @@ async def count_instances(read: ReadModel) -> dict[str, dict[str, int]]:
     return found
 
 
+async def near_keys(read: ReadModel, saga: str, key: str, limit: int) -> list[str]:
+    """Keys of a saga that come near to ``key``, the nearest first; raises ReadError.
+
+    Only the instances that changed last are looked at, so that the answer is quick.
+    """
+    parameters = {"saga": saga, "key": key, "newest": NEAR_ROWS, "near": NEAR_MIN, "limit": limit}
+    return [row.key for row in await read.fetch(_NEAR, parameters, _Key)]
+
+
+_NEAR = """
+SELECT key FROM (SELECT key FROM instances WHERE saga = $saga ORDER BY seq DESC LIMIT $newest)
+WHERE jaro_winkler_similarity(lower(key), lower($key)) >= $near
+ORDER BY jaro_winkler_similarity(lower(key), lower($key)) DESC, key LIMIT $limit
+"""
 _EXTENT = "SELECT min(seq) AS low, max(seq) AS high, count(*) AS rows FROM instances"
 _COUNTS = "SELECT saga, status, count(*) AS count FROM instances GROUP BY saga, status"
 
