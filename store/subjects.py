@@ -103,6 +103,10 @@ class Names(Struct, frozen=True):
         tokens = ("*" if name is None else escape(name) for name in (saga, key))
         return f"$KV.{self.bucket}.i.{'.'.join(tokens)}"
 
+    def records(self) -> str:
+        """Everything in the bucket: instances, dead letters, positions and notes."""
+        return f"$KV.{self.bucket}.>"
+
     def position(self, partition: int) -> str:
         return f"$KV.{self.bucket}.p.{partition}"
 

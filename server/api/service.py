@@ -18,6 +18,7 @@ from litestar.types import ASGIApp
 
 from jobs.service import Life
 from server.errors import HttpPortTaken
+from server.live.wire import StreamingProtocol
 
 log = logging.getLogger("snorri.api")
 
@@ -61,7 +62,7 @@ class ApiService:
         self.address = _address(self._host, listener.getsockname()[1])
         config = uvicorn.Config(
             self._app,
-            http="httptools",
+            http=StreamingProtocol,
             ws="none",
             lifespan="on",
             log_config=None,

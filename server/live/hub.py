@@ -1,0 +1,291 @@
+"""The hub: a service that reads the log once for the whole process and tells every listener.
+
+The way of an event:
+
+    feed of the log -> changes (only while somebody listens) -> channels by filter
+    -> bells, rung at a steady pace
+
+Writing to a thousand clients takes a good part of a second of a core, so the bells are rung a few
+at a time and the event loop is free in between: requests and engines beside the hub don't notice.
+A slow listener only falls behind in its channel; nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+
+from jobs.service import Life
+from server.live.changes import Change, Teller, event
+from server.live.channel import Channel, Filter, Item, Listener
+from server.live.limits import Limits, Seats
+from server.live.pace import Pace
+from store.port import Backend, Feed, Stored, StoreError
+from store.projection.port import ReadModel
+from store.subjects import Names
+
+log = logging.getLogger("snorri.live")
+
+TAKE_MAX = 500
+CHECK_EVERY_S = 10.0
+PROJECTION_EVERY_S = 1.0
+RETRY_S = 1.0
+REPLAYS_AT_ONCE = 8
+
+
+class Stream(Protocol):
+    """What the hub asks of an open stream."""
+
+    def wake(self) -> None:
+        """Look whether to go on."""
+        ...
+
+    def tick(self, now_s: float) -> None:
+        """Time has passed; ``now_s`` is the event loop's."""
+        ...
+
+
+class ProjectionChange(Struct, frozen=True, kw_only=True, rename="camel"):
+    """The data of a ``projection`` event: how far lists and reports follow the log."""
+
+    seq: int
+    lag: int
+    lag_seconds: float
+
+
+class Reset(Struct, frozen=True, kw_only=True):
+    """The data of ``saga:reset``: what was known is to be loaded again, ``seq`` is where the stream
+    goes on.
+    """
+
+    reason: str
+    seq: int
+
+
+class Hub:
+    """Tells listeners what changes; start, stop and wait as every service."""
+
+    name = "live view"
+
+    def __init__(
+        self,
+        backend: Backend,
+        names: Names,
+        *,
+        mask: Callable[[bytes], bytes],
+        read: ReadModel | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        self.limits = limits or Limits()
+        self.seats = Seats(self.limits)
+        self.names = names
+        self.mask = mask
+        self.backend = backend
+        self.last_seq = 0  # all events up to this one are in the channels
+        self.dropped = 0
+        self._read = read
+        self._teller = Teller(backend.log, names)
+        self._channels: dict[Filter, Channel] = {}
+        self._places: defaultdict[tuple[str | None, str | None], list[Channel]] = defaultdict(list)
+        self._pace = Pace()
+        self._arrived = asyncio.Event()
+        self._feed: Feed | None = None
+        self._last_at_ns = 0
+        self._projection_seq = 0
+        self.streams: dict[Stream, None] = {}
+        self.replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
+        self._replaced = ""
+        self._life = Life()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._open = False
+
+    # --- a service
+
+    async def start(self) -> None:
+        """Begin to follow the log at its end; raises StoreError."""
+        await self._open_feed(await self.end_of_log())
+        self._open = True
+        works = (
+            *(self._follow(), self._check(), self._pace.run()),
+            *(self._watch_streams(), self._watch_projection()),
+        )
+        self._tasks = [self._life.guard(asyncio.create_task(work)) for work in works]
+
+    def close_streams(self) -> None:
+        """End every stream in order and begin none; the server is about to stop."""
+        self._open = False
+        for stream in self.streams:
+            stream.wake()
+
+    async def stop(self) -> None:
+        """End every stream and read no more."""
+        self.close_streams()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        if self._feed is not None:
+            await self._feed.close()
+            self._feed = None
+        self._life.end()
+
+    async def wait(self) -> None:
+        """Return after ``stop``; raise what ended the hub otherwise."""
+        await self._life.wait()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether streams may begin and go on."""
+        return self._open and bool(self._tasks) and not any(task.done() for task in self._tasks)
+
+    # --- listening
+
+    def listen(self, filter: Filter, bell: asyncio.Event, floor: int = 0) -> Listener:
+        """A new listener to the events after ``last_seq`` and ``floor``; end it with ``leave``."""
+        channel = self._channels.get(filter)
+        if channel is None:
+            channel = self._channels[filter] = Channel(filter, self.mask)
+            self._places[(filter.saga, filter.key)].append(channel)
+        return Listener(channel, bell, floor)
+
+    def leave(self, listener: Listener) -> None:
+        """End a listener; the last one of a filter takes its channel along."""
+        listener.leave()
+        self.dropped += listener.dropped
+        channel = listener.channel
+        place = (channel.filter.saga, channel.filter.key)
+        if not channel.listeners and self._channels.get(channel.filter) is channel:
+            del self._channels[channel.filter]
+            self._places[place].remove(channel)
+            if not self._places[place]:
+                del self._places[place]
+
+    async def end_of_log(self) -> int:
+        """The sequence that no revision is behind; raises StoreError.
+
+        Each commit ends with the positions it moved, so the newest position is behind the newest
+        revision.
+        """
+        numbers = range(self.backend.partitions)
+        reads = (self.backend.log.read(self.names.position(number)) for number in numbers)
+        return max((stored.seq for stored in await asyncio.gather(*reads) if stored), default=0)
+
+    # --- following
+
+    async def _open_feed(self, after: int) -> None:
+        filters = [self.names.instances(), self.names.dead_letters()]
+        self._feed = await self.backend.feeds.open("log", filters, after, self._arrived.set)
+        self.last_seq = after
+        self._last_at_ns = 0
+
+    async def _follow(self) -> None:
+        while True:
+            self._arrived.clear()
+            if self._replaced:
+                await self._begin_again()
+            chunk = self._feed.take(TAKE_MAX) if self._feed is not None else []
+            if not chunk:
+                await self._arrived.wait()
+                continue
+            if self._channels:
+                self._spread(await self._changes(chunk))
+            self.last_seq, self._last_at_ns = chunk[-1].seq, chunk[-1].at_ns
+            await asyncio.sleep(0)
+
+    async def _changes(self, chunk: list[Stored]) -> list[Change]:
+        while True:
+            try:
+                return await self._teller.tell(chunk)
+            except StoreError as error:
+                log.info("the live view waits for the broker: %s", error)
+            await asyncio.sleep(RETRY_S)
+
+    def _spread(self, changes: Iterable[Change]) -> None:
+        """Put changes into the channels that want them, and have their listeners told."""
+        for change in changes:
+            saga, key = change.saga, change.key
+            for place in ((None, None), (saga, None), (None, key), (saga, key)):
+                for channel in self._places.get(place, ()):
+                    if channel.filter.admits(change):
+                        channel.add(change)
+                        self._pace.mark(channel)
+
+    # --- what may happen to the log
+
+    async def _check(self) -> None:
+        """See from time to time that the log is still the one that was read."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S)
+            try:
+                if await self._was_replaced():
+                    self._replaced = "the log was replaced or has lost its end"
+                    self._arrived.set()
+            except StoreError as error:
+                log.debug("the log can't be looked at: %s", error)
+
+    async def _was_replaced(self) -> bool:
+        seq, at_ns = self.last_seq, self._last_at_ns
+        if not at_ns:
+            return seq > 0 and await self.end_of_log() < seq
+        stored = await self.backend.log.at("log", seq)
+        if stored is not None:
+            return stored.at_ns != at_ns
+        return await self.end_of_log() < seq  # else it was archived
+
+    async def _begin_again(self) -> None:
+        """Go on at the end of another log; whoever listens is told to load everything again."""
+        log.warning("%s; the live view begins again at its end", self._replaced)
+        try:
+            end = await self.end_of_log()
+            if self._feed is not None:
+                await self._feed.close()
+            await self._open_feed(end)
+        except StoreError as error:
+            log.info("the live view waits for the broker: %s", error)
+            await asyncio.sleep(RETRY_S)
+            self._arrived.set()
+            return
+        frame = reset_frame(self._replaced, end)
+        self._replaced = ""
+        self._teller = Teller(self.backend.log, self.names)
+        for channel in self._channels.values():
+            for listener in channel.listeners:
+                listener.floor = 0
+            channel.put(Item(0, "reset", frame))
+            self._pace.mark(channel)
+
+    async def _watch_streams(self) -> None:
+        """One clock for all streams: heartbeats, ends of life, clients that don't read."""
+        now = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(self.limits.tick_s)
+            for stream in tuple(self.streams):
+                stream.tick(now())
+
+    async def _watch_projection(self) -> None:
+        """Tell, at most once a second, that the projections have moved."""
+        while True:
+            await asyncio.sleep(PROJECTION_EVERY_S)
+            progress = self._read.progress if self._read is not None else None
+            if progress is None or progress.log_seq == self._projection_seq:
+                continue
+            self._projection_seq = progress.log_seq
+            told = ProjectionChange(
+                seq=progress.log_seq, lag=progress.lag, lag_seconds=progress.lag_s
+            )
+            frame = event("projection", msgspec.json.encode(told))
+            for channel in self._channels.values():
+                if "projection" in channel.filter.extras:
+                    channel.put(Item(0, "projection", frame))
+                    self._pace.mark(channel)
+
+
+def reset_frame(reason: str, seq: int) -> bytes:
+    """The event that tells a client to load again what it knows."""
+    return event("saga:reset", msgspec.json.encode(Reset(reason=reason, seq=seq)), seq)
