@@ -13,28 +13,17 @@ from types import ModuleType
 from litestar import Litestar, Router
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
-from litestar.types import ASGIApp, Receive, Scope, Send
 
-from server.access.roles import ANYONE_HERE
-from server.api import errors, openapi
+from server.access.guard import check_role
+from server.access.middleware import AccessMiddleware
+from server.api import errors, login, openapi
 from server.api.deps import Deps
 from server.api.intake import KnownQuery, WholeSegments, json_only, with_whole_segments
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 
 # The tag in the OpenAPI document and the modules whose ROUTES stand under it.
-CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = ()
-
-
-class _Anyone:
-    """Everyone who asks is ``ANYONE_HERE``."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["user"] = ANYONE_HERE
-        await self._app(scope, receive, send)
+CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (("access", (login,)),)
 
 
 def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) -> Litestar:
@@ -51,14 +40,14 @@ def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) ->
         ],
         dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
         exception_handlers=errors.HANDLERS,
-        guards=[known_query, json_only],
-        middleware=[WholeSegments(), _Anyone],
+        guards=[check_role, known_query, json_only],
+        middleware=[WholeSegments()],
         openapi_config=openapi.config(),
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # the process has set its logs up
         debug=False,
     )
-    openapi.complete(app, is_open=True)
+    openapi.complete(app, is_open=deps.access.is_open)
     known_query.learn(openapi.documented_queries(app))
-    app.asgi_handler = with_whole_segments(app.asgi_handler)
+    app.asgi_handler = AccessMiddleware(with_whole_segments(app.asgi_handler), deps.access)
     return app

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from server.access.access import Access
 from server.correlation import KnownSagas
 from server.live.hub import Hub
 from server.loading import App
@@ -33,6 +34,7 @@ class Deps(Struct, kw_only=True, dict=True):
     mask: Callable[[bytes], bytes]  # JSON in, JSON out, secret fields replaced
     live: Hub | None = None  # None: this process streams nothing
     tracing: Tracing = QUIET  # `with deps.tracing.publishing(type, header) as traceparent`
+    access: Access = field(default_factory=Access)  # who may come in; by default all of loopback
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

@@ -104,7 +104,7 @@ def client() -> Iterator[TestClient[Any]]:
         mask=lambda data: data,
     )
     app = create_app(deps, more=[look, free, write, fail])
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://127.0.0.1", raise_server_exceptions=False) as client:
         yield client
 
 

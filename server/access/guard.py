@@ -1,0 +1,45 @@
+"""The guard of all routes: each names the role it asks for, and what names none is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler
+
+from server.access import audit
+from server.access.access import unauthorized
+from server.access.roles import PUBLIC, ROLE, ROLES, Identity
+from server.api.problems import Problem
+
+
+async def check_role(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
+    """Refuse whoever does not have the role of ``handler.opt[ROLE]``; raises Problem 401, 403."""
+    needed = handler.opt.get(ROLE)
+    if needed == PUBLIC:
+        return
+    identity: Identity | None = connection.scope.get("user")
+    if identity is None:
+        raise unauthorized("This needs a login or a token.")
+    if needed not in ROLES:
+        raise Problem(
+            403,
+            "no-role-declared",
+            "Nobody may do this",
+            "The route does not say which role it needs, so nobody has it.",
+            "Report this route; it is a defect.",
+        )
+    if not identity.may(needed):
+        address = getattr(connection.scope.get("auth"), "address", "")
+        path = connection.scope["path"]
+        audit.record("an action was refused", identity, address, needs=needed, path=path)
+        raise Problem(
+            403,
+            "forbidden",
+            "Your role may not do this",
+            f"This needs the role {needed}; {identity.name} has the role {identity.role}.",
+            f"Ask an admin for the role {needed}.",
+            {"needs": needed, "role": identity.role},
+        )

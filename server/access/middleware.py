@@ -1,0 +1,163 @@
+"""What every request passes, and every answer: host, identity, origin, CSRF token, headers.
+
+Stands around the whole application, so that it holds for routes that do not exist as well. The
+scope gets ``user`` (Identity or None) and ``auth`` (Standing); which role a route asks for is
+checked by ``server.access.guard``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from litestar import Request
+from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.access import audit, origin
+from server.access.access import Access, Standing
+from server.api.errors import answer
+from server.api.problems import Problem
+
+CSRF_HEADER = "x-csrftoken"
+CSRF_FIELD = "_csrf_token"
+FORM = "application/x-www-form-urlencoded"
+FORM_BYTES_MAX = 256 * 1024
+
+HEADERS = {
+    "content-security-policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
+    "frame-ancestors 'none'; form-action 'self'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class AccessMiddleware:
+    """Lets a request pass with what is known of its sender, or answers with the refusal."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection; what is no HTTP passes with nobody as its user."""
+        if scope["type"] != "http":
+            scope["user"] = scope["auth"] = None
+            await self._app(scope, receive, send)
+            return
+        send = _with_headers(send)
+        try:
+            receive = await self._admit(scope, receive)
+        except Exception as error:  # whatever it is, nobody gets further
+            request: Request[Any, Any, Any] = Request(scope)
+            response = answer(request, error).to_asgi_response(None, request)
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    async def _admit(self, scope: Scope, receive: Receive) -> Receive:
+        """Check the request and note who sent it; raises Problem, Unreachable."""
+        headers, access = Headers.from_scope(scope), self._access
+        hosts = headers.getall("host", [])
+        host = hosts[0] if len(hosts) == 1 else ""
+        if not origin.host_allowed(host, access.file.allowed_hosts, only_local=access.is_open):
+            raise _foreign_host(host, access.is_open)
+        standing = await access.identify(scope)
+        scope["user"], scope["auth"] = standing.identity, standing
+        if str(scope.get("method")) in origin.SAFE_METHODS:
+            return receive
+        if standing.identity is not None and standing.identity.via == "token":
+            return receive  # no browser adds a token by itself
+        site, page = headers.get("sec-fetch-site"), headers.get("origin")
+        if not origin.from_own_page(host, site, page):
+            audit.record("a foreign page was refused", "", standing.address, origin=page or site)
+            raise _foreign_page()
+        if standing.identity is not None and standing.identity.via == "session":
+            return await self._check_csrf(standing, headers, receive)
+        return receive
+
+    async def _check_csrf(self, standing: Standing, headers: Headers, receive: Receive) -> Receive:
+        token = headers.get(CSRF_HEADER, "")
+        if not token and headers.get("content-type", "").partition(";")[0].strip() == FORM:
+            body = await _read_form(receive)
+            fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=1000)
+            token = fields.get(CSRF_FIELD, [""])[0]
+            receive = _again(body, receive)
+        if not self._access.csrf_matches(standing, token):
+            raise Problem(
+                403,
+                "csrf",
+                "The CSRF token is missing or wrong",
+                "A login in a browser must send the token of its session with every change.",
+                f"Send the csrfToken of /api/v1/me as {CSRF_HEADER} or as form field {CSRF_FIELD}.",
+            )
+        return receive
+
+
+async def _read_form(receive: Receive) -> bytes:
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Problem(400, "cut-off", "The request was cut off", "No body came.", "Try again.")
+        body += message.get("body", b"")
+        if len(body) > FORM_BYTES_MAX:
+            raise Problem(
+                413,
+                "too-large",
+                "The form is too large",
+                f"A form may have {FORM_BYTES_MAX} bytes.",
+                f"Send the CSRF token in the header {CSRF_HEADER}, or less.",
+            )
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _again(body: bytes, receive: Receive) -> Receive:
+    """Gives a body that was read already once more, then what follows it."""
+    given = False
+
+    async def receive_again() -> Any:  # a message of ASGI
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again
+
+
+def _with_headers(send: Send) -> Send:
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableScopeHeaders.from_message(message)
+            for name, value in HEADERS.items():
+                headers.setdefault(name, value)
+        await send(message)
+
+    return send_with_headers
+
+
+def _foreign_host(host: str, is_open: bool) -> Problem:
+    known = "localhost and addresses" if is_open else "those in allowed_hosts"
+    return Problem(
+        421,
+        "foreign-host",
+        "The request is for another host",
+        f"The Host header is {host[:100]!r}; this server answers to {known}.",
+        "Use http://localhost or the address, or set up users and allowed_hosts (SNORRI_AUTH).",
+    )
+
+
+def _foreign_page() -> Problem:
+    return Problem(
+        403,
+        "foreign-page",
+        "A page of another origin sent this",
+        "Changes are taken from this server's own pages and from programs only.",
+        "Programs send an API token: Authorization: Bearer TOKEN.",
+    )
