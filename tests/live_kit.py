@@ -46,11 +46,11 @@ class Event(Struct, frozen=True):
 class Writer:
     """Writes revisions of instances as an engine does; remembers what it wrote."""
 
-    def __init__(self, backend: Backend, names: Names) -> None:
+    def __init__(self, backend: Backend, names: Names, *, own_clock: bool = False) -> None:
+        self._own_clock = own_clock
         self.backend = backend
         self.names = names
         self._last: dict[tuple[str, str], Instance] = {}
-        self._revision = 0
         self.written: list[tuple[int, str, int]] = []  # sequence, key, version
 
     async def write(
@@ -103,7 +103,7 @@ class Writer:
             status=status,
             state=Raw(msgspec.json.encode(state if state is not None else {"n": 1})),
             started=AT,
-            at=AT,
+            at=datetime.now(UTC) if self._own_clock else AT,
             cause=Cause(kind="event", type="Happened", id="", seq=1, at=AT),
             effects=(),
             error=error,

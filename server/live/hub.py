@@ -144,6 +144,11 @@ class Hub:
         """Whether streams may begin and go on."""
         return self._open and bool(self._tasks) and not any(task.done() for task in self._tasks)
 
+    @property
+    def channels(self) -> int:
+        """Filters that somebody listens to."""
+        return len(self._channels)
+
     # --- listening
 
     def listen(self, filter: Filter, bell: asyncio.Event, floor: int = 0) -> Listener:

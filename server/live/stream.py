@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -25,7 +25,7 @@ from server.api.problems import Problem
 from server.live.channel import Filter, Listener
 from server.live.hub import Hub, reset_frame
 from server.live.replay import Replay
-from server.live.wire import ABORT
+from server.live.wire import EXTENSION, Connection
 from store.port import StoreError
 
 log = logging.getLogger("snorri.live")
@@ -98,7 +98,7 @@ class Stream:
         self._heartbeat_due = False
         self._over = False  # the client is gone, or its time is
         self._cut = False
-        self._abort: Callable[[], None] | None = None
+        self._connection: Connection | None = None
         self._send: Send | None = None
         self._task: asyncio.Task[Any] | None = None
 
@@ -106,7 +106,7 @@ class Stream:
     def seated(self, scope: Scope) -> Iterator[None]:
         """Have a seat meanwhile; raises Problem when there is none or the hub is closed."""
         extensions = cast("Mapping[str, Any]", scope.get("extensions") or {})
-        self._abort = extensions.get(ABORT, {}).get("abort")
+        self._connection = extensions.get(EXTENSION, {}).get("connection")
         if not self._hub.is_open:
             raise Problem(
                 503,
@@ -125,6 +125,8 @@ class Stream:
         self._send, self._task = send, asyncio.current_task()
         life_s = self._hub.limits.life_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
         self._ends_s = self._now() + life_s
+        if self._connection is not None:
+            self._connection.narrow()
         watch = asyncio.create_task(self._watch(receive))
         self._hub.streams[self] = None
         listener = self._hub.listen(self._filter, self._bell, self._after or 0)
@@ -222,8 +224,8 @@ class Stream:
     def _cut_off(self) -> None:
         log.info("a client of the live view does not read; its connection is cut")
         self._cut = self._over = True
-        if self._abort is not None:
-            self._abort()
+        if self._connection is not None:
+            self._connection.abort()
         if self._task is not None:
             self._task.cancel()
 

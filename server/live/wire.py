@@ -1,8 +1,8 @@
-"""uvicorn's HTTP protocol with what long streams need: a way to cut a connection, and an end for
-those whose other side is gone without a word.
+"""uvicorn's HTTP protocol with what long streams need of their connection.
 
-Closing a connection in order waits until everything is written, so a client that stopped reading
-could hold it for ever; the application gets ``ABORT`` in the ASGI extensions to drop it at once.
+The application finds a ``Connection`` in the ASGI extensions, to drop it at once (closing it in
+order would wait for a client that does not read) and to bound what the kernel holds for it. A
+connection whose other side is gone without a word comes to an end by itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import socket
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-ABORT = "snorri.abort"
+EXTENSION = "snorri.connection"
+SEND_BUFFER_BYTES = 128 * 1024  # of a stream, instead of the several megabytes of the kernel
 # How long sent bytes may go unacknowledged, or a full window stay full, before the kernel gives the
 # connection up. Heartbeats make sure that there are some.
 USER_TIMEOUT_MS = 60_000
@@ -34,4 +35,24 @@ class StreamingProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Begin a request."""
         super().on_message_begin()
-        self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
+        self.scope["extensions"] = {EXTENSION: {"connection": Connection(self.transport)}}
+
+
+class Connection:
+    """What a stream may do with its connection."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+
+    def abort(self) -> None:
+        """Drop it now, with what is not written yet."""
+        self._transport.abort()
+
+    def narrow(self) -> None:
+        """Hold little for it: what a client does not read stays in the channel it shares."""
+        connection = self._transport.get_extra_info("socket")
+        if connection is not None:
+            try:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
+            except OSError:
+                pass  # closed already
