@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from sagas.definition import Registry
 from store.client import SagaClient
+from store.diagnosis_gather import Diagnosis
 from store.port import Meta
 from store.projection.port import ReadModel
 from store.subjects import Names
@@ -34,9 +35,10 @@ class Desk(Struct, kw_only=True):
     """The parts behind the dashboard, one for a process.
 
     ``registry`` holds the definitions this process has loaded (graphs and plans need them),
-    ``base`` is the path the pages are mounted at without a slash at its end, ``csrf`` gives the
-    token that a form of this visitor must carry (empty where none is needed), ``may`` tells whether
-    a visitor has the rights of a role, ``mask`` hides secret fields in JSON.
+    ``diagnosis`` says what an instance waits for, ``base`` is the path the pages are mounted at
+    without a slash at its end, ``csrf`` gives the token that a form of this visitor must carry
+    (empty where none is needed), ``may`` tells whether a visitor has the rights of a role, ``mask``
+    hides secret fields in JSON.
     """
 
     client: SagaClient
@@ -44,6 +46,7 @@ class Desk(Struct, kw_only=True):
     meta: Meta
     names: Names
     registry: Registry
+    diagnosis: Diagnosis
     now: Callable[[], datetime]
     mask: Callable[[bytes], bytes]
     may: Callable[[Who, str], bool]

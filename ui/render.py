@@ -18,7 +18,7 @@ from litestar.datastructures import State
 from msgspec import Struct
 
 from ui import format as words
-from ui.addresses import Addresses
+from ui.addresses import Addresses, Query
 from ui.desk import Desk, Who
 
 STATIC = Path(__file__).parent / "static"
@@ -81,6 +81,7 @@ def _environment() -> Environment:
     environment.globals["asset"] = asset  # pyright: ignore[reportArgumentType]
     for name in ("ago", "exact", "machine", "number", "one_line", "pretty", "size", "span"):
         environment.filters[name] = getattr(words, name)
+    environment.filters["combine"] = lambda one, other: {**one, **other}
     return environment
 
 
@@ -113,3 +114,24 @@ def page(
     )
     text = ENVIRONMENT.get_template(template).render(page=context, shell=shell)
     return Response(text, media_type=MediaType.HTML, status_code=status)
+
+
+class MissingPage(Struct, frozen=True):
+    """The context of ``missing.html``: what is not there, and where to look instead."""
+
+    what: str
+    words: str
+    link: str
+
+
+def missing(
+    request: Request[Who, Any, State],
+    desk: Desk,
+    what: str,
+    words: str,
+    desk_link: tuple[str, Query],
+) -> Response[str]:
+    """The page for a thing that is not there, status 404."""
+    link = Addresses(desk.base).page(*desk_link)
+    context = MissingPage(what, words, link)
+    return page(request, desk, "missing.html", context, title="Not found", status=404)

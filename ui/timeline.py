@@ -246,4 +246,6 @@ def _ticks(
 def _words(revisions: Sequence[Revision], end: datetime) -> str:
     took: timedelta = end - revisions[0].at
     status = revisions[-1].instance.status
-    return f"{len(revisions)} versions in {span(took)}, {status} at the end"
+    count = len(revisions)
+    versions = "1 version" if count == 1 else f"{count} versions"
+    return f"{versions} in {span(took)}, {status} at the end"

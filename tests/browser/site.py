@@ -18,7 +18,7 @@ from tests.integration.cli_kit import Process, dev
 from tests.waiting import eventually_sync
 
 _numbers = itertools.count(1)
-ITEMS = [{"sku": "book-1", "quantity": 1, "price": 4999}]
+ITEMS = [{"productId": "book-1", "quantity": 1, "price": 4999}]
 
 
 class Site:
