@@ -11,6 +11,7 @@ revisions, commands, signals, timers and positions and is written by the engine 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -67,6 +68,16 @@ class Stored(Struct, frozen=True, gc=False):
     at_ns: int
     data: bytes
     headers: Headers = NO_HEADERS
+
+
+class Extent(Struct, frozen=True):
+    """What a stream holds: the first and the last sequence that has a message (0: none), and when
+    the stream was made (UTC), which tells it from another one of the same name.
+    """
+
+    first: int
+    last: int
+    created: datetime
 
 
 # --- outcomes of a commit: a closed union, matched with assert_never
@@ -156,6 +167,10 @@ class Log(Protocol):
         """One message of either stream by its sequence, from the leader; raises Unreachable."""
         ...
 
+    async def extent(self, stream: StreamName) -> Extent:
+        """What either stream holds now, from the leader; raises Unreachable."""
+        ...
+
     def latest(self, subject: str) -> AsyncIterator[Stored]:
         """The last message of each subject that ``subject`` (with wildcards) matches, in the order
         stored, then end.
@@ -204,6 +219,11 @@ class Feed(Protocol):
 
         Never waits.
         """
+        ...
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are stored and not taken, as far as is known here."""
         ...
 
     async def close(self) -> None: ...

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -16,7 +17,15 @@ from store.jetstream import api, wire
 from store.jetstream.batch import BatchPublisher
 from store.jetstream.link import REQUEST_TIMEOUT_S, Link, NoResponders, Reply, Waiter
 from store.jetstream.reader import Reader, Start
-from store.port import CommitOutcome, Outgoing, Stored, StoreError, StreamName, Unreachable
+from store.port import (
+    CommitOutcome,
+    Extent,
+    Outgoing,
+    Stored,
+    StoreError,
+    StreamName,
+    Unreachable,
+)
 from store.subjects import Names
 
 LOAD_SUBJECTS_MAX = 1000  # of one request; the server refuses over 1024 results
@@ -72,6 +81,16 @@ class JetStreamLog:
         """One message of either stream from its leader; raises Unreachable."""
         name = self._stream if stream == "log" else self._events_stream
         return await api.message_at(self._link, name, seq) if seq > 0 else None
+
+    async def extent(self, stream: StreamName) -> Extent:
+        """What either stream holds now, from its leader; raises Unreachable."""
+        name = self._stream if stream == "log" else self._events_stream
+        info = await api.ask(self._link, f"STREAM.INFO.{name}")
+        # The state counts messages that were removed since, so the last one there is asked for.
+        last = await api.last_message(self._link, name, ">")
+        first = int(info["state"]["first_seq"]) if last is not None else 0
+        created = msgspec.convert(info["created"], datetime)
+        return Extent(first, last.seq if last is not None else 0, created)
 
     async def latest(self, subject: str) -> AsyncIterator[Stored]:
         """The last message of each subject that matches, in the order stored, then end.

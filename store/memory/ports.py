@@ -26,6 +26,7 @@ from store.port import (
     CommitOutcome,
     Committed,
     Conflict,
+    Extent,
     Headers,
     Invalid,
     MessageTooLarge,
@@ -115,6 +116,11 @@ class MemoryLog:
         source = self._stream if stream == "log" else self._events
         return await self._link.call("log.at", [], lambda: source.get(seq))
 
+    async def extent(self, stream: StreamName) -> Extent:
+        """See Log."""
+        source = self._stream if stream == "log" else self._events
+        return await self._link.call("log.extent", [], source.extent)
+
     async def latest(self, subject: str) -> AsyncIterator[Stored]:
         """See Log; ends with what was stored when the first message was asked for."""
 
@@ -196,6 +202,11 @@ class MemoryFeed:
             self._link.agenda.after(fault.delay_s, self._wake)
             return []
         return self._tail.take(limit)
+
+    @property
+    def waiting(self) -> int:
+        """See Feed."""
+        return self._tail.waiting
 
     async def close(self) -> None:
         """See Feed; a second call does nothing."""

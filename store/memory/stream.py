@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -16,7 +17,7 @@ from store.memory import schedule as schedules
 from store.memory.clock import NS, Agenda
 from store.memory.routing import Transform, matches
 from store.memory.schedule import NEXT, PURGE, SCHEDULE, SCHEDULER, TARGET, TIME_ZONE, Schedule
-from store.port import Stored
+from store.port import Extent, Stored
 
 MARKER = "Nats-Marker-Reason"
 MSG_ID = "Nats-Msg-Id"
@@ -61,6 +62,7 @@ class MemoryStream:
         self.last_seq = 0
         self.listeners: dict[object, Callable[[], None]] = {}
         self._agenda = agenda
+        self._created = datetime.fromtimestamp(agenda.clock.now_ns() / 1e9, UTC)
         self._messages: dict[int, Stored] = {}
         self._by_subject: dict[str, list[int]] = {}
         self._ids: dict[str, tuple[int, int]] = {}
@@ -68,6 +70,11 @@ class MemoryStream:
     def get(self, seq: int) -> Stored | None:
         """The message with this sequence, None when there is none any more."""
         return self._messages.get(seq)
+
+    def extent(self) -> Extent:
+        """The first and the last sequence that has a message, and when the stream was made."""
+        first, last = next(iter(self._messages), 0), next(reversed(self._messages), 0)
+        return Extent(first, last, self._created)
 
     def last(self, subject: str, seq_max: int | None = None) -> Stored | None:
         """The last message of ``subject``, of those up to ``seq_max`` if given."""

@@ -1,15 +1,20 @@
-"""The port of the projections: trusted reads by named queries, and how far they follow the log.
+"""The ports of the projections: trusted reads by named queries, how far they follow the log, and
+what writes them.
 
 Whoever serves lists and reports asks through ``ReadModel``; it lags behind the broker by
 ``Progress.lag``. What must be true now (one instance, its history) is read from the log instead.
+``Projections`` is the side of the projector, which follows the streams and writes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from msgspec import Struct
+
+from store.port import Stored
+from store.projection.checkpoint import Checkpoint, Streams
 
 R = TypeVar("R")
 
@@ -20,6 +25,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     ``lag_s`` is the age in seconds of the oldest message that is stored and not applied, 0 when
     there is none. ``rebuilding`` is the part done (0 to 1) while a rebuild runs, else None.
     ``fault`` says in words why nothing moves, with the next step; empty when all is well.
+    ``partial``: the tables are being filled for the first time, reads are refused until then.
+    ``unreadable`` counts messages that could not be read; ``base.unreadable`` names them.
     """
 
     events_seq: int = 0
@@ -29,6 +36,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     lag_s: float = 0.0
     rebuilding: float | None = None
     fault: str = ""
+    partial: bool = False
+    unreadable: int = 0
 
     @property
     def lag(self) -> int:
@@ -38,6 +47,10 @@ class Progress(Struct, frozen=True, kw_only=True):
 
 class ReadError(Exception):
     """A query could not be answered; the message says what to do next."""
+
+
+class WriteError(Exception):
+    """Rows could not be written, or the tables not be opened; the message says what to do next."""
 
 
 class ReadModel(Protocol):
@@ -58,3 +71,64 @@ class ReadModel(Protocol):
     async def wait_for(self, log_seq: int, timeout_s: float) -> bool:
         """Wait until the log is applied up to ``log_seq``; False when the time ran out."""
         ...
+
+
+class Tables(Protocol):
+    """One set of tables while it is written. One writer at a time; every method may block long."""
+
+    @property
+    def checkpoint(self) -> Checkpoint | None:
+        """What is in the tables now; None when they were never begun."""
+        ...
+
+    @property
+    def unreadable(self) -> int:
+        """Messages in them that could not be read."""
+        ...
+
+    async def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
+        """Add what these messages mean, and the new checkpoint, in one transaction.
+
+        Both are in the order of their streams and follow the checkpoint. Raises WriteError, and
+        then nothing of it is in.
+        """
+        ...
+
+    async def finish(self) -> None:
+        """Note in the checkpoint that they are complete."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Rows of each public relation."""
+        ...
+
+
+class Projections(ReadModel, Protocol):
+    """The tables that are read, and those that will take their place. Raises WriteError."""
+
+    async def open(self) -> Tables:
+        """The tables there are, opened anew when they were open; a broken file is put aside."""
+        ...
+
+    async def fresh(self, streams: Streams) -> Tables:
+        """Empty tables beside those that are read; any earlier ones never adopted are dropped."""
+        ...
+
+    async def adopt(self, tables: Tables) -> None:
+        """Read these from now on; queries that run end on the old ones, which are then dropped."""
+        ...
+
+    async def reset(self, streams: Streams) -> Tables:
+        """Drop what there is and read empty tables from now on."""
+        ...
+
+    @property
+    def outdated(self) -> str:
+        """Why the tables that are read should be built anew, empty when they should not."""
+        ...
+
+    def report(self, progress: Progress) -> None:
+        """Take note of how far it is, and wake who waits for that."""
+        ...
+
+    async def close(self) -> None: ...
