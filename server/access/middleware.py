@@ -19,6 +19,9 @@ from server.access.access import Access, Standing
 from server.api.errors import answer
 from server.api.problems import Problem
 
+# In the scope when another door of this process has found out who asks; no request can bring it.
+STANDING = "snorri.standing"
+
 CSRF_HEADER = "x-csrftoken"
 CSRF_FIELD = "_csrf_token"
 FORM = "application/x-www-form-urlencoded"
@@ -47,6 +50,11 @@ class AccessMiddleware:
         """One connection; what is no HTTP passes with nobody as its user."""
         if scope["type"] != "http":
             scope["user"] = scope["auth"] = None
+            await self._app(scope, receive, send)
+            return
+        known: Standing | None = dict(scope).get(STANDING)  # type: ignore[assignment]
+        if known is not None:
+            scope["user"], scope["auth"] = known.identity, known
             await self._app(scope, receive, send)
             return
         send = _with_headers(send)

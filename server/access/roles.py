@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 from msgspec import Struct
 
 Role: TypeAlias = Literal["viewer", "operator", "admin"]
-Via: TypeAlias = Literal["open", "session", "token", "proxy"]
+Via: TypeAlias = Literal["open", "session", "token", "proxy", "nats"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # The key under which each route handler declares the role it asks for, or PUBLIC.
@@ -20,7 +20,9 @@ PUBLIC = "public"
 
 
 class Identity(Struct, frozen=True, kw_only=True):
-    """Who asks: ``via`` says how that is known (``open`` = loopback without an auth file)."""
+    """Who asks: ``via`` says how that is known. ``open`` is loopback without an auth file, ``nats``
+    a request to the micro service, which NATS permissions have let through.
+    """
 
     name: str
     role: Role
