@@ -75,6 +75,10 @@ class Names(Struct, frozen=True):
     def command_filter(self, target: str) -> str:
         return f"{self.namespace}.commands.{escape(target)}.>"
 
+    def api(self, question: str) -> str:
+        """Where the micro service answers; no stream keeps it."""
+        return f"{self.namespace}.api.{question}"
+
     def timer(self, saga: str, key: str, timer: str) -> str:
         return f"{self.namespace}.timers.{escape(saga)}.{escape(key)}.{escape(timer)}"
 
@@ -124,3 +128,7 @@ class Names(Struct, frozen=True):
 
     def dead_letters(self) -> str:
         return f"$KV.{self.bucket}.d.*"
+
+    def failure_note(self, fingerprint: str) -> str:
+        """What people wrote about a group of failures."""
+        return f"$KV.{self.bucket}.f.{escape(fingerprint)}"
