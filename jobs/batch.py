@@ -43,7 +43,8 @@ class Batch:
         self.id = id
         self.intakes: list[Intake] = []
         self.messages: list[Outgoing] = []
-        self.transitions = 0
+        self.transitions: list[Transition] = []
+        self.letters = 0
         self.trouble = Trouble()
         self._names = names
         self._cache = cache
@@ -110,7 +111,7 @@ class Batch:
         return False
 
     def _accept(self, intake: Intake, work: _Work, size: int) -> None:
-        for index, entry, snapshot, document_size in work.revisions:
+        for index, entry, snapshot, transition in work.revisions:
             entry.learn(snapshot.instance)
             entry.sure = True  # the expected revision of this write tells when it was not
             place = self._places.get(entry.subject)
@@ -118,12 +119,13 @@ class Batch:
                 self._places[entry.subject] = _Place(entry, index)
             else:
                 place.last = index
-            self._cache.resize(entry, document_size)
-            self.transitions += 1
+            self._cache.resize(entry, len(transition.document))
+            self.transitions.append(transition)
         self._bytes += size
         self._timers.update(work.timers)
         self.intakes.append(intake)
         if intake.letters or work.letters or work.parked:
+            self.letters += len(intake.letters) + len(work.letters)
             self.trouble.letters += (*intake.letters, *work.letters)
             self.trouble.parked += work.parked
         partition = intake.partition
@@ -180,7 +182,7 @@ class Batch:
 
     def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: _Work) -> None:
         after, document = transition.after, transition.document
-        work.revisions.append((len(self.messages), entry, entry.snapshot, len(document)))
+        work.revisions.append((len(self.messages), entry, entry.snapshot, transition))
         entry.snapshot = Snapshot(after.key, after, document_hash(document))
         if after.status == "parked" and _is_new(transition):
             work.parked.append(after)
@@ -206,6 +208,7 @@ class Batch:
 
     def bury(self, letter: DeadLetter) -> None:
         """Add a dead letter that turned up after the decision, before the batch is sealed."""
+        self.letters += 1
         self.trouble.letters.append(letter)
         self._write_letter(letter)
 
@@ -300,7 +303,7 @@ class _Work:
 
     def __init__(self) -> None:
         self.parked: list[Instance] = []
-        self.revisions: list[tuple[int, Entry, Snapshot, int]] = []
+        self.revisions: list[tuple[int, Entry, Snapshot, Transition]] = []
         self.notes: list[Note] = []
         self.letters: list[DeadLetter] = []
         self.doubts: set[str] = set()

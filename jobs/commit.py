@@ -17,6 +17,7 @@ import msgspec
 
 from jobs.batch import Batch
 from jobs.intake import Intake
+from jobs.telemetry import CommitBusy, CommitUnknown, Teller
 from sagas.names import BadName, check_key, check_name
 from store import codec
 from store.codec import Position
@@ -47,9 +48,13 @@ class BatchInvalid(Exception):
 class Committer:
     """Commits batches one after the other for one engine."""
 
-    def __init__(self, backend: Backend, names: Names) -> None:
+    def __init__(
+        self, backend: Backend, names: Names, owner: str = "", teller: Teller | None = None
+    ) -> None:
         self._backend = backend
         self._names = names
+        self._owner = owner
+        self._teller = teller or Teller(None)
 
     async def commit(self, batch: Batch) -> bool:
         """Whether the batch is stored.
@@ -69,12 +74,15 @@ class Committer:
                     batch.committed(outcome.last, outcome.count)
                     return True
                 case Busy():
-                    log.info("the broker is busy: %s", outcome.reason)
+                    self._teller.tell(CommitBusy(self._owner, outcome.reason))
                     await pause.wait()
                 case Invalid():
                     raise BatchInvalid(f"{outcome.code}: {outcome.reason}")
-                case Conflict() | Unknown():
-                    log.info("commit %s: %s", type(outcome).__name__.lower(), outcome.reason)
+                case Unknown():
+                    self._teller.tell(CommitUnknown(self._owner, outcome.reason))
+                    return await self._read_back(batch, len(messages))
+                case Conflict():
+                    log.info("commit conflict: %s", outcome.reason)
                     return await self._read_back(batch, len(messages))
                 case _:
                     assert_never(outcome)

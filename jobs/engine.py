@@ -14,8 +14,9 @@ import msgspec
 
 from jobs.cache import Cache
 from jobs.intake import CRON
-from jobs.lane import Lane, Probe
+from jobs.lane import Lane
 from jobs.ownership import Ownership, new_card
+from jobs.telemetry import Hook
 from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
 from sagas.names import escape
@@ -43,13 +44,13 @@ class Engine:
         *,
         engine_id: str = "",
         cache: Cache | None = None,
-        probe: Probe | None = None,
+        hook: Hook | None = None,
     ) -> None:
         self.id = engine_id or f"{escape(socket.gethostname())}-{os.getpid()}"
         self._backend = backend
         self._names = names
         self._registry = registry
-        self._lane = Lane(backend, names, registry, self.id, cache=cache, probe=probe)
+        self._lane = Lane(backend, names, registry, self.id, cache=cache, hook=hook)
         self._lane.on_lost(self._lost)
         sagas = [definition.id for definition in registry]
         card = new_card(self.id, socket.gethostname(), os.getpid(), sagas)
@@ -64,6 +65,11 @@ class Engine:
     def partitions(self) -> tuple[int, ...]:
         """The partitions it works on now."""
         return self._lane.partitions
+
+    @property
+    def waiting(self) -> int:
+        """Messages that are stored for its partitions and not decided, as far as it knows."""
+        return self._lane.waiting
 
     async def start(self) -> None:
         """Register the definitions and begin; returns when the lane runs. Raises StoreError."""

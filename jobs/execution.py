@@ -118,15 +118,17 @@ class Attempt:
         crew, work, command = self._crew, self.work, self.command
         self._task = asyncio.current_task()
         target, number = self._job.target, work.attempt
-        crew.teller.tell(JobStarted(crew.worker, target, command.id, number))
+        queued = codec.moment(work.at_ns)
         started, begun_s = crew.now(), time.monotonic()
+        waited_s = max(0.0, (started - queued).total_seconds())
+        crew.teller.tell(JobStarted(crew.worker, target, command.id, number, waited_s))
         outcome = self._refusal(started) or await self._run(started)
         self._attempted = Attempted(
             command=command,
             job=self._job,
             worker=crew.worker,
             number=number,
-            queued=codec.moment(work.at_ns),
+            queued=queued,
             started=started,
             ended=crew.now(),
         )
@@ -137,6 +139,9 @@ class Attempt:
             JobEnded(
                 *(crew.worker, target, command.id, number, report.outcome, took_s, report.error),
                 trace=command.trace,
+                queued=queued,
+                started=started,
+                ended=self._attempted.ended,
             )
         )
 

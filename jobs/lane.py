@@ -25,6 +25,14 @@ from jobs.cache import Cache, Entry
 from jobs.commit import BatchInvalid, Committer, Pause
 from jobs.intake import Arrival, Intake, Reader
 from jobs.partition import Partition
+from jobs.telemetry import (
+    BatchCommitted,
+    BatchConflicted,
+    Hook,
+    PartitionLeft,
+    PartitionTaken,
+    Teller,
+)
 from sagas.definition import Registry
 from sagas.errors import IllegalTransition
 from sagas.instance import SEEN_MAX, decode
@@ -39,16 +47,6 @@ CHUNK_MAX = 64  # messages decided before the event loop may write and read agai
 CONFLICTS_LOUD = 5
 
 
-class Probe:
-    """Told of each step; does nothing here. Tests and metrics pass one of their own."""
-
-    def committed(self, batch: Batch, seconds: float) -> None:
-        """A batch is stored, after so many seconds."""
-
-    def conflicted(self, batch: Batch) -> None:
-        """A batch was not stored and will be decided again."""
-
-
 class Lane:
     """The processing loop of one engine over the partitions it is given."""
 
@@ -60,7 +58,7 @@ class Lane:
         owner: str,
         *,
         cache: Cache | None = None,
-        probe: Probe | None = None,
+        hook: Hook | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._backend = backend
@@ -68,8 +66,8 @@ class Lane:
         self._owner = owner
         self._reader = Reader(names, registry)
         self._cache = cache or Cache()
-        self._committer = Committer(backend, names)
-        self._probe = probe or Probe()
+        self._teller = Teller(hook)
+        self._committer = Committer(backend, names, owner, self._teller)
         self._clock = clock
         self._partitions: dict[int, Partition] = {}
         self._waiting: deque[Intake] = deque()
@@ -88,6 +86,12 @@ class Lane:
         """The numbers of the partitions it works on."""
         return tuple(sorted(self._partitions))
 
+    @property
+    def waiting(self) -> int:
+        """Messages that are stored for its partitions and not decided, as far as it knows."""
+        feeds = sum(partition.waiting for partition in self._partitions.values())
+        return feeds + len(self._waiting)
+
     def on_lost(self, callback: Callable[[int], None]) -> None:
         """Call this when a partition turns out to be somebody else's."""
         self._on_lost = callback
@@ -97,6 +101,7 @@ class Lane:
         partition = Partition(number, await self._committer.position(number))
         await partition.open(self._backend, self._names, self._wake.set)
         self._partitions[number] = partition
+        self._teller.tell(PartitionTaken(self._owner, number))
         self._wake.set()
 
     async def release(self, number: int) -> None:
@@ -105,7 +110,8 @@ class Lane:
         if partition is not None:
             self._wake.set()
             await partition.close()
-            self._partitions.pop(number, None)
+            if self._partitions.pop(number, None) is not None:
+                self._teller.tell(PartitionLeft(self._owner, number, lost=False))
 
     def stop(self) -> None:
         """Let the commit that is on its way end, then return from ``run``."""
@@ -291,12 +297,20 @@ class Lane:
         try:
             if await flight:
                 took_s = asyncio.get_running_loop().time() - sent_s
-                self._probe.committed(batch, took_s)
+                self._teller.tell(
+                    BatchCommitted(
+                        self._owner,
+                        tuple(batch.transitions),
+                        len(batch.intakes),
+                        batch.letters,
+                        took_s,
+                    )
+                )
                 self._let_go()
                 return True
         except BatchInvalid as error:
             self._isolate(batch, error)
-        self._probe.conflicted(batch)
+        self._teller.tell(BatchConflicted(self._owner, len(batch.intakes)))
         return False
 
     def _isolate(self, batch: Batch, error: BatchInvalid) -> None:
@@ -332,6 +346,7 @@ class Lane:
         for number, partition in tuple(self._partitions.items()):
             if partition.lost:
                 del self._partitions[number]
+                self._teller.tell(PartitionLeft(self._owner, number, lost=True))
                 self._closing.append(asyncio.create_task(partition.shut()))
                 self._on_lost(number)
 

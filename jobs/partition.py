@@ -68,6 +68,11 @@ class Partition:
             self._quiet.clear()
         return signals, events
 
+    @property
+    def waiting(self) -> int:
+        """Messages that are stored for it and not taken, as far as the feeds know."""
+        return sum(feed.waiting for feed in self._feeds.values())
+
     def settle(self, count: int) -> None:
         """So many taken messages are committed or given up."""
         self._outstanding -= count

@@ -1,36 +1,99 @@
-"""What a worker tells of itself: one frozen Struct for each kind of moment, given to a hook.
+"""What engines and workers tell of themselves: one frozen Struct for each kind of moment.
 
-The catalogue is this module: names, fields and units. A hook is called in the event loop, must be
-quick and may not stop the work: what it raises is logged. Metrics and tests are hooks; the default
-one writes the log.
+The catalogue is this module: names, fields and units. Moments are given to a hook, which is called
+in the event loop, must be quick and may not stop the work: what it raises is logged. Metrics,
+traces and tests are hooks; the default one writes the log.
 """
 
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Protocol, TypeAlias, assert_never
 
 from msgspec import Struct
 
+from sagas.decision import Transition
+from sagas.messages import EPOCH
 from sagas.names import parse_command_id
 from store.codec import Outcome
 
 log = logging.getLogger("snorri.jobs")
+log_engine = logging.getLogger("snorri.engine")
+
+
+# --- engines
+
+
+class BatchCommitted(Struct, frozen=True):
+    """A batch is stored: its transitions in order, the messages it took in, the dead letters it
+    wrote; ``duration_s`` is the commit's alone.
+    """
+
+    engine: str
+    transitions: tuple[Transition, ...]
+    messages: int
+    letters: int
+    duration_s: float
+
+
+class BatchConflicted(Struct, frozen=True):
+    """A batch of so many messages was not stored and is decided again."""
+
+    engine: str
+    messages: int
+
+
+class CommitBusy(Struct, frozen=True):
+    """The broker has no room for a batch now; it is sent again after a pause."""
+
+    engine: str
+    reason: str
+
+
+class CommitUnknown(Struct, frozen=True):
+    """No answer to a commit: the positions are read back to know what became of it."""
+
+    engine: str
+    reason: str
+
+
+class PartitionTaken(Struct, frozen=True):
+    """The engine works on a partition from now on."""
+
+    engine: str
+    partition: int
+
+
+class PartitionLeft(Struct, frozen=True):
+    """It does no more; ``lost`` when somebody else had moved it."""
+
+    engine: str
+    partition: int
+    lost: bool
+
+
+# --- workers
 
 
 class JobStarted(Struct, frozen=True):
-    """A job begins an attempt; ``attempt`` counts deliveries from 1."""
+    """A job begins an attempt; ``attempt`` counts deliveries from 1.
+
+    ``waited_s`` is the time since its command was stored.
+    """
 
     worker: str
     target: str
     command: str
     attempt: int
+    waited_s: float = 0.0
 
 
 class JobEnded(Struct, frozen=True):
     """An attempt has ended, its result not yet stored; ``error`` is empty when it went well.
 
-    ``trace`` is the traceparent of the command.
+    ``trace`` is the traceparent of the command; ``queued`` is when the command was stored,
+    ``started`` and ``ended`` are the worker's time. All are UTC.
     """
 
     worker: str
@@ -41,6 +104,9 @@ class JobEnded(Struct, frozen=True):
     duration_s: float
     error: str
     trace: str = ""
+    queued: datetime = EPOCH
+    started: datetime = EPOCH
+    ended: datetime = EPOCH
 
 
 class JobRetried(Struct, frozen=True):
@@ -84,7 +150,10 @@ class ResultLost(Struct, frozen=True):
     reason: str
 
 
-Telemetry: TypeAlias = (
+EngineMoment: TypeAlias = (
+    BatchCommitted | BatchConflicted | CommitBusy | CommitUnknown | PartitionTaken | PartitionLeft
+)
+WorkerMoment: TypeAlias = (
     JobStarted
     | JobEnded
     | JobRetried
@@ -93,6 +162,7 @@ Telemetry: TypeAlias = (
     | ResultsDelayed
     | ResultLost
 )
+Telemetry: TypeAlias = EngineMoment | WorkerMoment
 
 
 class Hook(Protocol):
@@ -101,12 +171,41 @@ class Hook(Protocol):
     def told(self, moment: Telemetry) -> None: ...
 
 
+class Hooks:
+    """Several hooks as one; what one of them raises does not keep it from the others."""
+
+    def __init__(self, *hooks: Hook) -> None:
+        self._tellers = [Teller(hook) for hook in hooks]
+
+    def told(self, moment: Telemetry) -> None:
+        """Tell them in order."""
+        for teller in self._tellers:
+            teller.tell(moment)
+
+
 class LoggingHook:
-    """The default: failures and trouble as warnings, the rest for those who log at debug level."""
+    """The default: failures and trouble as warnings, the rest for those who log at debug level.
+
+    An engine's parked instances and dead letters are told by ``trouble``, its partitions by
+    ``ownership``.
+    """
 
     def told(self, moment: Telemetry) -> None:
         """Write a line, or none."""
         match moment:
+            case BatchCommitted():
+                log_engine.debug(
+                    "%d transitions of %d messages committed in %.3f s",
+                    *(len(moment.transitions), moment.messages, moment.duration_s),
+                )
+            case BatchConflicted():
+                log_engine.info("%d messages are decided again", moment.messages)
+            case CommitBusy():
+                log_engine.info("the broker is busy: %s", moment.reason)
+            case CommitUnknown():
+                log_engine.info("nobody knows whether a commit is stored: %s", moment.reason)
+            case PartitionTaken() | PartitionLeft():
+                pass
             case JobStarted():
                 pass
             case JobEnded():

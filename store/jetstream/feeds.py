@@ -24,6 +24,11 @@ class JetStreamFeed:
         """Up to ``limit`` messages that have arrived; an empty list when there are none."""
         return self._reader.take(limit)
 
+    @property
+    def waiting(self) -> int:
+        """Messages here and, by the last one's word, at the server."""
+        return self._reader.held + self._reader.pending
+
     async def close(self) -> None:
         """Stop reading and give the consumer back; idempotent."""
         self._readers.discard(self._reader)

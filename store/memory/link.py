@@ -171,6 +171,11 @@ class Tail:
         if found:
             self._wake()
 
+    @property
+    def waiting(self) -> int:
+        """Messages that have arrived and were not taken."""
+        return len(self._waiting)
+
     def take(self, limit: int) -> list[Stored]:
         """Up to ``limit`` messages that have arrived."""
         return [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]

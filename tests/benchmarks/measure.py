@@ -13,9 +13,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from jobs.batch import Batch
 from jobs.engine import Engine
-from jobs.lane import Probe
+from jobs.telemetry import BatchCommitted, Telemetry
 from store.jetstream.backend import JetStreamBackend, connect
 from store.port import Outgoing
 from store.subjects import Names
@@ -71,7 +70,7 @@ async def publish_orders(backend: JetStreamBackend, names: Names, total: int) ->
         await backend.door.publish_batch(batch)
 
 
-class _Count(Probe):
+class _Count:
     """Counts transitions and remembers when the first and the last were committed."""
 
     def __init__(self, total: int) -> None:
@@ -82,12 +81,14 @@ class _Count(Probe):
         self._last_at = 0.0
         self.finished = asyncio.Event()
 
-    def committed(self, batch: Batch, seconds: float) -> None:
+    def told(self, moment: Telemetry) -> None:
         """One more commit."""
+        if not isinstance(moment, BatchCommitted):
+            return
         self._last_at = time.perf_counter()
         if not self._first_at:
-            self._first_at, self._first_count = self._last_at, batch.transitions
-        self._done += batch.transitions
+            self._first_at, self._first_count = self._last_at, len(moment.transitions)
+        self._done += len(moment.transitions)
         if self._done >= self._total:
             self.finished.set()
 
@@ -105,7 +106,7 @@ async def engine_against_raw(url: str, total: int = BACKLOG) -> EngineFigures:
         await publish_orders(backend, names, total)
         raw = await raw_loop(backend, names, total, RAW_BATCH)
         probe = _Count(total)
-        engine = Engine(backend, names, app.registry(), engine_id="bench", probe=probe)
+        engine = Engine(backend, names, app.registry(), engine_id="bench", hook=probe)
         await engine.start()
         await probe.finished.wait()
         await engine.stop()
@@ -117,6 +118,15 @@ async def engine_against_raw(url: str, total: int = BACKLOG) -> EngineFigures:
 @contextlib.asynccontextmanager
 async def role(name: str, url: str, names: Names) -> AsyncIterator[asyncio.subprocess.Process]:
     """A benchmark process that is ready, ended in order afterwards."""
+    async with spawned(name, url, names) as (process, _):
+        yield process
+
+
+@contextlib.asynccontextmanager
+async def spawned(
+    name: str, url: str, names: Names
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The same with the line it printed when it was ready."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -128,9 +138,10 @@ async def role(name: str, url: str, names: Names) -> AsyncIterator[asyncio.subpr
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        if process.stdout is None or not await process.stdout.readline():
+        line = b"" if process.stdout is None else await process.stdout.readline()
+        if not line:
             raise RuntimeError(f"the {name} process of the benchmark did not start")
-        yield process
+        yield process, line.decode().strip()
     finally:
         if process.returncode is None:
             process.terminate()

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from jobs.batch import Batch
 from jobs.cache import Cache
-from jobs.lane import Lane, Probe
+from jobs.lane import Lane
+from jobs.telemetry import BatchCommitted, BatchConflicted, Telemetry
 from sagas.definition import Registry, SagaDefinition
 from sagas.instance import Instance, decode, document_hash
 from sagas.messages import Address, Cause, to_raw
@@ -29,22 +29,26 @@ from tests.waiting import eventually
 PARTITIONS = 4
 
 
-class Counts(Probe):
+class Counts:
     """How many batches were stored and how many were not, with their sizes."""
 
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.transitions: list[int] = []
         self.conflicts = 0
+        self.moments: list[Telemetry] = []
 
-    def committed(self, batch: Batch, seconds: float) -> None:
-        """See Probe."""
-        self.sizes.append(len(batch.intakes))
-        self.transitions.append(batch.transitions)
-
-    def conflicted(self, batch: Batch) -> None:
-        """See Probe."""
-        self.conflicts += 1
+    def told(self, moment: Telemetry) -> None:
+        """See Hook."""
+        self.moments.append(moment)
+        match moment:
+            case BatchCommitted():
+                self.sizes.append(moment.messages)
+                self.transitions.append(len(moment.transitions))
+            case BatchConflicted():
+                self.conflicts += 1
+            case _:
+                pass
 
 
 class Rig:
@@ -78,7 +82,7 @@ class Rig:
         lane = Lane(
             *(backend, self.names, self.registry, owner),
             cache=cache,
-            probe=counts,
+            hook=counts,
             clock=self.now,
         )
         self._tasks.append(asyncio.create_task(lane.run()))

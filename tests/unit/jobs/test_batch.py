@@ -124,7 +124,7 @@ def test_an_id_of_a_message_that_did_not_fit_is_not_remembered() -> None:
     assert not bench.batch.add(late, NOW)
     bench.batch = bench.new()
     assert bench.batch.add(late, NOW)
-    assert bench.batch.transitions == 1
+    assert len(bench.batch.transitions) == 1
 
 
 def test_an_unsure_entry_settles_nothing_but_may_be_written() -> None:
