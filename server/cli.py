@@ -5,7 +5,7 @@ from __future__ import annotations
 import rich_click as click
 
 from sagas.actions import ACTIONS
-from server.commands import doctor, letters, look, setup, start, write
+from server.commands import access, doctor, letters, look, setup, start, write
 from server.commands.act import make_command
 from server.commands.common import Commands
 
@@ -18,11 +18,11 @@ HELP_CONFIG = {
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
 @click.rich_config(help_config=HELP_CONFIG)
-@click.command_panel("Run", commands=["dev", "engine", "jobs"])
+@click.command_panel("Run", commands=["dev", "engine", "jobs", "serve"])
 @click.command_panel("Send", commands=["publish", "start"])
 @click.command_panel("Look", commands=["sagas", "instances", "show", "history"])
 @click.command_panel("Act", commands=[*ACTIONS, "dead-letters"])
-@click.command_panel("Set up", commands=["doctor", "init", "new", "config", "version"])
+@click.command_panel("Set up", commands=["access", "doctor", "init", "new", "config", "version"])
 def cli() -> None:
     """Sagas on NATS JetStream: run them, look at them, step in.
 
@@ -35,6 +35,7 @@ for _command in (
     start.dev,
     start.engine,
     start.jobs,
+    start.serve,
     write.publish,
     write.start,
     look.sagas,
@@ -43,6 +44,7 @@ for _command in (
     look.history,
     *(make_command(action) for action in ACTIONS),
     letters.dead_letters,
+    access.access,
     doctor.doctor,
     setup.init,
     setup.new,

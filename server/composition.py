@@ -13,7 +13,7 @@ import signal
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Literal, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, assert_never
 
 from msgspec import Struct
 
@@ -30,9 +30,12 @@ from store.jetstream.backend import JetStreamBackend, connect
 from store.port import StoreError, TopologyDrift
 from store.subjects import Names
 
+if TYPE_CHECKING:
+    from server.serving import Serving
+
 log = logging.getLogger("snorri")
 
-Role: TypeAlias = Literal["engine", "jobs"]
+Role: TypeAlias = Literal["engine", "jobs", "api"]
 
 PATIENCE_POLL_S = 0.5
 EMBEDDED_ENGINE = "dev"
@@ -131,14 +134,27 @@ async def _connect(settings: Settings, url: str, *, make: bool) -> JetStreamBack
     )
 
 
-def build_services(
-    runtime: Runtime, app: App, roles: Sequence[Role], targets: Sequence[str] = ()
-) -> Supervisor:
+class Process(NamedTuple):
+    """What runs in this process; ``serving`` is None unless one of its roles is ``api``."""
+
+    supervisor: Supervisor
+    serving: Serving | None
+
+
+def build_process(
+    settings: Settings,
+    runtime: Runtime,
+    app: App,
+    roles: Sequence[Role],
+    targets: Sequence[str] = (),
+) -> Process:
     """The services of ``roles`` in the order they start; ``targets`` limits the jobs, () is all.
 
-    Raises DefinitionError for a target without a job and for providers that can't work.
+    Raises DefinitionError for a target without a job and for providers that can't work, and
+    AccessFileError.
     """
     services: list[Service] = [_BrokerWatch(runtime)]
+    serving: Serving | None = None
     for role in roles:
         match role:
             case "engine":
@@ -156,9 +172,15 @@ def build_services(
                         providers=app.providers,
                     )
                 )
+            case "api":
+                # DuckDB and the web framework take most of a second to load; others go without.
+                from server.serving import build_serving
+
+                serving = build_serving(runtime.backend, runtime.url, runtime.names, app, settings)
+                services += serving.services
             case _:
                 assert_never(role)
-    return Supervisor(services, "snorri")
+    return Process(Supervisor(services, "snorri"), serving)
 
 
 async def run_until_signal(supervisor: Supervisor, ready: Callable[[], None]) -> int:

@@ -57,7 +57,7 @@ def config() -> OpenAPIConfig:
         title=TITLE,
         version=release(),
         description=DESCRIPTION,
-        license=License(name="MIT", identifier="MIT"),
+        license=License(name="Apache-2.0", identifier="Apache-2.0"),
         use_handler_docstrings=True,
         components=Components(
             security_schemes={

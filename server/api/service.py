@@ -129,6 +129,11 @@ class _Server(uvicorn.Server):
             task.cancel()
 
 
+def check_listen(host: str, port: int) -> None:
+    """Raises HttpPortTaken when nothing can listen there now; to be told before anything starts."""
+    listen(host, port).close()
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; raises HttpPortTaken with the next step."""
     bare = host.strip("[]")

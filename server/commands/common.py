@@ -29,6 +29,7 @@ from server.errors import SettingsError, SetupError
 from server.settings import TOML_NAME, Settings, help_of, load_settings
 from store.broker_version import BrokerTooOld
 from store.port import StoreError, Unreachable
+from store.projection.port import WriteError
 
 F = TypeVar("F", bound=Callable[..., Any])  # commands take whatever their options give
 T = TypeVar("T")
@@ -70,7 +71,10 @@ class Commands(click.RichGroup):
         ctx.exit(code if isinstance(code, int) else DONE)
 
 
-FAILURES = (Failed, SetupError, BrokerTooOld, StoreError, SagaError, ServiceDied, BadName, OSError)
+FAILURES = (
+    *(Failed, SetupError, BrokerTooOld, StoreError, WriteError),
+    *(SagaError, ServiceDied, BadName, OSError),
+)
 
 
 def fail(ctx: click.Context, error: BaseException) -> NoReturn:

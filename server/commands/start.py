@@ -1,4 +1,4 @@
-"""Processes: ``dev`` for one machine, ``engine`` and ``jobs`` as separate ones.
+"""Processes: ``dev`` for one machine; ``engine``, ``jobs`` and ``serve`` as separate ones.
 
 Each runs until Ctrl-C (exit code 130) or SIGTERM (0), stops in order, and stops at once when asked
 again. What runs is put together in ``server.composition``.
@@ -18,9 +18,10 @@ from server.commands.example import example_of
 from server.commands.output import address, say
 from server.commands.reach import app_of
 from server.composition import (
+    Process,
     Role,
     Runtime,
-    build_services,
+    build_process,
     open_embedded,
     open_remote,
     run_until_signal,
@@ -51,18 +52,22 @@ wait_option = click.option(
 
 @click.command()
 @settings_options(
-    *("app", "data", "nats_port", "host", "port", "sync_always", "store_bytes_max"), more=BROKER
+    *("app", "data", "nats_port", "host", "port", "auth", "sync_always", "store_bytes_max"),
+    more=BROKER,
 )
 def dev(settings: Settings) -> int:
-    """Run everything on this machine: nats-server, engine and jobs, with samples if no --app."""
+    """Run everything on this machine: nats-server, engine, jobs, API; samples if no --app."""
     configure_logs(settings.log_format, settings.log_level)
     app = app_of(settings)
+    _check_api(settings)
     tune()
 
     async def work() -> int:
         async with open_embedded(settings) as runtime:
-            supervisor = build_services(runtime, app, ("engine", "jobs"))
-            return await run_until_signal(supervisor, lambda: _welcome(settings, runtime, app))
+            process = build_process(settings, runtime, app, ("engine", "jobs", "api"))
+            return await run_until_signal(
+                process.supervisor, lambda: _welcome(settings, runtime, app, process)
+            )
 
     return run(work())
 
@@ -72,7 +77,7 @@ def dev(settings: Settings) -> int:
 @settings_options("app", "data", "nats_port", more=BROKER)
 def engine(settings: Settings, wait_s: float) -> int:
     """Run an engine: decides and commits; any number may run at once."""
-    return _serve(settings, ("engine",), (), wait_s)
+    return _run_roles(settings, ("engine",), (), wait_s)
 
 
 @click.command()
@@ -81,10 +86,29 @@ def engine(settings: Settings, wait_s: float) -> int:
 @settings_options("app", "data", "nats_port", more=BROKER)
 def jobs(settings: Settings, targets: tuple[str, ...], wait_s: float) -> int:
     """Run a worker for the jobs of the app, or only those of the targets named."""
-    return _serve(settings, ("jobs",), targets, wait_s)
+    return _run_roles(settings, ("jobs",), targets, wait_s)
 
 
-def _serve(
+@click.command()
+@wait_option
+@settings_options("app", "data", "nats_port", "host", "port", "auth", more=BROKER)
+def serve(settings: Settings, wait_s: float) -> int:
+    """Run the API; any number may run at once, each with a --data of its own."""
+    _check_api(settings)
+    return _run_roles(settings, ("api",), (), wait_s)
+
+
+def _check_api(settings: Settings) -> None:
+    """Raise what would keep the API from starting, before anything is started."""
+    # Not at the top: the other commands go without the web framework and DuckDB.
+    from server.api.service import check_listen
+    from server.serving import access_source
+
+    access_source(settings)
+    check_listen(settings.host, settings.port)
+
+
+def _run_roles(
     settings: Settings, roles: tuple[Role, ...], targets: tuple[str, ...], wait_s: float
 ) -> int:
     configure_logs(settings.log_format, settings.log_level)
@@ -95,18 +119,21 @@ def _serve(
     async def work() -> int:
         make = "engine" in roles  # a worker may lack the permission, and does not set partitions
         async with open_remote(settings, make=make, wait_s=wait_s) as runtime:
-            supervisor = build_services(runtime, app, roles, targets)
-            return await run_until_signal(supervisor, lambda: _running(runtime, roles))
+            process = build_process(settings, runtime, app, roles, targets)
+            return await run_until_signal(
+                process.supervisor, lambda: _running(runtime, roles, process)
+            )
 
     return run(work())
 
 
-def _running(runtime: Runtime, roles: tuple[Role, ...]) -> None:
+def _running(runtime: Runtime, roles: tuple[Role, ...], process: Process) -> None:
     where = f"{address(runtime.url)}, bucket {runtime.names.bucket}"
-    say(f"{' and '.join(roles)} on {where}; Ctrl-C stops")
+    at = f" at {process.serving.api.address}" if process.serving else ""
+    say(f"{' and '.join(roles)}{at} on {where}; Ctrl-C stops")
 
 
-def _welcome(settings: Settings, runtime: Runtime, app: App) -> None:
+def _welcome(settings: Settings, runtime: Runtime, app: App, process: Process) -> None:
     """What runs where, and one line to try."""
     names, server = runtime.names, runtime.server
     say(Text("Snorri is ready", style="bold green"))
@@ -118,10 +145,15 @@ def _welcome(settings: Settings, runtime: Runtime, app: App) -> None:
     say(f"  app        {', '.join(app.modules)}{samples}")
     say(f"  sagas      {', '.join(sorted(d.id for d in app.registry)) or 'none'}")
     say(f"  jobs       {', '.join(sorted(app.jobs.targets)) or 'none'}")
-    say(f"  dashboard  arrives with the API, then on http://{settings.host}:{settings.port}")
+    api = process.serving.api.address if process.serving else ""
+    open_to = "needs a login or a token" if settings.auth else "open to this machine, no login"
+    say(f"  API        {api} ({open_to}; its routes: {api}/schema)")
     type, body, key = example_of(app)
     say("try")
     say(f"  {program()} publish {type} '{body}' --key {key}{_flags(settings, runtime)}")
+    event = f'{{"type":"{type}","key":"{key}","payload":{body}}}'
+    json_type = "-H 'content-type: application/json'"
+    say(f"  curl -s {api}/api/v1/sagas/publish {json_type} -d '{event}'")
     say(f"  nats pub {names.event(type, key)} '{body}' -s {address(runtime.url)}")
     say("Ctrl-C stops everything in order")
 

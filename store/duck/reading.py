@@ -89,14 +89,21 @@ class _Query:
 
 
 def to_structs(columns: Sequence[Any], rows: Sequence[Any], row: type[R]) -> list[R]:
-    """Rows of a result as Structs of ``row``; raises ReadError when a field has no column."""
+    """Rows of a result as Structs of ``row``.
+
+    Raises ReadError when a field has neither a column nor a default.
+    """
     places = {column[0]: place for place, column in enumerate(columns)}
     json = {column[0] for column in columns if str(column[1]) == "JSON"}
     fields = msgspec.structs.fields(cast("type[Struct]", row))
-    missing = [field.name for field in fields if field.name not in places]
+    missing = [field.name for field in fields if field.required and field.name not in places]
     if missing:
         raise ReadError(f"the query has no column for {', '.join(missing)}; report this")
-    order = [(places[field.name], field.name, field.name in json) for field in fields]
+    order = [
+        (places[field.name], field.name, field.name in json)
+        for field in fields
+        if field.name in places
+    ]
     make: Callable[..., R] = row
     return [
         make(

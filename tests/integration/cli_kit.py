@@ -114,10 +114,11 @@ class Process(Snorri):
 
 def dev(cwd: Path, *arguments: str, **environment: str) -> Process:
     """A `snorri dev` that is ready, on free ports, in ``cwd``."""
-    command = ("dev", "--nats-port", "0", "--no-sync-always", "--log-level", "warning", *arguments)
+    ports = ("--nats-port", "0", "--port", "0")
+    command = ("dev", *ports, "--no-sync-always", "--log-level", "warning", *arguments)
     process = Process(cwd, *command, **environment)
     try:
-        process.until("Snorri is ready")
+        process.until("Ctrl-C stops everything")  # the last line of what it says
     except BaseException:
         process.close()
         raise

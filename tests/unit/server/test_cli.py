@@ -77,6 +77,8 @@ def test_every_command_has_help(snorri: Snorri, command: str) -> None:
         (["sagas", "--nats-creds", "absent.creds"], "SNORRI_NATS_CREDS"),
         (["sagas", "--nats-port", "99999"], "nats_port"),
         (["dev", "--host", "0.0.0.0"], "SNORRI_AUTH"),
+        (["serve", "--host", "0.0.0.0"], "SNORRI_AUTH"),
+        (["serve", "--auth", "absent.toml"], "absent.toml"),
         (["dead-letters", "redrive"], "ID"),
         (["doctor", "--tail", "-1"], "-1"),
     ],
@@ -106,7 +108,8 @@ def test_wrong_usage_is_2_and_says_why(snorri: Snorri, line: list[str], word: st
         ["doctor"],
         ["engine", "--wait", "0"],
         ["jobs", "--wait", "0"],
-        ["dev"],
+        ["dev", "--port", "0"],
+        ["serve", "--port", "0", "--wait", "0"],
     ],
 )
 def test_a_broker_out_of_reach_is_3(
@@ -118,7 +121,7 @@ def test_a_broker_out_of_reach_is_3(
     assert "no connection to NATS" in result.output
 
 
-@pytest.mark.parametrize("command", ["engine", "jobs", "dev"])
+@pytest.mark.parametrize("command", ["engine", "jobs", "dev", "serve"])
 def test_an_app_that_is_not_there_is_1(snorri: Snorri, command: str) -> None:
     result = snorri(command, "--app", "absent_module")
     assert result.exit_code == 1
@@ -141,8 +144,8 @@ def test_config_tells_origins_and_hides_passwords(
     snorri: Snorri, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "snorri.toml").write_text('bucket = "SHOP"\n')
-    monkeypatch.setenv("SNORRI_NATS_URL", "nats://me:secret@host:4222")
-    assert "secret" not in snorri("config").output
+    monkeypatch.setenv("SNORRI_NATS_URL", "nats://me:hunter2@host:4222")
+    assert "hunter2" not in snorri("config").output
     rows = {row["name"]: row for row in json.loads(snorri("config", "--json").output)}
     assert rows["nats_url"]["value"] == "nats://***@host:4222"
     assert rows["nats_url"]["origin"] == "environment SNORRI_NATS_URL"
@@ -192,7 +195,7 @@ def test_a_path_that_can_not_be_is_told_with_the_next_step(
     snorri: Snorri, tmp_path: Path, place: str
 ) -> None:
     (tmp_path / "file").touch()
-    result = snorri("dev", "--nats-port", "0", "--data", place)
+    result = snorri("dev", "--nats-port", "0", "--port", "0", "--data", place)
     assert result.exit_code == 1
     assert f"{place}: " in result.output
     assert "or name another" in result.output
