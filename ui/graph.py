@@ -1,8 +1,8 @@
 """A saga drawn as what its messages lead to, and an instance's way through it. Pure.
 
 Message handlers do not declare an order, so the edges are the steps that instances really took:
-message B was the next thing that happened after message A. Declared types that never came are there
-as well, without edges. Operator actions are not part of the way; compensations and ends are nodes.
+message B was the next thing that happened after message A. Declared types that never came are only
+listed. Operator actions are not part of the way; compensations and ends are nodes.
 """
 
 from __future__ import annotations
@@ -72,12 +72,13 @@ class Link(Struct, frozen=True):
 
 
 class Graph(Struct, frozen=True):
-    """The whole picture."""
+    """The whole picture; ``unseen`` are declared types that have not come yet."""
 
     width: float
     height: float
     nodes: tuple[Node, ...]
     links: tuple[Link, ...]
+    unseen: tuple[str, ...]
 
 
 def graph(
@@ -92,8 +93,8 @@ def graph(
     counts = {(f.start, f.stop): f.count for f in follows}
     for step in taken:
         counts.setdefault(step, 1)
-    met = [name for step in counts for name in step]
-    names = list(dict.fromkeys([*types, *met]))[:NODES_MAX]
+    met = dict.fromkeys([*way, *(name for step in counts for name in step)])
+    names = list(dict.fromkeys([*(t for t in types if t in met), *met]))[:NODES_MAX]
     drawing = layout(names, counts)
     most = max(counts.values(), default=1)
     nodes = tuple(
@@ -112,7 +113,8 @@ def graph(
         for drawn in drawing.edges
         for count in (counts[(drawn.start, drawn.end)],)
     )
-    return Graph(drawing.width, drawing.height, nodes, links)
+    unseen = tuple(type for type in types if type not in met)
+    return Graph(drawing.width, drawing.height, nodes, links, unseen)
 
 
 def _way(history: Sequence[Instance]) -> list[str]:

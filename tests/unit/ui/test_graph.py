@@ -17,7 +17,7 @@ FOLLOWS = [
 def test_declared_types_are_there_and_ends_have_their_status() -> None:
     drawn = graph(["OrderCreated", "Never"], FOLLOWS, {"PaymentCompleted": 7})
     labels = {node.label: node for node in drawn.nodes}
-    assert labels["Never"].tone == ""
+    assert drawn.unseen == ("Never",)
     assert labels["cancelled"].kind == "end"
     assert labels["cancelled"].tone == "cancelled"
     assert labels["PaymentCompleted"].standing == 7

@@ -1,0 +1,174 @@
+"""The list of instances: filters in the address, pages by sequence, news that wait for a click."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from litestar.params import QueryParameter
+from msgspec import Struct
+
+from sagas.instance import Status
+from store.cards import saga_cards
+from store.projection.filters import FilterError, make_filter
+from store.projection.instances import Found, InstanceRow, Order, find_instances
+from ui.addresses import Addresses, Query
+from ui.desk import Desk, Who
+from ui.render import page
+
+ROWS = 50
+BUDGET_S = 0.08
+STATUSES: tuple[Status, ...] = get_args(Status)
+SINCE = (("", "any time"), ("15m", "15 minutes"), ("1h", "hour"), ("24h", "day"), ("7d", "week"))
+
+Texts: TypeAlias = list[str] | None
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """The filters as they stand in the address."""
+
+    saga: str = ""
+    status: tuple[str, ...] = ()
+    key: str = ""
+    q: str = ""
+    since: str = ""
+    until: str = ""
+    where: tuple[str, ...] = ()
+    order: Order = "newest"
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is filtered."""
+        return self != Asked(order=self.order)
+
+    def query(self, **changed: object) -> Query:
+        """The parameters of the address, some of them changed."""
+        given = {
+            "saga": self.saga,
+            "status": list(self.status),
+            "key": self.key,
+            "q": self.q,
+            "since": self.since,
+            "until": self.until,
+            "where": list(self.where),
+            "order": self.order if self.order != "newest" else "",
+        }
+        return {**given, **changed}  # type: ignore[return-value]  # texts, lists and numbers
+
+    def toggled(self, status: str) -> Query:
+        """The address with one status more or less."""
+        rest = [one for one in self.status if one != status]
+        return self.query(status=rest if status in self.status else [*rest, status])
+
+
+class InstancesPage(Struct, frozen=True, kw_only=True):
+    """The context of ``instances.html``; ``fault`` says what of the filter can't be meant."""
+
+    asked: Asked
+    rows: list[InstanceRow]
+    next: Query | None
+    first: Query | None
+    complete: bool
+    fault: str
+    sagas: tuple[str, ...]
+    statuses: tuple[Status, ...] = STATUSES
+    since: tuple[tuple[str, str], ...] = SINCE
+
+
+@get("/instances", opt={"role": "viewer"})
+async def instances(
+    request: Request[Who, Any, State],
+    desk: Desk,
+    saga: str = "",
+    status: Texts = None,
+    key: str = "",
+    q: str = "",
+    since: str = "",
+    until: str = "",
+    where: Texts = None,
+    order: Literal["newest", "oldest"] = "newest",
+    place: Annotated[int | None, QueryParameter(ge=0)] = None,
+) -> Response[str]:
+    """The instances that match, those changed last first."""
+    asked = Asked(
+        saga=saga,
+        status=tuple(one for one in status or () if one),
+        key=key.strip(),
+        q=q.strip(),
+        since=since,
+        until=until,
+        where=tuple(one.strip() for one in where or () if one.strip()),
+        order=order,
+    )
+    fault, found = "", Found(rows=[], next=None, complete=True, through=0)
+    try:
+        found = await _find(desk, asked, place)
+    except FilterError as error:
+        fault = str(error)
+    cards = await saga_cards(desk.meta)
+    context = InstancesPage(
+        asked=asked,
+        rows=found.rows,
+        next=None if found.next is None else asked.query(place=found.next),
+        first=None if place is None else asked.query(),
+        complete=found.complete,
+        fault=fault,
+        sagas=tuple(card.id for card in cards),
+    )
+    code = 400 if fault else 200
+    return page(request, desk, "instances.html", context, title="Instances", status=code)
+
+
+async def _find(desk: Desk, asked: Asked, place: int | None) -> Found:
+    filter = make_filter(
+        sagas=[asked.saga] if asked.saga else [],
+        statuses=asked.status,
+        key=asked.key,
+        q=asked.q,
+        since=asked.since,
+        until=asked.until,
+        where=asked.where,
+        now=desk.now(),
+    )
+    return await find_instances(
+        desk.read, filter, limit=ROWS, place=place, order=asked.order, budget_s=BUDGET_S
+    )
+
+
+@get("/find", opt={"role": "viewer"})
+async def find(request: Request[Who, Any, State], desk: Desk, q: str = "") -> Response[None]:
+    """The quick search: straight to the instance when only one fits, else to the list."""
+    to, text = Addresses(desk.base), q.strip()
+    target = to.page("/instances", {"q": text})
+    if text:
+        rows = await desk.read.fetch(EXACT, {"text": text, "trace": f"%{text}%"}, Hit)
+        if len(rows) == 1:
+            target = to.instance(rows[0].saga, rows[0].key)
+        elif (
+            not rows and len(events := await desk.read.fetch(BY_ID, {"text": text}, EventHit)) == 1
+        ):
+            target = to.event(events[0].seq)
+    return Response(None, status_code=303, headers={"Location": target})
+
+
+class Hit(Struct, frozen=True):
+    """An instance the quick search found."""
+
+    saga: str
+    key: str
+
+
+class EventHit(Struct, frozen=True):
+    """An event the quick search found."""
+
+    seq: int
+
+
+EXACT = """
+SELECT saga, key FROM instances WHERE key = $text OR (length($text) >= 16 AND trace LIKE $trace)
+LIMIT 2
+"""
+BY_ID = "SELECT seq FROM events WHERE id = $text LIMIT 2"
+
+ROUTES = (instances, find)
