@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +24,7 @@ from server.access.roles import PUBLIC, ROLE, ROLES
 from server.access.source import AccessSource
 from server.api.app import create_app
 from server.api.deps import Deps
-from server.loading import load_samples
+from server.loading import App, load_samples
 from server.settings import Settings
 from store.client import SagaClient
 from store.memory import MemoryBroker, SystemClock
@@ -141,7 +142,7 @@ class Guarded:
             backend=backend,
             client=SagaClient(backend, self.broker.names),
             read=_NoProjection(),
-            app=load_samples(),
+            app=_samples(),
             mask=lambda data: data,
             access=access,
         )
@@ -192,6 +193,11 @@ async def open_guarded(folder: Path, file: str | None = FILE) -> AsyncGenerator[
     async with AsyncExitStack() as stack:
         stack.push_async_callback(broker.close)
         yield Guarded(path, broker, stack)
+
+
+@cache
+def _samples() -> App:
+    return load_samples()
 
 
 def handlers_of(app: Litestar) -> Sequence[tuple[str, str, HTTPRouteHandler]]:

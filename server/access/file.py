@@ -66,12 +66,15 @@ class Token(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     role: Role
     expires: datetime | None = None
 
+    @property
+    def ends(self) -> datetime | None:
+        """When it ends, aware; None is never."""
+        end = self.expires
+        return end.replace(tzinfo=UTC) if end is not None and end.tzinfo is None else end
+
     def expired(self, now: datetime) -> bool:
         """Whether it has ended at ``now`` (aware)."""
-        end = self.expires
-        if end is None:
-            return False
-        return (end if end.tzinfo else end.replace(tzinfo=UTC)) <= now
+        return self.ends is not None and self.ends <= now
 
 
 class Proxy(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
