@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 import msgspec
+from msgspec import Raw
 
 from sagas.actions import Action, ActionRequest, Plan
 from sagas.definition import SagaDefinition
@@ -21,6 +22,7 @@ from store.lookup import Lookup, Revision
 from store.operations import WAIT_S, Clock, Operations, utc_now
 from store.port import NO_HEADERS, Backend, Stored
 from store.publishing import EventPublisher, Mode
+from store.redelivery import Redelivery
 from store.subjects import Names
 
 
@@ -32,6 +34,9 @@ class SagaClient:
         self._lookup = Lookup(backend.log, names)
         self._operations = Operations(backend, names, self._lookup, now)
         self._postman = Postman(backend, names, self._lookup, self._operations)
+        self._redelivery = Redelivery(
+            backend, names, self._lookup, self._operations, self._publisher
+        )
 
     # --- publish
 
@@ -166,6 +171,29 @@ class SagaClient:
             id=id,
             origin=origin,
         )
+
+    # --- events that have passed
+
+    async def resend(
+        self,
+        seq: int,
+        *,
+        by: str,
+        reason: str = "",
+        type: str | None = None,
+        key: str | None = None,
+        payload: Raw | None = None,
+    ) -> Receipt:
+        """Publish a stored event once more, changed or as it was."""
+        return await self._redelivery.resend(
+            seq, by=by, reason=reason, type=type, key=key, payload=payload
+        )
+
+    async def attach(
+        self, seq: int, saga: str, key: str, *, by: str, reason: str = "", origin: str = ""
+    ) -> ActionReply:
+        """Give a stored event to one instance, which takes it at most once."""
+        return await self._redelivery.attach(seq, saga, key, by=by, reason=reason, origin=origin)
 
     # --- dead letters
 

@@ -36,7 +36,9 @@ EXECUTION = "Snorri-Execution"  # on results: the record of the attempt, JSON of
 DEAD_LETTER = (
     "Snorri-Dead-Letter"  # on results: the reason a command was given up after its last attempt
 )
-REDRIVEN = "Snorri-Redriven"  # on events sent again from a dead letter: its id
+REDRIVEN = "Snorri-Redriven"  # on events sent again: the dead letter's id or events-<sequence>
+BY = "Snorri-By"  # on events that a person sent again: who
+REASON = "Snorri-Reason"  # and why; both are tokens
 
 COMPLETED = "Snorri-Completed"  # result types of jobs that name none of their own
 FAILED = "Snorri-Failed"
@@ -193,8 +195,12 @@ def event_cause(stored: Stored, type: str) -> Cause:
 def open_envelope(stored: Stored) -> Envelope:
     """The envelope of a stored signal, its cause with the broker's sequence and time; raises
     msgspec.DecodeError.
+
+    An event that somebody delivered to an instance by hand keeps its own sequence and time.
     """
     envelope = _envelope_decoder.decode(stored.data)
+    if envelope.cause.kind == "event" and envelope.to is not None:
+        return envelope
     cause = msgspec.structs.replace(envelope.cause, seq=stored.seq, at=moment(stored.at_ns))
     return msgspec.structs.replace(envelope, cause=cause)
 

@@ -164,6 +164,15 @@ class Operations:
             reason=reason,
         )
 
+    async def deliver(
+        self, to: Address, event: Cause, *, msg_id: str, origin: str = "", timeout_s: float = WAIT_S
+    ) -> ActionReply:
+        """Give a stored event to one instance, past all correlation, and wait for its outcome.
+
+        ``event`` has an id, and its own sequence and time. ``msg_id`` names this delivery.
+        """
+        return await self._send(Envelope(to=to, cause=event, origin=origin), to, timeout_s, msg_id)
+
     async def _once(
         self, envelope: Envelope, to: Address, timeout_s: float, id: str
     ) -> ActionReply:
@@ -171,7 +180,7 @@ class Operations:
 
         The broker knows an id for some minutes, the instance for as long as its history is kept.
         """
-        reply = await self._send(envelope, to, timeout_s)
+        reply = await self._send(envelope, to, timeout_s, envelope.cause.id)
         if not id or reply.done or reply.pending:
             return reply
         return await self._taken(to, id) or reply
@@ -185,12 +194,14 @@ class Operations:
                     return _done(instance, revision.seq)
         return None
 
-    async def _send(self, envelope: Envelope, to: Address, timeout_s: float) -> ActionReply:
+    async def _send(
+        self, envelope: Envelope, to: Address, timeout_s: float, msg_id: str
+    ) -> ActionReply:
         cause = envelope.cause
         body = msgspec.json.encode(envelope)
         subject = self._names.signal(cause.kind, to.key)
         try:
-            accepted = await self._backend.door.publish(subject, body, msg_id=cause.id)
+            accepted = await self._backend.door.publish(subject, body, msg_id=msg_id)
         except (Refused, MessageTooLarge) as error:
             return _refused(to, str(error))
         try:
