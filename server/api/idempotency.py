@@ -16,9 +16,10 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 from msgspec import Raw, Struct
 
+from sagas.messages import NULL
 from server.api.deps import Deps
 from server.api.problems import Problem
 from server.api.shown import Asked
@@ -35,8 +36,8 @@ PATIENCE_S = 10.0  # with one who has claimed the key and does not answer
 
 IdempotencyKey: TypeAlias = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         description="The same request under the same key happens once and gets the same answer;"
         " another request under it is refused with 422. Kept for a day.",
         min_length=1,
@@ -46,11 +47,13 @@ IdempotencyKey: TypeAlias = Annotated[
 
 
 class _Claim(Struct, frozen=True, kw_only=True):
-    """A key in use: ``at`` is when its work began (seconds since 1970), ``reply`` its outcome."""
+    """A key in use: ``at`` is when its work began (seconds since 1970), ``reply`` its outcome (a
+    document, null while there is none).
+    """
 
     fingerprint: str
     at: float
-    reply: Raw | None = None
+    reply: Raw = NULL
 
 
 async def once(
@@ -118,7 +121,7 @@ async def _claim(meta: Meta, name: str, fingerprint: str) -> int | Raw:
                     "Another route or another body was sent under the same key before.",
                     "Send the first request unchanged, or use a new key for a new request.",
                 )
-            if claim.reply is not None:
+            if claim.reply != NULL:
                 return claim.reply
             expect = entry.revision
             if time.time() - claim.at < PATIENCE_S:

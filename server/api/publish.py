@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import msgspec
 from litestar import post
+from litestar.params import JSONBody
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from sagas.messages import NULL, Address
@@ -18,6 +19,7 @@ from server.access.roles import ROLE
 from server.api.bodies import Exact
 from server.api.deps import Deps
 from server.api.idempotency import IdempotencyKey, once
+from server.api.parameters import Parts
 from server.api.problems import Problem
 from server.api.shown import Asked
 from store.codec import TRACEPARENT
@@ -98,12 +100,15 @@ class EventReceipt(Struct, frozen=True, kw_only=True):
     ] = UNSET
 
 
-class EventRejection(Struct, frozen=True, kw_only=True):
-    """An event is not known to be stored."""
+class OneOfMany(Struct, frozen=True, kw_only=True):
+    """What became of one of many events: stored as `seq`, or not known to be, for a `reason`."""
 
-    published: Literal[False]
-    reason: str
-    retryable: Annotated[bool, Meta(description="The same may go through later")]
+    published: bool
+    seq: int | UnsetType = UNSET
+    duplicate: bool | UnsetType = UNSET
+    instances: list[InstanceName] | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    retryable: bool | UnsetType = UNSET
 
 
 class ManyReceipts(Struct, frozen=True, kw_only=True):
@@ -111,7 +116,7 @@ class ManyReceipts(Struct, frozen=True, kw_only=True):
 
     published: Annotated[int, Meta(description="How many are stored")]
     rejected: Annotated[int, Meta(description="How many are not known to be stored")]
-    receipts: list[EventReceipt | EventRejection]
+    receipts: list[OneOfMany]
 
 
 class _Receipts(Struct, frozen=True):
@@ -130,7 +135,7 @@ class _Receipts(Struct, frozen=True):
     summary="Publish an event",
 )
 async def publish(
-    request: Asked, deps: Deps, data: EventBody, idempotency_key: IdempotencyKey = None
+    request: Asked, deps: Parts, data: JSONBody[EventBody], idempotency_key: IdempotencyKey = None
 ) -> EventReceipt:
     """Store an event for whichever sagas handle its type. 400 when it can't be one, 503 when it is
     not known to be stored: both with `reason` and `retryable`. An `Idempotency-Key` becomes the id.
@@ -158,7 +163,7 @@ async def publish(
     summary="Publish many events",
 )
 async def publish_many(
-    request: Asked, deps: Deps, data: ManyBody, idempotency_key: IdempotencyKey = None
+    request: Asked, deps: Parts, data: JSONBody[ManyBody], idempotency_key: IdempotencyKey = None
 ) -> ManyReceipts:
     """Store up to 1000 events, with a receipt for each in their order. The answer is 200 also when
     some or all are rejected: look at `rejected`. With an `Idempotency-Key` events without an id get
@@ -173,9 +178,7 @@ async def publish_many(
 
     done = await once(request, deps, idempotency_key, _Receipts, work, _is_final)
     receipts = [
-        await _stored(deps, event, receipt)
-        if isinstance(receipt, Published)
-        else EventRejection(published=False, reason=receipt.reason, retryable=receipt.retryable)
+        await _one_of_many(deps, event, receipt)
         for event, receipt in zip(events, done.items, strict=True)
     ]
     published = sum(1 for receipt in receipts if receipt.published)
@@ -240,6 +243,15 @@ async def _stored(deps: Deps, event: NewEvent, receipt: Published) -> EventRecei
         seq=receipt.seq,
         duplicate=receipt.duplicate,
         instances=UNSET if found is None else [_name(one) for one in found],
+    )
+
+
+async def _one_of_many(deps: Deps, event: NewEvent, receipt: Receipt) -> OneOfMany:
+    if isinstance(receipt, Rejected):
+        return OneOfMany(published=False, reason=receipt.reason, retryable=receipt.retryable)
+    stored = await _stored(deps, event, receipt)
+    return OneOfMany(
+        published=True, seq=stored.seq, duplicate=stored.duplicate, instances=stored.instances
     )
 
 

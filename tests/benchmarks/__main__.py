@@ -1,4 +1,4 @@
-"""``make bench``: engine, checkout and size on a broker that syncs every write, with ratios."""
+"""``make bench``: engine, checkout, publish and size on a broker that syncs every write, with ratios."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ from rich.table import Table
 from server.embedded import EmbeddedServer
 from server.tuning import tune
 from tests.benchmarks import measure
+from tests.benchmarks.publishing import publishes
 
 console = Console()
 
 
 async def main(names: list[str]) -> None:
-    """Run the named benchmarks (engine, checkout, size) or all of them."""
-    wanted = names or ["engine", "checkout", "size"]
+    """Run the named benchmarks (engine, checkout, publish, size) or all of them."""
+    wanted = names or ["engine", "checkout", "publish", "size"]
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedServer(Path(folder), port=0, sync_always=True) as server:
             console.print(
@@ -32,6 +33,8 @@ async def main(names: list[str]) -> None:
                 await _engine(server.url)
             if "checkout" in wanted:
                 await _checkout(server.url)
+            if "publish" in wanted:
+                await _publish(server.url)
             if "size" in wanted:
                 await _size(server.url)
 
@@ -68,6 +71,23 @@ async def _checkout(url: str) -> None:
             f"{figures.p99_ms:.1f}",
             f"{floor_ms:.1f}",
             f"{figures.p50_ms / floor_ms:.2f}",
+        )
+    console.print(table)
+
+
+async def _publish(url: str) -> None:
+    table = Table(
+        "clients", "HTTP /s", "p50 ms", "p99 ms", "raw /s", "ratio", title="POST /publish, one each"
+    )
+    for clients, total in ((1, 1_000), (64, 15_000), (64, 15_000), (64, 15_000)):
+        figures = await publishes(url, total, clients)
+        table.add_row(
+            str(clients),
+            f"{figures.http_per_s:,.0f}",
+            f"{figures.p50_ms:.1f}",
+            f"{figures.p99_ms:.1f}",
+            f"{figures.raw_per_s:,.0f}",
+            f"{figures.ratio:.2f}",
         )
     console.print(table)
 

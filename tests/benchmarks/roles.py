@@ -1,6 +1,7 @@
-"""A process of a benchmark: ``python -m tests.benchmarks.roles engine|jobs URL NAMESPACE BUCKET``.
+"""A process of a benchmark: ``python -m tests.benchmarks.roles ROLE URL NAMESPACE BUCKET``.
 
-Prints one line when it is ready, then works until SIGTERM, as ``snorri engine`` and ``jobs`` do.
+Roles are engine, jobs and api. Prints one line when it is ready (of the api its address), then
+works until SIGTERM, as ``snorri engine``, ``jobs`` and ``serve`` do.
 """
 
 from __future__ import annotations
@@ -9,28 +10,73 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Mapping
+from typing import TypeVar
 
+from jobs import Providers
 from jobs.engine import Engine
+from jobs.service import Service
 from jobs.worker import Worker
+from server.api.app import create_app
+from server.api.deps import Deps
+from server.api.service import ApiService
+from server.commands.common import run
+from server.loading import App
+from server.settings import Settings
 from server.tuning import tune
-from store.jetstream.backend import connect
+from store.client import SagaClient
+from store.jetstream.backend import JetStreamBackend, connect
+from store.projection.port import Progress, ReadError
 from store.subjects import Names
 from tests.benchmarks import app
+
+R = TypeVar("R")
+
+
+class _NoLists:
+    """A read model for an API that is asked for no list."""
+
+    progress = Progress()
+
+    async def fetch(self, sql: str, parameters: Mapping[str, object], row: type[R]) -> list[R]:
+        raise ReadError("this process has no projections; ask another")
+
+    async def wait_for(self, log_seq: int, timeout_s: float) -> bool:
+        return False
+
+
+def _api(backend: JetStreamBackend, names: Names) -> ApiService:
+    deps = Deps(
+        settings=Settings(),
+        names=names,
+        backend=backend,
+        client=SagaClient(backend, names),
+        read=_NoLists(),
+        app=App(modules=(), registry=app.registry(), jobs=app.jobs(), providers=Providers()),
+        mask=lambda data: data,
+    )
+    return ApiService(create_app(deps), "127.0.0.1", 0)
+
+
+def _service(role: str, backend: JetStreamBackend, names: Names) -> Service:
+    match role:
+        case "engine":
+            return Engine(backend, names, app.registry(), engine_id="bench")
+        case "jobs":
+            return Worker(backend, names, app.jobs())
+        case _:
+            return _api(backend, names)
 
 
 async def main(role: str, url: str, namespace: str, bucket: str) -> None:
     """Run one role until told to stop."""
     names = Names(namespace=namespace, bucket=bucket)
     backend = await connect(url, names, name=f"bench-{role}")
-    service = (
-        Engine(backend, names, app.registry(), engine_id="bench")
-        if role == "engine"
-        else Worker(backend, names, app.jobs())
-    )
+    service = _service(role, backend, names)
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await service.start()
-    print("ready", flush=True)
+    print(service.address if isinstance(service, ApiService) else "ready", flush=True)
     await stop.wait()
     await service.stop()
     await backend.close()
@@ -39,4 +85,4 @@ async def main(role: str, url: str, namespace: str, bucket: str) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.WARNING)
     tune()
-    asyncio.run(main(*sys.argv[1:]))
+    run(main(*sys.argv[1:]))

@@ -1,0 +1,194 @@
+"""Starting an instance by hand, and waiting for its end when asked to."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated
+
+import msgspec
+from litestar import Response, post
+from litestar.params import JSONBody
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from sagas.messages import NULL
+from sagas.names import KEY_BYTES_MAX, check_key
+from server.access.roles import ROLE
+from server.api.acting import TIMEOUT_MS, TimeoutMs, origin_of, revision_at_seq
+from server.api.bodies import Exact
+from server.api.deps import Deps
+from server.api.idempotency import IdempotencyKey, once
+from server.api.links import instance_path
+from server.api.missing import registered
+from server.api.parameters import Parts, Saga
+from server.api.problems import Problem
+from server.api.shown import Asked, raw
+from server.correlation import NoKey, key_of
+from store.cards import SagaCard
+from store.codec import ActionReply
+from store.operations import SETTLED
+
+
+class StartBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
+    """With what to start."""
+
+    input: Annotated[
+        Raw | UnsetType,
+        Meta(
+            description="Payload of the saga's starting message; default null",
+            examples=[{"orderId": "o-1001", "customerId": "c-7", "items": [], "total": 4999}],
+        ),
+    ] = UNSET
+    key: Annotated[
+        str | None,
+        Meta(
+            description=f"1 to {KEY_BYTES_MAX} bytes; default: what the input names, or a new one"
+        ),
+    ] = None
+    wait: Annotated[bool, Meta(description="Answer with the outcome instead of the start")] = False
+    timeout_ms: TimeoutMs = TIMEOUT_MS
+
+
+class StartOutcome(Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where the instance stands. `settled` when it has ended, or stopped for an operator."""
+
+    saga: str
+    key: str
+    settled: bool
+    location: Annotated[str, Meta(description="Where to look at the instance")]
+    seq: Annotated[int, Meta(description="Revision; of a start that no engine has read its signal")]
+    status: str | UnsetType = UNSET
+    version: int | UnsetType = UNSET
+    result: Annotated[Raw | UnsetType, Meta(description="What it completed with")] = UNSET
+    error: Annotated[Raw | UnsetType, Meta(description="Why it failed or stopped, or null")] = UNSET
+    next: Annotated[str | UnsetType, Meta(description="What to do while it is not settled")] = UNSET
+
+
+@post(
+    "/api/v1/sagas/sagas/{saga:str}/start",
+    opt={ROLE: "operator"},
+    dto=Exact[StartBody],
+    return_dto=None,
+    status_code=201,
+    operation_id="startInstance",
+    summary="Start an instance by hand",
+)
+async def start(
+    request: Asked,
+    deps: Parts,
+    saga: Saga,
+    data: JSONBody[StartBody] = StartBody(),  # noqa: B008 - frozen
+    idempotency_key: IdempotencyKey = None,
+) -> Response[StartOutcome]:
+    """Start an instance with the payload of its starting message: 201, with `wait` 200 and the
+    outcome, 202 when it has not begun or settled in time, 409 when the key is in use.
+    """
+    card = await registered(deps, saga)
+    named = data.key if data.key is not None else _named(deps, card, data.input)
+    if named is not None:
+        check_key(named)
+
+    async def work(id: str) -> ActionReply:
+        key = named if named is not None else id.removeprefix("once-") or uuid.uuid4().hex
+        await _check_new(deps, saga, key, id)
+        return await deps.client.start(
+            saga,
+            NULL if data.input is UNSET else data.input,
+            key=key,
+            by=request.user.name,
+            wait=data.wait,
+            timeout_s=data.timeout_ms / 1000,
+            id=id,
+            origin=origin_of(request),
+        )
+
+    reply = await once(
+        request, deps, idempotency_key, ActionReply, work, lambda reply: not reply.pending
+    )
+    if not reply.done and not reply.pending:
+        raise _refused(reply)
+    outcome = await _outcome(deps, reply)
+    status = 202 if reply.pending else 200 if data.wait else 201
+    return Response(outcome, status_code=status, headers={"Location": outcome.location})
+
+
+def _named(deps: Deps, card: SagaCard, input: Raw | UnsetType) -> str | None:
+    """The key that the input names, None for any new one; raises Problem."""
+    try:
+        payload = None if input is UNSET else msgspec.json.decode(input)
+        return key_of(card, payload, deps.app.registry)
+    except NoKey as error:
+        raise Problem(
+            400, "no-key", "The instance has no key", str(error), "Send `key` or correct `input`."
+        ) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Problem(
+            400,
+            "invalid-request",
+            "The input can't be read",
+            f"The input is no JSON that can be read: {error}.",
+            "Correct the input.",
+        ) from None
+
+
+async def _check_new(deps: Deps, saga: str, key: str, id: str) -> None:
+    """Raise Problem when the instance is there, unless this very request has started it."""
+    there = await deps.client.latest(saga, key)
+    if there is None:
+        return
+    instance = there.instance
+    if id:
+        async for first in deps.client.history(saga, key):
+            if first.instance.cause.id == id:
+                return
+            break
+    raise Problem(
+        409,
+        "instance-exists",
+        "There is such an instance already",
+        f"{saga}/{key} exists and is {instance.status} at version {instance.version}.",
+        "Start another key, or publish the message if that instance shall have it.",
+        {"currentVersion": instance.version, "currentStatus": instance.status},
+        {"Location": instance_path(saga, key)},
+    )
+
+
+def _refused(reply: ActionReply) -> Problem:
+    return Problem(
+        409,
+        "start-refused",
+        "The instance could not be started",
+        reply.reason,
+        "Correct what is named here and start again.",
+        {"currentVersion": reply.version, "currentStatus": reply.status},
+    )
+
+
+async def _outcome(deps: Deps, reply: ActionReply) -> StartOutcome:
+    where = instance_path(reply.saga, reply.key)
+    if reply.pending and not reply.version:
+        return StartOutcome(
+            saga=reply.saga,
+            key=reply.key,
+            settled=False,
+            location=where,
+            seq=reply.seq,
+            next="No engine has read it in time; it begins when one does. Look there.",
+        )
+    revision = await revision_at_seq(deps, reply.seq)
+    instance = revision.instance
+    settled = instance.status in SETTLED
+    return StartOutcome(
+        saga=instance.saga,
+        key=instance.key,
+        settled=settled,
+        location=where,
+        seq=revision.seq,
+        status=instance.status,
+        version=instance.version,
+        result=raw(deps.mask, instance.result) if instance.status == "completed" else UNSET,
+        error=raw(deps.mask, msgspec.json.encode(instance.error)),
+        next=UNSET if settled else "It goes on; look there, or follow /api/v1/sagas/subscribe.",
+    )
+
+
+ROUTES = (start,)
