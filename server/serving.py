@@ -58,7 +58,7 @@ def build_serving(
     """
     mask = LiveMask([*settings.secrets, *_secrets_of(app)], backend.meta)
     projections = DuckProjections(projections_folder(settings), names, mask)
-    hub = Hub(backend, names, mask=mask, read=projections)
+    hub = Hub(backend, names, mask=mask.document, read=projections)
     deps = Deps(
         settings=settings,
         names=names,

@@ -107,7 +107,7 @@ async def subscribe(
         key=None if key is None else check_key(key),
         statuses=frozenset(status or ()),
         extras=frozenset(include or ()),
-        view=View(state=with_state, clear=with_state and request.user.may("admin")),
+        view=View(state=with_state, clear=request.user.may("admin")),
     )
     return LiveResponse(deps.live, filter, _resume_after(after, last_event_id))
 

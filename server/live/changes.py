@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from sagas.instance import Status
 from store.codec import DeadLetter
@@ -89,7 +89,7 @@ class LetterChange(Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class View(Struct, frozen=True):
-    """What a listener gets to see of a change: the state or not, masked or clear."""
+    """What a listener gets to see of a change: with the state or not, secrets clear or masked."""
 
     state: bool = False
     clear: bool = False
@@ -112,32 +112,25 @@ class Change:
     ``names`` are its events, in order: two when an instance ends with its first transition.
     """
 
-    __slots__ = ("_data", "_frames", "_state", "key", "names", "place", "saga", "seq", "status")
+    __slots__ = ("_data", "_frames", "_stored", "key", "names", "place", "saga", "seq", "status")
 
     def __init__(
-        self,
-        *,
-        seq: int,
-        place: str,
-        saga: str,
-        key: str,
-        status: str,
-        names: tuple[str, ...],
-        data: SagaChange | LetterChange,
-        state: Raw,
+        self, stored: Stored, names: tuple[str, ...], data: SagaChange | LetterChange
     ) -> None:
-        self.seq = seq
-        self.place = place
-        self.saga = saga
-        self.key = key
-        self.status = status
+        self.seq = stored.seq
+        self.place = stored.subject
+        self.saga = data.saga
+        self.key = data.key
+        self.status = data.status
         self.names = names
+        self._stored = stored
         self._data = data
-        self._state = state
         self._frames: dict[View, bytes] = {}
 
     def frame(self, view: View, mask: Callable[[bytes], bytes]) -> bytes:
-        """The event as it goes over the wire, made once for each view."""
+        """The event as it goes over the wire, made once for each view; ``mask`` hides what is
+        secret in a whole document.
+        """
         found = self._frames.get(view)
         if found is None:
             found = self._frames[view] = self._frame(view, mask)
@@ -145,10 +138,11 @@ class Change:
 
     def _frame(self, view: View, mask: Callable[[bytes], bytes]) -> bytes:
         data = self._data
-        if view.state and isinstance(data, SagaChange):
-            state = bytes(self._state)
-            state = state if view.clear else mask(state)
-            data = msgspec.structs.replace(data, state=Raw(state))
+        if isinstance(data, SagaChange):
+            document = self._stored.data
+            shown = _head.decode(document if view.clear else mask(document))
+            state = shown.state if view.state else UNSET
+            data = structs.replace(data, cause=shown.cause, error=shown.error, state=state)
         body = _encode(data)
         # Only the last one moves the client's Last-Event-ID: whoever loses the connection between
         # the two gets both again.
@@ -162,9 +156,15 @@ def event(name: str, body: bytes, id: int | None = None) -> bytes:
     return b"%sevent: %s\ndata: %s\n\n" % (head, name.encode(), body)
 
 
-def change_name(before: str | None, status: Status) -> ChangeName:
-    """What a transition is called when it does not begin an instance."""
-    return CHANGE_NAMES.get(status, "state_changed") if status != before else "state_changed"
+def change_names(before: str | None, status: Status) -> tuple[ChangeName, ...]:
+    """What a transition is called; ``before`` is the status it found, None for the first one.
+
+    An instance that ends, parks or compensates with its first transition has two names.
+    """
+    if before is None:
+        name = CHANGE_NAMES.get(status)
+        return ("started",) if name is None else ("started", name)
+    return (CHANGE_NAMES.get(status, "state_changed") if status != before else "state_changed",)
 
 
 class Teller:
@@ -219,10 +219,6 @@ class Teller:
         self._known[stored.subject] = (head.version, head.status)
         if len(self._known) > KNOWN_MAX:
             self._known.popitem(last=False)
-        name = change_name(before, head.status)
-        names: tuple[ChangeName, ...] = (name,)
-        if head.version == 1:
-            names = ("started",) if name == "state_changed" else ("started", name)
         data = SagaChange(
             seq=stored.seq,
             saga=head.saga,
@@ -234,16 +230,10 @@ class Teller:
             cause=head.cause,
             error=head.error,
         )
-        return Change(
-            seq=stored.seq,
-            place=stored.subject,
-            saga=head.saga,
-            key=head.key,
-            status=head.status,
-            names=tuple(f"saga:{name}" for name in names),
-            data=data,
-            state=head.state,
-        )
+        # What came before may be archived: it was not the first one all the same.
+        known = before if head.version == 1 else before or ""
+        names = tuple(f"saga:{name}" for name in change_names(known, head.status))
+        return Change(stored, names, data)
 
 
 def _read(stored: Stored) -> _Head | DeadLetter | None:
@@ -271,16 +261,7 @@ def _letter(stored: Stored, letter: DeadLetter) -> Change:
         key=letter.key,
         reason=letter.reason,
     )
-    return Change(
-        seq=stored.seq,
-        place=stored.subject,
-        saga=letter.saga,
-        key=letter.key,
-        status=letter.status,
-        names=("deadletter",),
-        data=data,
-        state=Raw(b"null"),
-    )
+    return Change(stored, ("deadletter",), data)
 
 
 _encode = msgspec.json.Encoder().encode

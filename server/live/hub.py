@@ -69,7 +69,10 @@ class Reset(Struct, frozen=True, kw_only=True):
 
 
 class Hub:
-    """Tells listeners what changes; start, stop and wait as every service."""
+    """Tells listeners what changes; start, stop and wait as every service.
+
+    ``mask`` hides what is secret in a stored document, before it is shown to most.
+    """
 
     name = "live view"
 

@@ -133,10 +133,16 @@ async def test_the_state_comes_when_asked_for_and_is_masked_for_most(writer: Wri
     async with (
         served(writer, mask=mask_all) as live,
         Client(live.port, "?state=true") as admin,
+        Client(live.port, "?state=true", role="viewer") as viewer,
         Client(live.port) as plain,
     ):
-        await writer.write("a", state={"card": "4111"})
-        assert (await admin.next()).data["state"] == {"card": "4111"}
+        error = Failure(type="Declined", message="no 4111-1111 here")
+        state = {"card": "4111-1111", "n": 1}
+        await writer.write("a", state=state, error=error)
+        assert (await admin.next()).data["state"] == state
+        masked = (await viewer.next()).data
+        assert masked["state"] == {"card": "masked", "n": 1}
+        assert masked["error"]["message"] == "no masked here"
         assert "state" not in (await plain.next()).data
 
 
