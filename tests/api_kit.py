@@ -11,7 +11,7 @@ import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote
 
 import httpx
@@ -21,6 +21,7 @@ from jobs import JobRegistry, Providers
 from jobs.engine import Engine
 from jobs.examples import jobs as sample_jobs
 from jobs.job import AnyJob
+from jobs.projector import Projector
 from jobs.service import Service
 from jobs.worker import Worker
 from sagas import Registry, SagaDefinition
@@ -31,15 +32,13 @@ from server.api.deps import Deps
 from server.loading import App
 from server.settings import Settings
 from store.client import SagaClient
+from store.duck.projection import DuckProjections
 from store.events import Published
 from store.lookup import Revision
 from store.memory import MemoryBroker, SystemClock
 from store.port import Backend
-from store.projection.port import Progress, ReadError
 from tests.unit.store.shop import charge, shop
 from tests.waiting import eventually
-
-R = TypeVar("R")
 
 BASE_URL = "http://127.0.0.1:8092"
 WITHIN_S = 15.0
@@ -104,20 +103,6 @@ class Api:
         await eventually(level, WITHIN_S, f"projections at log {log}, events {events}")
 
 
-class NoProjection:
-    """A read model that has nothing to read."""
-
-    progress = Progress()
-
-    async def fetch(self, sql: str, parameters: Mapping[str, object], row: type[R]) -> list[R]:
-        """See ReadModel."""
-        raise ReadError("there are no projections here")
-
-    async def wait_for(self, log_seq: int, timeout_s: float) -> bool:
-        """See ReadModel."""
-        return False
-
-
 def instance_path(saga: str, key: str, *more: str) -> str:
     """The path of an instance's route, with everything escaped that has to be."""
     parts = (quote(part, safe="") for part in (saga, key, *more))
@@ -161,7 +146,8 @@ async def open_api(
         if ours:
             stack.push_async_callback(broker.close)
         backend = broker.backend("api")
-        services: list[Service] = []
+        projections = DuckProjections(folder / "projections", broker.names, mask)
+        services: list[Service] = [Projector(broker.backend("projector"), projections)]
         if engine:
             services.append(Engine(broker.backend(), broker.names, registry, engine_id="e1"))
         if worker:
@@ -174,7 +160,7 @@ async def open_api(
             names=broker.names,
             backend=backend,
             client=SagaClient(backend, broker.names),
-            read=NoProjection(),
+            read=projections,
             app=App(
                 modules=("tests",) if loaded else (),
                 registry=registry if loaded else Registry(),

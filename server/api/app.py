@@ -16,14 +16,41 @@ from litestar.handlers import HTTPRouteHandler
 
 from server.access.guard import check_role
 from server.access.middleware import AccessMiddleware
-from server.api import errors, login, openapi
+from server.api import (
+    actions,
+    asking,
+    dead_letters,
+    errors,
+    failures,
+    histories,
+    instance,
+    instances,
+    jobs,
+    login,
+    openapi,
+    publish,
+    records,
+    registry,
+    start,
+    subscribe,
+)
 from server.api.deps import Deps
 from server.api.intake import KnownQuery, WholeSegments, json_only, with_whole_segments
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 
 # The tag in the OpenAPI document and the modules whose ROUTES stand under it.
-CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (("access", (login,)),)
+CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
+    ("access", (login,)),
+    ("sagas", (registry, start)),
+    ("instances", (instances, instance, histories, asking, actions)),
+    ("messages", (publish,)),
+    ("jobs", (jobs,)),
+    ("dead letters", (dead_letters,)),
+    ("failures", (failures,)),
+    ("records", (records,)),
+    ("live", (subscribe,)),
+)
 
 
 def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) -> Litestar:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+from datetime import UTC, datetime
 from typing import Annotated, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 from litestar.params import QueryParameter
@@ -17,8 +19,14 @@ from msgspec import Meta, Struct
 
 from server.api.problems import Problem
 from store.projection.port import ReadModel
+from store.projection.records import Listing
+from store.projection.times import BadTime, parse_time
+from store.projection.where import Where
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Struct)
+
+PAGING = frozenset({"limit", "cursor", "wait_for"})  # all other parameters are filters
 
 LIMIT_MAX = 500
 LIMIT_DEFAULT = 50
@@ -48,6 +56,9 @@ WaitFor = Annotated[
         f" 503 when that takes longer than {WAIT_S:g} s",
     ),
 ]
+Since = Annotated[
+    str | None, QueryParameter(description="From then on: ISO 8601, or how long ago: `15m`, `2d`")
+]
 
 
 class Projection(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -74,6 +85,22 @@ def projection_of(read: ReadModel) -> Projection:
     )
 
 
+def moment(name: str, text: str | None) -> datetime | None:
+    """The moment a parameter names, None when it is not given; raises Problem."""
+    if not text:
+        return None
+    try:
+        return parse_time(text, datetime.now(UTC))
+    except BadTime as error:
+        raise Problem(
+            400,
+            "invalid-request",
+            "The request can't be understood",
+            f"{name}: {error}.",
+            "Correct the time.",
+        ) from None
+
+
 async def settle(read: ReadModel, wait_for: int | None) -> None:
     """Wait until the projections have a sequence of the log; raises Problem when it takes long."""
     if wait_for is None or await read.wait_for(wait_for, WAIT_S):
@@ -89,6 +116,27 @@ async def settle(read: ReadModel, wait_for: int | None) -> None:
         {"projection": msgspec.to_builtins(now), "retryable": True},
         {"Retry-After": "1"},
     )
+
+
+async def list_records(
+    read: ReadModel,
+    listing: Listing[R],
+    where: Where,
+    *,
+    query: bytes,
+    limit: int,
+    cursor: str | None,
+    wait_for: int | None,
+) -> tuple[list[R], str | None]:
+    """A page of records and the cursor of the next; ``query`` is the request's query string, whose
+    filters the cursor is tied to. Raises Problem, ReadError.
+    """
+    pairs = parse_qsl(query.decode("ascii", "replace"), keep_blank_values=True)
+    scope = f"{listing.relation} {sorted(pair for pair in pairs if pair[0] not in PAGING)!r}"
+    place = read_cursor(cursor, scope, listing.place_type) if cursor is not None else None
+    await settle(read, wait_for)
+    rows, next = await listing.page(read, where, place, limit)
+    return rows, make_cursor(scope, next) if next is not None else None
 
 
 def make_cursor(scope: str, place: object) -> str:

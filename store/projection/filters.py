@@ -7,7 +7,7 @@ that says what to write instead. Values never become SQL: they are bound as para
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from sagas.instance import Status
 from store.projection.times import BadTime, parse_time
+from store.projection.where import Where, any_case
 
 Operator: TypeAlias = Literal["=", "!=", ">=", "<=", ">", "<", "~"]
 
@@ -178,60 +179,40 @@ def _check_text(*texts: str) -> None:
 # --- as SQL
 
 
-class Condition(Struct, frozen=True):
-    """A condition over the columns of ``instances``, with what its ``$names`` stand for."""
-
-    sql: str
-    parameters: dict[str, object]
-
-
-def condition(filter: InstanceFilter) -> Condition:
-    """The WHERE clause of a filter, ``true`` when it lets everything through."""
-    parts: list[str] = []
-    values: dict[str, object] = {}
-
-    def bind(value: object) -> str:
-        name = f"p{len(values)}"
-        values[name] = value
-        return f"${name}"
-
-    if filter.sagas:
-        parts.append(f"list_contains({bind(list(filter.sagas))}, saga)")
-    if filter.statuses:
-        parts.append(f"list_contains({bind(list(filter.statuses))}, status)")
+def condition(filter: InstanceFilter) -> Where:
+    """The condition of a filter over the columns of ``instances``."""
+    where = Where()
+    where.one_of("saga", filter.sagas)
+    where.one_of("status", filter.statuses)
     if filter.key.endswith("*"):
-        parts.append(f"starts_with(key, {bind(filter.key[:-1])})")
-    elif filter.key:
-        parts.append(f"key = {bind(filter.key)}")
-    if filter.since is not None:
-        parts.append(f"changed_at >= {bind(filter.since)}")
-    if filter.until is not None:
-        parts.append(f"changed_at < {bind(filter.until)}")
+        where.add(f"starts_with(key, {where.bind(filter.key[:-1])})")
+    else:
+        where.equal("key", filter.key)
+    where.between("changed_at", filter.since, filter.until)
     for word in filter.words:
-        parts.append(
-            f"(regexp_matches(key, {bind(_any_case(word))})"
-            f" OR regexp_matches(state, {bind(_any_case(_in_json(word)))}))"
-        )
-    parts.extend(_test(test, bind) for test in filter.state)
-    return Condition(" AND ".join(parts) or "true", values)
+        in_key, in_state = where.bind(any_case(word)), where.bind(any_case(_in_json(word)))
+        where.add(f"(regexp_matches(key, {in_key}) OR regexp_matches(state, {in_state}))")
+    for test in filter.state:
+        where.add(_test(test, where))
+    return where
 
 
-def _test(test: StateTest, bind: Callable[[object], str]) -> str:
+def _test(test: StateTest, where: Where) -> str:
     """One comparison. What is not there differs from every value and is in no order."""
-    field = f"json_extract_string(state, {bind(_pointer(test.path))})"
+    field = f"json_extract_string(state, {where.bind(_pointer(test.path))})"
     value, sign = test.value, test.operator
     if value is None:
         return f"{field} IS {'NOT ' if sign == '!=' else ''}NULL"
     if sign == "~":
-        return f"coalesce(regexp_matches({field}, {bind(_any_case(_text(value)))}), false)"
+        return f"coalesce(regexp_matches({field}, {where.bind(any_case(_text(value)))}), false)"
     if sign in ("=", "!="):
-        equal = f"{field} = {bind(_text(value))}"
+        equal = f"{field} = {where.bind(_text(value))}"
         if test.is_number:
-            equal = f"({equal} OR TRY_CAST({field} AS DOUBLE) = {bind(float(value))})"
+            equal = f"({equal} OR TRY_CAST({field} AS DOUBLE) = {where.bind(float(value))})"
         return f"coalesce({equal}, false)" if sign == "=" else f"NOT coalesce({equal}, false)"
     if test.is_number:
-        return f"coalesce(TRY_CAST({field} AS DOUBLE) {sign} {bind(float(value))}, false)"
-    return f"coalesce({field} {sign} {bind(value)}, false)"
+        return f"coalesce(TRY_CAST({field} AS DOUBLE) {sign} {where.bind(float(value))}, false)"
+    return f"coalesce({field} {sign} {where.bind(value)}, false)"
 
 
 def _text(value: str | float | bool) -> str:
@@ -246,8 +227,3 @@ def _pointer(path: Sequence[str]) -> str:
 
 def _in_json(word: str) -> str:
     return msgspec.json.encode(word).decode()[1:-1]
-
-
-def _any_case(text: str) -> str:
-    """A regular expression that finds ``text`` whatever its case."""
-    return "(?i)" + re.sub(r"([^0-9A-Za-z_\u0080-\U0010ffff])", r"\\\1", text)

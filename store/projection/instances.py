@@ -18,6 +18,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from store.projection.filters import InstanceFilter, condition
 from store.projection.port import ReadModel
+from store.projection.where import Where
 
 Order: TypeAlias = Literal["newest", "oldest"]
 
@@ -171,10 +172,13 @@ class _Windows:
         self._width = max(1, min(self._width, int(pace * max(left_s, _WORTH_S) * 0.8)))
 
 
-async def count_instances(read: ReadModel) -> dict[str, dict[str, int]]:
-    """How many instances each saga has in each status; raises ReadError."""
+async def count_instances(read: ReadModel, saga: str = "") -> dict[str, dict[str, int]]:
+    """How many instances each saga (or one) has in each status; raises ReadError."""
+    where = Where()
+    where.equal("saga", saga)
+    sql = f"SELECT saga, status, count(*) AS count FROM instances WHERE {where.sql} GROUP BY ALL"  # noqa: S608
     found: dict[str, dict[str, int]] = {}
-    for row in await read.fetch(_COUNTS, {}, _Count):
+    for row in await read.fetch(sql, where.parameters, _Count):
         found.setdefault(row.saga, {})[row.status] = row.count
     return found
 
@@ -194,7 +198,6 @@ WHERE jaro_winkler_similarity(lower(key), lower($key)) >= $near
 ORDER BY jaro_winkler_similarity(lower(key), lower($key)) DESC, key LIMIT $limit
 """
 _EXTENT = "SELECT min(seq) AS low, max(seq) AS high, count(*) AS rows FROM instances"
-_COUNTS = "SELECT saga, status, count(*) AS count FROM instances GROUP BY saga, status"
 
 
 def _page_sql(
