@@ -10,10 +10,15 @@ from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
 
 from ui.desk import Desk
-from ui.pages import instance, instances, sagas
+from ui.pages import act, instance, instances, sagas
 from ui.render import STATIC
 
-PAGES: tuple[BaseRouteHandler, ...] = (*sagas.ROUTES, *instance.ROUTES, *instances.ROUTES)
+PAGES: tuple[BaseRouteHandler, ...] = (
+    *sagas.ROUTES,
+    *instance.ROUTES,
+    *instances.ROUTES,
+    *act.ROUTES,
+)
 
 # Names carry the hash of the content, so a changed file is another address.
 CACHE_S = 31_536_000

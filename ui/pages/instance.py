@@ -15,7 +15,7 @@ from litestar.datastructures import State
 from litestar.params import QueryParameter
 from msgspec import Raw, Struct, structs
 
-from sagas.actions import allowed
+from sagas.actions import ACTIONS, allowed
 from sagas.effects import Effect, Publish, Schedule, Send, Signal, Spawn, Unschedule
 from sagas.instance import FINISHED, Failure, Instance, encode
 from store.cards import SagaCard, saga_cards
@@ -112,6 +112,7 @@ class InstancePage(Struct, frozen=True, kw_only=True):
     views: tuple[tuple[View, str], ...]
     scale: Scale
     diff: bool
+    done: str
     timeline: Timeline
     drawn: Graph | None
     diagram: Diagram | None
@@ -129,6 +130,7 @@ async def instance(
     view: View = "story",
     scale: Scale = "short",
     show: Literal["diff", "state"] = "diff",
+    done: str = "",
 ) -> Response[str]:
     """An instance as it stands, and at the version asked for."""
     history = [_masked(one, desk) async for one in desk.client.history(saga, key)]
@@ -143,7 +145,7 @@ async def instance(
     if version is not None and version > len(history):
         version = None
     origin = str(request.base_url).rstrip("/") + desk.base
-    look = _Look(version or len(history), view, scale, show == "diff")
+    look = _Look(version or len(history), view, scale, show == "diff", done)
     context = await _context(desk, history, look, origin)
     return page(request, desk, "instance.html", context, title=f"{key} · {saga}")
 
@@ -155,6 +157,7 @@ class _Look(Struct, frozen=True):
     view: View
     scale: Scale
     diff: bool
+    done: str
 
 
 async def _context(desk: Desk, history: list[Revision], look: _Look, origin: str) -> InstancePage:
@@ -182,6 +185,7 @@ async def _context(desk: Desk, history: list[Revision], look: _Look, origin: str
         views=VIEWS,
         scale=look.scale,
         diff=look.diff,
+        done=look.done if look.done in ACTIONS else "",
         timeline=timeline(shown, attempts, desk.now(), look.scale),
         drawn=await _graph(desk, card, history) if look.view == "graph" else None,
         diagram=sequence([one.instance for one in shown]) if look.view == "sequence" else None,
