@@ -34,6 +34,7 @@ from server.settings import Settings
 from store.client import SagaClient
 from store.duck.projection import DuckProjections
 from store.events import Published
+from store.live_mask import LiveMask
 from store.lookup import Revision
 from store.memory import MemoryBroker, SystemClock
 from store.port import Backend
@@ -132,12 +133,13 @@ async def open_api(
     loaded: bool = True,
     engine: bool = True,
     worker: bool = True,
-    mask: Callable[[bytes], bytes] = lambda data: data,
+    mask: Callable[[bytes], bytes] | None = None,
     broker: MemoryBroker | None = None,
 ) -> AsyncGenerator[Api]:
     """An installation of its own for one test, its projections under ``folder``.
 
     ``loaded`` False: the API's process has none of the code. ``broker`` is kept open when given.
+    ``mask`` replaces the one that knows the secret fields of what is registered.
     """
     ours = broker is None
     broker = broker or MemoryBroker(clock=SystemClock())
@@ -146,8 +148,12 @@ async def open_api(
         if ours:
             stack.push_async_callback(broker.close)
         backend = broker.backend("api")
-        projections = DuckProjections(folder / "projections", broker.names, mask)
-        services: list[Service] = [Projector(broker.backend("projector"), projections)]
+        live_mask = mask if isinstance(mask, LiveMask) else LiveMask(meta=backend.meta)
+        projections = DuckProjections(folder / "projections", broker.names, live_mask)
+        services: list[Service] = [
+            live_mask,
+            Projector(broker.backend("projector"), projections),
+        ]
         if engine:
             services.append(Engine(broker.backend(), broker.names, registry, engine_id="e1"))
         if worker:
@@ -167,7 +173,7 @@ async def open_api(
                 jobs=job_registry if loaded else JobRegistry(),
                 providers=Providers(),
             ),
-            mask=mask,
+            mask=mask or live_mask,
         )
         app = create_app(deps)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 from litestar import get, put
-from litestar.params import PathParameter, QueryParameter
+from litestar.params import JSONBody, PathParameter, QueryParameter
 from msgspec import Meta, Struct
 
 from server.access.roles import ROLE
@@ -224,7 +224,7 @@ async def get_failure(
     summary="Write a note on a cause",
 )
 async def note_failure(
-    request: Asked, deps: Parts, fingerprint: Fingerprint, data: NoteBody
+    request: Asked, deps: Parts, fingerprint: Fingerprint, data: JSONBody[NoteBody]
 ) -> Note:
     """Put a note in the place of the one before; who wrote it and when is on record."""
     await _group(deps, fingerprint)

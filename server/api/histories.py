@@ -20,7 +20,7 @@ from server.api.lists import LIMIT_MAX, SEQ_MAX, Limit
 from server.api.missing import existing
 from server.api.parameters import Key, Parts, Saga
 from server.api.problems import Problem
-from server.api.shown import Asked, Show, Unmask, shower
+from server.api.shown import Asked, Show, Unmask, document, shower
 from store.closing import closing
 from store.differences import Difference, differences
 from store.lookup import Revision
@@ -189,10 +189,10 @@ async def _at_time(deps: Deps, saga: str, key: str, moment: datetime) -> Revisio
 
 def _transition(revision: Revision, before: Revision | None, show: Show) -> Transition:
     instance = revision.instance
-    shown = show(encode(instance))
-    document = msgspec.json.decode(shown, type=_Document)
+    shown = document(show, encode(instance))
+    parts = msgspec.json.decode(shown, type=_Document)
     state_before = show(bytes(before.instance.state)) if before else b"null"
-    changes, _ = differences(state_before, bytes(document.state)) if before else ([], False)
+    changes, _ = differences(state_before, bytes(parts.state)) if before else ([], False)
     since = (revision.at - before.at).total_seconds() * 1000 if before else None
     return Transition(
         version=instance.version,
@@ -203,11 +203,11 @@ def _transition(revision: Revision, before: Revision | None, show: Show) -> Tran
         since_previous_ms=None if since is None else round(since, 3),
         waited_ms=round((revision.at - instance.cause.at).total_seconds() * 1000, 3),
         hash=revision.hash,
-        cause=document.cause,
-        effects=document.effects,
-        error=document.error,
+        cause=parts.cause,
+        effects=parts.effects,
+        error=parts.error,
         changes=changes,
-        document=Raw(shown),
+        document=shown,
     )
 
 

@@ -21,7 +21,7 @@ from server.api.histories import revision_at
 from server.api.lists import SEQ_MAX
 from server.api.missing import existing
 from server.api.parameters import Key, Parts, Saga
-from server.api.shown import Asked, Show, Unmask, raw, show_text, shower
+from server.api.shown import Asked, Show, Unmask, document, show_text, shower
 from store.diagnosis import Wait
 from store.differences import Difference, differences
 from store.lookup import Revision
@@ -150,7 +150,7 @@ def _shown(
 ) -> InstanceNow:
     instance = revision.instance
     stored = encode(instance)
-    document = raw(show, stored)
+    shown = document(show, stored)
     told = [structs.replace(wait, words=show_text(show, wait.words, stored)) for wait in waits]
     return InstanceNow(
         saga=instance.saga,
@@ -162,8 +162,8 @@ def _shown(
         hash=revision.hash,
         actions=list(actions),
         waits_for=told,
-        state=msgspec.json.decode(document, type=_Document).state,
-        document=document,
+        state=msgspec.json.decode(shown, type=_Document).state,
+        document=shown,
     )
 
 

@@ -17,6 +17,7 @@ from server.access.audit import record
 from server.access.roles import Identity
 from server.api.deps import Deps
 from server.api.problems import Problem
+from store.live_mask import LiveMask
 
 Asked: TypeAlias = Request[Identity, Any, Any]
 Show: TypeAlias = Callable[[bytes], bytes]
@@ -49,8 +50,15 @@ def raw(show: Show, value: bytes | Raw) -> Raw:
     return Raw(show(bytes(value)))
 
 
+def document(show: Show, value: bytes) -> Raw:
+    """A document of ours as it may be shown: only what authors wrote in it can be secret."""
+    return Raw(show.document(value) if isinstance(show, LiveMask) else show(value))
+
+
 def show_text(show: Show, text: str, source: bytes | Raw) -> str:
     """A text that may quote values of ``source`` (JSON), without those that are secret there."""
+    if isinstance(show, LiveMask):
+        return show.text(text, bytes(source))
     quoted = msgspec.json.encode({"source": Raw(bytes(source)), "message": text})
     return msgspec.json.decode(show(quoted), type=_Quoted).message
 
