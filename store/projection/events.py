@@ -69,7 +69,7 @@ class EffectRow(Struct, frozen=True, kw_only=True):
     error: str | None
 
 
-class AttemptRow(Struct, frozen=True, kw_only=True):
+class AttemptRow(Struct, frozen=True, kw_only=True, rename="camel"):
     """An attempt at a command."""
 
     command: str
@@ -95,7 +95,7 @@ class NextRow(Struct, frozen=True, kw_only=True):
     reason: str | None
 
 
-class LetterRow(Struct, frozen=True, kw_only=True):
+class LetterRow(Struct, frozen=True, kw_only=True, rename="camel"):
     """A dead letter of an event."""
 
     id: str
@@ -106,7 +106,7 @@ class LetterRow(Struct, frozen=True, kw_only=True):
     by: str
 
 
-class AgainRow(Struct, frozen=True, kw_only=True):
+class AgainRow(Struct, frozen=True, kw_only=True, rename="camel"):
     """An event that repeats another one."""
 
     seq: int
