@@ -19,7 +19,7 @@ from sagas.definition import Registry, SagaDefinition
 from sagas.draft import GATE_SAGA
 from sagas.gate import gate_definition
 from sagas.messages import Cause, to_raw
-from sagas.names import BadName, check_key, check_name, parse_command_id
+from sagas.names import BadName, check_key, check_name, is_by_hand, parse_command_id
 from sagas.routing import route
 from store import codec
 from store.codec import DeadLetter, Envelope, Note
@@ -174,6 +174,10 @@ class Reader:
         if len(cause.id) > ID_CHARS_MAX or _clean(cause.id) != cause.id:
             reason = f"its message id is no text of at most {ID_CHARS_MAX} characters; send a hash"
             intake.letters.append(intake.letter(type, reason))
+            return
+        if is_by_hand(cause.answers):
+            reason = "it answers a job that was run by hand, for which no saga waits"
+            intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
             return
         if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):
             cause = structs.replace(cause, trace="")

@@ -17,6 +17,7 @@ from msgspec import Struct
 from jobs.context import Command
 from jobs.job import AnyJob
 from jobs.outcome import Crash, Failure, Outcome, Returned, Success, clip
+from sagas.names import is_by_hand
 from sagas.retry import RetryPolicy, delay, may_retry
 from store import codec
 from store.codec import Execution
@@ -142,15 +143,18 @@ class Reporter:
         own, general = job.on_success, codec.COMPLETED
         if failed:
             own, general = job.on_failure, codec.FAILED
+        by_hand = is_by_hand(command.id)
         headers = [(codec.CAUSE, command.id)]
         if command.trace:
             headers.append((codec.TRACEPARENT, command.trace))
         if failed:
             headers.append((codec.OUTCOME, "failed"))
         headers.append((codec.EXECUTION, _execution(attempt, verdict.outcome, verdict.error)))
-        if verdict.dead:
+        if verdict.dead and not by_hand:  # whoever ran it gets the answer, no saga misses one
             headers.append((codec.DEAD_LETTER, header_text(verdict.dead)))
-        subject = self._head(own or general) + command.key_token
+        # No saga may take the result of a run by hand for one of its own.
+        type = general if by_hand else own or general
+        subject = self._head(type) + command.key_token
         return Report(
             Outgoing(subject, verdict.payload, tuple(headers)), verdict.outcome, verdict.error
         )

@@ -20,6 +20,7 @@ TRACEPARENT_CHARS = 55
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
+_BY_HAND = re.compile(r"by-hand\.[A-Za-z0-9_-]{1,100}")
 _COMMAND_ID = re.compile(r"([^.]+)\.([^.]+)\.([0-9]{1,15})\.([0-9]{1,15})")
 
 
@@ -102,6 +103,16 @@ def parse_command_id(id: str) -> tuple[str, str, int, int] | None:
     except BadName:
         return None
     return saga, key, int(version), int(index)
+
+
+def by_hand_command_id(token: str) -> str:
+    """The id of a command that belongs to no saga: somebody runs a job by hand."""
+    return f"by-hand.{token}"
+
+
+def is_by_hand(command_id: str) -> bool:
+    """Whether a command belongs to no saga, so that no instance waits for its answer."""
+    return _BY_HAND.fullmatch(command_id) is not None
 
 
 def trace_for(saga: str, key: str, traceparent: str, seq: int) -> str:

@@ -39,6 +39,7 @@ DEAD_LETTER = (
 REDRIVEN = "Snorri-Redriven"  # on events sent again: the dead letter's id or events-<sequence>
 BY = "Snorri-By"  # on events that a person sent again: who
 REASON = "Snorri-Reason"  # and why; both are tokens
+ORIGIN = "Snorri-Origin"  # and from where, a token too; all three also on commands sent by hand
 
 COMPLETED = "Snorri-Completed"  # result types of jobs that name none of their own
 FAILED = "Snorri-Failed"

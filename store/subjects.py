@@ -50,6 +50,10 @@ class Names(Struct, frozen=True):
         keyed = f"{self.namespace}.in.{partition}.>"
         return (keyed, f"{self.namespace}.events.>") if partition == 0 else (keyed,)
 
+    def stored_event(self, type: str, key: str) -> str:
+        """Filter for the stored events of a type and key, whatever their partition."""
+        return f"{self.namespace}.in.*.{escape(type)}.{escape(key)}"
+
     def parse_event(self, subject: str) -> tuple[str, str | None]:
         """Type and ordering key of a stored event; raises BadName."""
         tokens = subject.split(".")[self.namespace.count(".") + 1 :]

@@ -1,0 +1,123 @@
+"""Running one job by hand: a command that belongs to no saga, and the result that answers it.
+
+The command is stored on its target's subject like any other, so a worker runs it with the same
+limits and retries; who sent it, why and from where stands in its headers. Its result is an event of
+a general type, so that no saga mistakes it for an answer of its own; no engine delivers it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sagas.messages import NULL
+from sagas.names import by_hand_command_id, check_key, check_name, escape
+from store import codec
+from store.codec import Execution
+from store.port import Backend, Feed, Stored
+from store.subjects import Names
+
+TAKE_MAX = 100
+
+
+class JobRun(Struct, frozen=True, kw_only=True):
+    """A command that was sent by hand: its id, and where it stands in the log."""
+
+    command: str
+    target: str
+    key: str
+    seq: int
+
+
+class JobResult(Struct, frozen=True, kw_only=True):
+    """How a run ended: ``payload`` is what the job answered, ``seq`` the event that says so."""
+
+    outcome: codec.Outcome
+    payload: Raw
+    error: str
+    attempt: int
+    worker: str
+    started: datetime
+    ended: datetime
+    seq: int
+
+
+class JobRuns:
+    """Sends commands by hand; every method raises Unreachable when the broker does not answer."""
+
+    def __init__(self, backend: Backend, names: Names) -> None:
+        self._backend = backend
+        self._names = names
+
+    async def send(
+        self,
+        target: str,
+        payload: Raw = NULL,
+        *,
+        token: str,
+        key: str | None = None,
+        by: str = "",
+        reason: str = "",
+        origin: str = "",
+        traceparent: str = "",
+    ) -> JobRun:
+        """Store the command; ``token`` makes its id, and for some minutes a repetition harmless.
+
+        ``key`` (default: the token) is what the job sees as its key. Raises BadName, Refused and
+        MessageTooLarge.
+        """
+        check_name(target, "target")
+        key = check_key(token if key is None else key)
+        command = by_hand_command_id(token)
+        headers = {codec.COMMAND_ID: command, codec.KEY: escape(key), codec.ATTEMPT: "1"}
+        for name, text in ((codec.BY, by), (codec.REASON, reason), (codec.ORIGIN, origin)):
+            if text:
+                headers[name] = escape(text)
+        if traceparent:
+            headers[codec.TRACEPARENT] = traceparent
+        subject = self._names.command(target, key)
+        accepted = await self._backend.door.publish(subject, bytes(payload), headers, command)
+        return JobRun(command=command, target=target, key=key, seq=accepted.seq)
+
+    async def result(self, run: JobRun, timeout_s: float) -> JobResult | None:
+        """The result of a run, None when it has none within the time."""
+        arrived = asyncio.Event()
+        filters = [
+            self._names.stored_event(type, run.key) for type in (codec.COMPLETED, codec.FAILED)
+        ]
+        feed = await self._backend.feeds.open("events", filters, 0, arrived.set)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await _answer(feed, arrived, run.command)
+        except TimeoutError:
+            return None
+        finally:
+            await feed.close()
+
+
+async def _answer(feed: Feed, arrived: asyncio.Event, command: str) -> JobResult:
+    while True:
+        arrived.clear()
+        taken = feed.take(TAKE_MAX)
+        for stored in taken:
+            if stored.headers.get(codec.CAUSE) == command and codec.EXECUTION in stored.headers:
+                return _read(stored)
+        if not taken:
+            await arrived.wait()
+
+
+def _read(stored: Stored) -> JobResult:
+    execution = msgspec.json.decode(stored.headers[codec.EXECUTION], type=Execution)
+    return JobResult(
+        outcome=execution.outcome,
+        payload=Raw(stored.data or NULL),
+        error=execution.error,
+        attempt=execution.attempt,
+        worker=execution.worker,
+        started=execution.started,
+        ended=execution.ended,
+        seq=stored.seq,
+    )
