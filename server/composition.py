@@ -25,6 +25,7 @@ from server.embedded import HOST, EmbeddedServer
 from server.errors import SettingsError
 from server.knock import knock
 from server.loading import App
+from server.logs import redactor
 from server.settings import Settings
 from store.jetstream.backend import JetStreamBackend, connect
 from store.port import StoreError, TopologyDrift
@@ -147,13 +148,17 @@ def build_process(
     app: App,
     roles: Sequence[Role],
     targets: Sequence[str] = (),
+    *,
+    listen: bool = True,
 ) -> Process:
     """The services of ``roles`` in the order they start; ``targets`` limits the jobs, () is all.
 
-    Raises DefinitionError for a target without a job and for providers that can't work, and
-    AccessFileError.
+    Without ``listen`` the API has no server of its own. Raises DefinitionError for a target without
+    a job and for providers that can't work, and AccessFileError.
     """
     services: list[Service] = [_BrokerWatch(runtime)]
+    secret_names = app.secrets.union(settings.secrets)
+    redactor.hide(lambda: secret_names)
     serving: Serving | None = None
     for role in roles:
         match role:
@@ -161,7 +166,13 @@ def build_process(
                 # Nobody else can hold the data directory, so whoever holds it is the engine that
                 # was there before: after a crash its leases are its own, not waited for.
                 id = EMBEDDED_ENGINE if runtime.server is not None else ""
-                services.append(Engine(runtime.backend, runtime.names, app.registry, engine_id=id))
+                services.append(
+                    Engine(
+                        *(runtime.backend, runtime.names, app.registry),
+                        engine_id=id,
+                        secret_fields=settings.secrets,
+                    )
+                )
             case "jobs":
                 services.append(
                     Worker(
@@ -170,13 +181,16 @@ def build_process(
                         app.jobs,
                         targets=targets or None,
                         providers=app.providers,
+                        secret_fields=settings.secrets,
                     )
                 )
             case "api":
                 # DuckDB and the web framework take most of a second to load; others go without.
                 from server.serving import build_serving
 
-                serving = build_serving(runtime.backend, runtime.url, runtime.names, app, settings)
+                serving = build_serving(
+                    *(runtime.backend, runtime.url, runtime.names, app, settings), listen=listen
+                )
                 services += serving.services
             case _:
                 assert_never(role)

@@ -6,10 +6,10 @@ last and goes first, so that it never answers for a part that is not there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-from msgspec import Struct
+from litestar import Litestar
 
 from jobs.projector import Projector
 from jobs.service import Service
@@ -20,6 +20,7 @@ from server.api.deps import Deps
 from server.api.service import ApiService
 from server.live.hub import Hub
 from server.loading import App
+from server.logs import redactor
 from server.micro import MicroApi
 from server.settings import Settings
 from store.client import SagaClient
@@ -31,12 +32,20 @@ from store.subjects import Names
 PROJECTIONS = "projections"
 
 
-class Serving(Struct, frozen=True):
-    """The services in the order they start; ``api`` is the one that knows the address."""
+class Serving(NamedTuple):
+    """The services in the order they start. ``api`` is the one that listens and knows its address,
+    None where somebody else serves ``http``.
+    """
 
     services: tuple[Service, ...]
-    api: ApiService
+    http: Litestar
+    api: ApiService | None
     deps: Deps
+
+    @property
+    def address(self) -> str:
+        """Where the API is, empty where somebody else serves it."""
+        return self.api.address if self.api is not None else ""
 
 
 def access_source(settings: Settings) -> AccessSource | None:
@@ -50,13 +59,20 @@ def projections_folder(settings: Settings) -> Path:
 
 
 def build_serving(
-    backend: Backend, url: str, names: Names, app: App, settings: Settings
+    backend: Backend,
+    url: str,
+    names: Names,
+    app: App,
+    settings: Settings,
+    *,
+    listen: bool = True,
 ) -> Serving:
     """Everything that serves ``names`` over HTTP and to the NATS tools; nothing is started.
 
-    Raises AccessFileError.
+    Without ``listen`` somebody else serves the application. Raises AccessFileError.
     """
-    mask = LiveMask([*settings.secrets, *_secrets_of(app)], backend.meta)
+    mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
+    redactor.hide(lambda: mask.names)
     projections = DuckProjections(projections_folder(settings), names, mask)
     hub = Hub(backend, names, mask=mask.document, read=projections)
     deps = Deps(
@@ -71,14 +87,10 @@ def build_serving(
         access=Access(access_source(settings), backend.meta),
     )
     http = create_app(deps)
-    api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)
-    micro = MicroApi(http, deps.access, url, names, settings.nats_creds)
-    services = (mask, Projector(backend, projections), hub, api, micro)
-    return Serving(services=services, api=api, deps=deps)
-
-
-def _secrets_of(app: App) -> Iterable[str]:
-    for definition in app.registry:
-        yield from definition.secrets
-    for job in app.jobs:
-        yield from job.secrets
+    services: list[Service] = [mask, Projector(backend, projections), hub]
+    api: ApiService | None = None
+    if listen:
+        api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)
+        services.append(api)
+    services.append(MicroApi(http, deps.access, url, names, settings.nats_creds))
+    return Serving(tuple(services), http, api, deps)

@@ -129,7 +129,7 @@ def _run_roles(
 
 def _running(runtime: Runtime, roles: tuple[Role, ...], process: Process) -> None:
     where = f"{address(runtime.url)}, bucket {runtime.names.bucket}"
-    at = f" at {process.serving.api.address}" if process.serving else ""
+    at = f" at {process.serving.address}" if process.serving else ""
     say(f"{' and '.join(roles)}{at} on {where}; Ctrl-C stops")
 
 
@@ -145,7 +145,7 @@ def _welcome(settings: Settings, runtime: Runtime, app: App, process: Process) -
     say(f"  app        {', '.join(app.modules)}{samples}")
     say(f"  sagas      {', '.join(sorted(d.id for d in app.registry)) or 'none'}")
     say(f"  jobs       {', '.join(sorted(app.jobs.targets)) or 'none'}")
-    api = process.serving.api.address if process.serving else ""
+    api = process.serving.address if process.serving else ""
     open_to = "needs a login or a token" if settings.auth else "open to this machine, no login"
     say(f"  API        {api} ({open_to}; its routes: {api}/schema)")
     type, body, key = example_of(app)
