@@ -366,6 +366,11 @@ class Backend(Protocol):
     def partitions(self) -> int: ...
 
     @property
+    def connected(self) -> bool:
+        """Whether there is a connection at this moment."""
+        ...
+
+    @property
     def replicas(self) -> int:
         """How many copies of the log the broker keeps."""
         ...

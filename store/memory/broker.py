@@ -44,6 +44,11 @@ class MemoryBackend:
         self.partitions = broker.partitions
         self.replicas = 1
 
+    @property
+    def connected(self) -> bool:
+        """See Backend."""
+        return self.link.up
+
     async def close(self) -> None:
         """End this process's watches and waits; later calls raise Unreachable. A second call does
         nothing.
