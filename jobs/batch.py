@@ -24,6 +24,7 @@ from sagas.instance import Instance, document_hash
 from sagas.kernel import Ignored, Refused, Snapshot, Transition, Undeliverable, decide
 from store import codec
 from store.codec import DeadLetter, Note, Notes, Position
+from store.masking import Mask
 from store.outbox import to_messages
 from store.port import BATCH_MESSAGES_MAX, Outgoing
 from store.subjects import Names
@@ -39,13 +40,15 @@ _encoder = msgspec.json.Encoder()
 class Batch:
     """One commit in the making; ``add`` intakes until it says that it is full, then ``seal`` it."""
 
-    def __init__(self, names: Names, cache: Cache, id: str, owner: str) -> None:
+    def __init__(
+        self, names: Names, cache: Cache, id: str, owner: str, mask: Mask | None = None
+    ) -> None:
         self.id = id
         self.intakes: list[Intake] = []
         self.messages: list[Outgoing] = []
         self.transitions: list[Transition] = []
         self.letters = 0
-        self.trouble = Trouble()
+        self.trouble = Trouble(mask or Mask())
         self._names = names
         self._cache = cache
         self._owner = owner

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import os
 import socket
+from collections.abc import Iterable
 
 import msgspec
 
@@ -45,12 +46,19 @@ class Engine:
         engine_id: str = "",
         cache: Cache | None = None,
         hook: Hook | None = None,
+        secret_fields: Iterable[str] = (),
     ) -> None:
+        """``secret_fields`` are names of secret fields beside those that the definitions mark."""
         self.id = engine_id or f"{escape(socket.gethostname())}-{os.getpid()}"
         self._backend = backend
         self._names = names
         self._registry = registry
-        self._lane = Lane(backend, names, registry, self.id, cache=cache, hook=hook)
+        self._lane = Lane(
+            *(backend, names, registry, self.id),
+            cache=cache,
+            hook=hook,
+            secret_fields=secret_fields,
+        )
         self._lane.on_lost(self._lost)
         sagas = [definition.id for definition in registry]
         card = new_card(self.id, socket.gethostname(), os.getpid(), sagas)

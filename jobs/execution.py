@@ -33,6 +33,7 @@ from jobs.outcome import (
 from jobs.results import Attempted, Report, Reporter, judge
 from jobs.telemetry import JobEnded, JobStarted, Teller
 from store import codec
+from store.masking import AT_WORK, Mask
 from store.port import Door, Work
 from store.subjects import Names
 
@@ -57,6 +58,7 @@ class Crew:
     threads: ThreadPoolExecutor | None
     now: Callable[[], datetime]
     fraction: Callable[[], float]
+    mask: Mask
 
 
 class Attempt:
@@ -122,6 +124,7 @@ class Attempt:
         started, begun_s = crew.now(), time.monotonic()
         waited_s = max(0.0, (started - queued).total_seconds())
         crew.teller.tell(JobStarted(crew.worker, target, command.id, number, waited_s))
+        AT_WORK.set(crew.mask.values(work.data))
         outcome = self._refusal(started) or await self._run(started)
         self._attempted = Attempted(
             command=command,

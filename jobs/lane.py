@@ -36,6 +36,7 @@ from jobs.telemetry import (
 from sagas.definition import Registry
 from sagas.errors import IllegalTransition
 from sagas.instance import SEEN_MAX, decode
+from store.masking import Mask
 from store.port import Backend, Stored, Unreachable
 from store.subjects import Names
 
@@ -60,6 +61,7 @@ class Lane:
         cache: Cache | None = None,
         hook: Hook | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        secret_fields: Iterable[str] = (),
     ) -> None:
         self._backend = backend
         self._names = names
@@ -69,6 +71,7 @@ class Lane:
         self._teller = Teller(hook)
         self._committer = Committer(backend, names, owner, self._teller)
         self._clock = clock
+        self._mask = Mask([*secret_fields, *(name for saga in registry for name in saga.secrets)])
         self._partitions: dict[int, Partition] = {}
         self._waiting: deque[Intake] = deque()
         self._ahead: asyncio.Task[None] | None = None
@@ -161,7 +164,7 @@ class Lane:
     def _new_batch(self) -> Batch:
         self._batches += 1
         id = f"{self._owner}.{self._run}.{self._batches}"
-        return Batch(self._names, self._cache, id, self._owner)
+        return Batch(self._names, self._cache, id, self._owner, self._mask)
 
     # --- growing a batch
 

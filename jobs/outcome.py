@@ -11,6 +11,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from sagas.messages import to_raw
+from store.masking import AT_WORK, without
 
 REASON_CHARS_MAX = 1000  # of a reason or an error: it travels in headers, which have a limit
 
@@ -116,7 +117,10 @@ def describe(error: BaseException) -> str:
 
 
 def clip(text: str) -> str:
-    """``text`` cut to REASON_CHARS_MAX, without what UTF-8 can't hold."""
+    """``text`` cut to REASON_CHARS_MAX, without what UTF-8 can't hold and without the secret values
+    of the command at work: reasons go into history, logs and dead letters.
+    """
+    text = without(text, AT_WORK.get())
     if len(text) > REASON_CHARS_MAX:
         text = f"{text[: REASON_CHARS_MAX - 1]}…"
     return text if text.isascii() else text.encode("utf-8", "replace").decode()

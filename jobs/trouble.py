@@ -10,6 +10,7 @@ import logging
 
 from sagas.instance import Instance
 from store.codec import DeadLetter
+from store.masking import Mask
 
 log = logging.getLogger("snorri.engine")
 
@@ -17,11 +18,12 @@ LINES_MAX = 5
 
 
 class Trouble:
-    """What went wrong in one batch; ``tell`` writes it down once."""
+    """What went wrong in one batch; ``tell`` writes it down once, without what ``mask`` hides."""
 
-    __slots__ = ("letters", "parked")
+    __slots__ = ("_mask", "letters", "parked")
 
-    def __init__(self) -> None:
+    def __init__(self, mask: Mask) -> None:
+        self._mask = mask
         self.parked: list[Instance] = []
         self.letters: list[DeadLetter] = []
 
@@ -30,7 +32,7 @@ class Trouble:
         if not self.parked and not self.letters:
             return
         for instance in self.parked[:LINES_MAX]:
-            _tell_parked(instance)
+            _tell_parked(instance, self._mask)
         for letter in self.letters[:LINES_MAX]:
             _tell_letter(letter)
         more_parked, more_letters = len(self.parked) - LINES_MAX, len(self.letters) - LINES_MAX
@@ -41,13 +43,15 @@ class Trouble:
         self.parked, self.letters = [], []
 
 
-def _tell_parked(instance: Instance) -> None:
-    error = instance.error
+def _tell_parked(instance: Instance, mask: Mask) -> None:
+    error, sources = instance.error, [instance.state]
+    if instance.parked is not None and instance.parked.cause is not None:
+        sources.append(instance.parked.cause.payload)
     log.warning(
         "%s/%s is parked: %s; see `snorri show`",
         instance.saga,
         instance.key,
-        f"{error.type}: {error.message}" if error else "no reason given",
+        mask.text(f"{error.type}: {error.message}", *sources) if error else "no reason given",
         extra={"instance": f"{instance.saga}/{instance.key}", "trace": instance.trace},
     )
 

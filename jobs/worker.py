@@ -37,6 +37,7 @@ from jobs.service import Life
 from jobs.telemetry import CommandRefused, Hook, Teller
 from sagas.names import escape
 from store.cards import WorkerCard
+from store.masking import Mask
 from store.port import Backend, StoreError, Work, WorkQueue
 from store.subjects import Names
 
@@ -110,11 +111,13 @@ class Worker:
         hook: Hook | None = None,
         now: Callable[[], datetime] = utc_now,
         fraction: Callable[[], float] = random.random,
+        secret_fields: Iterable[str] = (),
     ) -> None:
         """Raises DefinitionError for a target that no job has and for providers that can't work.
 
         ``targets`` None: all enabled jobs. ``grace_s`` is how long jobs may go on after ``stop``.
-        ``ack_wait_s`` must be the same in all workers of a target.
+        ``ack_wait_s`` must be the same in all workers of a target. ``secret_fields`` are names
+        beside those that the jobs mark; what errors quote of their values is left out.
         """
         host = socket.gethostname()
         self.id = worker_id or f"{escape(host)}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -140,6 +143,7 @@ class Worker:
             threads=self._threads,
             now=now,
             fraction=fraction,
+            mask=Mask([*secret_fields, *(name for job in self._jobs for name in job.secrets)]),
         )
         self._sender = Sender(backend.door, self.id, self._teller)
         self._presence = Presence(backend.meta, self.id, self._jobs, self._card, now)

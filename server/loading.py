@@ -44,6 +44,12 @@ class App(Struct, frozen=True, kw_only=True):
     jobs: JobRegistry
     providers: Providers
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """The names of the fields that its sagas and jobs mark as secret."""
+        marked = (*self.registry, *self.jobs)
+        return frozenset(name for one in marked for name in one.secrets)
+
 
 class _Found:
     """What the modules give, and which module each thing was seen in first."""

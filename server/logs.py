@@ -18,11 +18,17 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, Processor
 
+from server.redaction import Redactor
+
 LogFormat = Literal["auto", "console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
 # These bring handlers and levels of their own; ours is the only one.
 FOREIGN = ("uvicorn", "uvicorn.error", "uvicorn.access", "litestar", "nats", "asyncio")
+
+
+# One for the process, as the log is one: whoever knows secret names gives them to it.
+redactor = Redactor()
 
 
 def configure_logs(
@@ -84,6 +90,8 @@ def _for_people(out: TextIO) -> list[Processor]:
     colors = out.isatty() and not os.environ.get("NO_COLOR")
     plain = structlog.dev.plain_traceback
     return [
+        structlog.processors.format_exc_info,
+        redactor,
         _without_controls,
         structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain),
     ]
@@ -100,6 +108,7 @@ def _without_controls(_logger: object, _method: str, line: EventDict) -> EventDi
 def _for_machines() -> list[Processor]:
     return [
         structlog.processors.format_exc_info,
+        redactor,
         structlog.processors.EventRenamer("message"),
         structlog.processors.JSONRenderer(serializer=_json),
     ]

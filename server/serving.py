@@ -24,12 +24,15 @@ from server.logs import redactor
 from server.micro import MicroApi
 from server.settings import Settings
 from store.client import SagaClient
+from store.duck.console import DuckConsole
+from store.duck.copies import Copies
 from store.duck.projection import DuckProjections
 from store.live_mask import LiveMask
 from store.port import Backend
 from store.subjects import Names
 
 PROJECTIONS = "projections"
+CONSOLE = "console"
 
 
 class Serving(NamedTuple):
@@ -58,6 +61,11 @@ def projections_folder(settings: Settings) -> Path:
     return Path(settings.data) / PROJECTIONS
 
 
+def console_folder(settings: Settings) -> Path:
+    """Where the SQL console keeps its copies and answers; made anew at each start."""
+    return Path(settings.data) / CONSOLE
+
+
 def build_serving(
     backend: Backend,
     url: str,
@@ -74,6 +82,8 @@ def build_serving(
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
     redactor.hide(lambda: mask.names)
     projections = DuckProjections(projections_folder(settings), names, mask)
+    folder = console_folder(settings)
+    console = DuckConsole(Copies(projections, folder / "copies"), folder)
     hub = Hub(backend, names, mask=mask.document, read=projections)
     deps = Deps(
         settings=settings,
@@ -84,10 +94,11 @@ def build_serving(
         app=app,
         mask=mask,
         live=hub,
+        console=console,
         access=Access(access_source(settings), backend.meta),
     )
     http = create_app(deps)
-    services: list[Service] = [mask, Projector(backend, projections), hub]
+    services: list[Service] = [mask, Projector(backend, projections), console, hub]
     api: ApiService | None = None
     if listen:
         api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)

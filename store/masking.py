@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import msgspec
@@ -31,6 +32,9 @@ _BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _LEAF = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"(\s*+:)?+|[^\s,:\[\]{}"]++', re.DOTALL)
 _SCALAR = re.compile(rb"[^\s,\]}]*+")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_.\- ]+\Z")
+
+# The secret values of the message that is worked on, for whoever writes a log meanwhile.
+AT_WORK: ContextVar[frozenset[str]] = ContextVar("secret values at work", default=frozenset())
 
 _Spans: TypeAlias = Iterator[tuple[int, int]]
 
@@ -54,7 +58,7 @@ class Mask:
 
     Names are compared without regard to case. A string or number of at least six characters that
     was masked is also replaced where it is quoted in an error, message, traceback or reason of the
-    same document.
+    same document. JSON may come as bytes or as msgspec.Raw.
     """
 
     def __init__(self, names: Iterable[str] = ()) -> None:
@@ -66,6 +70,7 @@ class Mask:
 
     def __call__(self, data: bytes) -> bytes:
         """``data`` (JSON) with the values of secret members replaced by ``•••``."""
+        data = bytes(data)
         if not self._may_hold(data):
             return data
         if not _is_json(data):
@@ -79,6 +84,7 @@ class Mask:
         So a field that is called like one of ours (``key``, ``status``) can be secret. Texts beside
         them, such as an instance's error, lose what they quote.
         """
+        data = bytes(data)
         if not self._may_hold(data):
             return data
         if not _is_json(data):
@@ -97,11 +103,15 @@ class Mask:
 
     def text(self, text: str, *sources: bytes) -> str:
         """``text`` without the secret values of ``sources`` (JSON) that it quotes."""
-        values: set[str] = set()
-        for source in sources:
+        return without(text, self.values(*sources))
+
+    def values(self, *sources: bytes) -> frozenset[str]:
+        """The secret strings and numbers of ``sources`` (JSON), those that are worth hiding."""
+        found: set[str] = set()
+        for source in map(bytes, sources):
             if self._may_hold(source) and _is_json(source):
-                values |= self._scan(source)[1]
-        return _without(text, values)
+                found |= self._scan(source)[1]
+        return frozenset(found)
 
     def _may_hold(self, data: bytes) -> bool:
         """Whether a member of ``data`` can have one of the names; quick for the answer no."""
@@ -205,7 +215,7 @@ def _mask_texts(data: bytes, values: set[str]) -> bytes:
     done = 0
     for start, end in _texts(data):
         text = str(_loads(data[start:end]))
-        clean = _without(text, values)
+        clean = without(text, values)
         if clean != text:
             pieces += (data[done:start], json.dumps(clean, ensure_ascii=False).encode())
             done = end
@@ -221,7 +231,7 @@ def _texts(data: bytes) -> _Spans:
             yield start, _value_end(data, start)
 
 
-def _without(text: str, values: set[str]) -> str:
+def without(text: str, values: Collection[str]) -> str:
     """``text`` without ``values``, also where it quotes them as Python or JSON would."""
     if not text or not values:
         return text
