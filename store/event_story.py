@@ -6,7 +6,8 @@ says when there was more. ``answer`` puts the beginning of the story into one or
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
@@ -30,6 +31,8 @@ from store.wording import command_line, count, first_line
 
 DEPTH_MAX = 5
 ROWS_MAX = 200  # of each kind at each step
+Place: TypeAlias = Literal["parked", "backlog"]
+
 TOLD_MAX = 3  # instances named in a sentence
 _TOLD_BEFORE = ("applied", "dead_letter")
 
@@ -116,22 +119,28 @@ def _versions(outcomes: Sequence[OutcomeRow]) -> list[tuple[str, str, int]]:
 # --- in words
 
 
-def answer(story: Story, type: str, waits: bool) -> str:
-    """What happened to the event, in sentences; ``waits`` when no engine has read it as yet."""
+def answer(
+    story: Story, type: str, waits_at: Mapping[tuple[str, str], Place], *, is_waiting: bool
+) -> str:
+    """What happened to the event, in sentences.
+
+    ``waits_at`` are the instances where it still waits: in the backlog, or because it parked them.
+    ``is_waiting``: no engine has said anything of it.
+    """
     own = story.own
     told: list[str] = []
-    changed = list(dict.fromkeys((o.saga, o.key) for o in own if o.outcome == "applied"))
-    if changed:
+    applied = dict.fromkeys((o.saga, o.key) for o in own if o.outcome == "applied")
+    if changed := [one for one in applied if waits_at.get(one) is None]:
         told.append(f"It changed {_named(changed)}.")
-    for letter in story.letters:
-        told.append(_lost(letter))
+    told += [_held(address, place) for address, place in waits_at.items()]
+    told += [_lost(letter) for letter in story.letters]
     told += list(dict.fromkeys(_passed(one) for one in own if one.outcome not in _TOLD_BEFORE))
     if not told and type == ATTEMPTED:
         told.append("It is a record of ours: it reports an attempt at a command.")
-    if not told and waits:
+    if not told and is_waiting:
         told.append("No engine has read it yet; if that stays so, start one with `snorri engine`.")
     if not told:
-        told.append("Nothing is on record of it; it may be in the next moment.")
+        told.append("Nothing is on record of it.")
     if story.again:
         told.append(f"It was sent again as {_seqs(story.again)}.")
     return " ".join(told)
@@ -143,14 +152,21 @@ def _named(addresses: Sequence[tuple[str, str]]) -> str:
     return ", ".join(names) + (f" and {count(more, 'instance')} more" if more > 0 else "")
 
 
+def _held(address: tuple[str, str], place: Place) -> str:
+    name, show = "/".join(address), command_line("snorri", "show", *address)
+    if place == "parked":
+        return f"It parked {name}; {show} tells why and what to do."
+    return f"It waits in the backlog of {name}; {show} tells until when."
+
+
 def _lost(letter: LetterRow) -> str:
     where = f"{letter.saga}/{letter.key}" if letter.saga and letter.key else letter.saga or "a saga"
     told = f"It could not reach {where}: {first_line(letter.reason)}"
     if letter.status == "open":
         redrive = command_line("snorri", "dead-letters", "redrive", letter.id)
-        return f"{told}; it is kept as a dead letter: {redrive} sends it again."
+        return f"{told}. It is kept as a dead letter; {redrive} sends it again."
     by = f" by {letter.by}" if letter.by else ""
-    return f"{told}; its dead letter was {letter.status}{by}."
+    return f"{told}. Its dead letter was {letter.status}{by}."
 
 
 def _passed(one: OutcomeRow) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
+import msgspec
 from litestar import Litestar
 
 from jobs import JobRegistry, Providers
@@ -32,6 +33,7 @@ from server.api.deps import Deps
 from server.loading import App
 from server.settings import Settings
 from store.client import SagaClient
+from store.codec import Position
 from store.duck.projection import DuckProjections
 from store.events import Published
 from store.live_mask import LiveMask
@@ -92,6 +94,25 @@ class Api:
         found = await eventually(look, WITHIN_S, f"{saga}/{key} becoming {statuses}")
         assert found is not None
         return found
+
+    async def decided(self) -> None:
+        """Wait until an engine has decided every message that both streams hold, and then until the
+        projections know it.
+        """
+
+        def nothing_waits() -> bool:
+            for number in range(self.broker.partitions):
+                stored = self.broker.log.last(self.names.position(number))
+                at = msgspec.json.decode(stored.data, type=Position) if stored else None
+                events, signals = (at.events, at.signals) if at else (0, 0)
+                if any(self.broker.events.since(events, self.names.event_filters(number))):
+                    return False
+                if any(self.broker.log.since(signals, self.names.signal_filters(number))):
+                    return False
+            return True
+
+        await eventually(nothing_waits, WITHIN_S, "all messages being decided")
+        await self.caught_up()
 
     async def caught_up(self, seq: int = 0) -> None:
         """Wait until the projections hold all that both streams hold now, and ``seq`` at least."""

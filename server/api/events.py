@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from litestar import get
@@ -32,7 +32,7 @@ from server.api.problems import Problem
 from server.api.shown import Asked, Show, Unmask, raw, show_text, shower
 from store.codec import ATTEMPTED, CAUSE, MSG_ID, REDRIVEN
 from store.codec import moment as time_of
-from store.event_story import DEPTH_MAX, Story, answer, story_of
+from store.event_story import DEPTH_MAX, Place, Story, answer, story_of
 from store.port import Stored
 from store.projection.events import (
     EVENTS,
@@ -52,7 +52,6 @@ STANDING_MAX = 20  # instances whose present status is looked up
 WORDS_MAX = 10
 
 EventOutcome = Literal["applied", "ignored", "refused", "no_saga", "dead_letter", "waiting"]
-Standing = Literal["", "parked", "backlog"]
 
 Seq = Annotated[int, PathParameter(ge=1, le=SEQ_MAX, description="Sequence in the events stream")]
 
@@ -79,8 +78,8 @@ class Reached(Struct, frozen=True, kw_only=True, rename="camel"):
     at: datetime
     status: Annotated[str | None, Meta(description="Of the instance now; null when not looked up")]
     waits: Annotated[
-        Standing,
-        Meta(description="Whether the event waits there: in its backlog, or it parked it"),
+        Place | None,
+        Meta(description="Where the event still waits: in the backlog, or it parked it"),
     ]
 
 
@@ -258,13 +257,13 @@ async def stored_event(deps: Deps, seq: int) -> Stored:
 
 async def _reached(deps: Deps, story: Story) -> list[Reached]:
     """Where the event and those after it went, with how those instances stand now."""
-    standing: dict[tuple[str, str], tuple[str, Standing]] = {}
+    standing: dict[tuple[str, str], _Standing] = {}
     for one in story.own:
         if one.key and len(standing) < STANDING_MAX:
             standing[one.saga, one.key] = await _standing(deps, one.saga, one.key, story.seq)
     found: list[Reached] = []
     for one in story.outcomes:
-        status, waits = standing.get((one.saga, one.key), (None, ""))
+        status, waits = standing.get((one.saga, one.key), (None, None))
         found.append(
             Reached(
                 seq=one.seq,
@@ -277,26 +276,29 @@ async def _reached(deps: Deps, story: Story) -> list[Reached]:
                 by=one.by,
                 at=one.recorded_at,
                 status=status,
-                waits=waits if one.seq == story.seq else "",
+                waits=waits if one.seq == story.seq else None,
             )
         )
     return found
 
 
-async def _standing(deps: Deps, saga: str, key: str, seq: int) -> tuple[str, Standing]:
+_Standing: TypeAlias = tuple[str | None, Place | None]
+
+
+async def _standing(deps: Deps, saga: str, key: str, seq: int) -> _Standing:
     """The status of an instance now, and whether the event still waits there."""
     try:
         instance = await deps.client.get(saga, key)
     except BadName:  # a dead letter may claim any key
-        return "", ""
+        return None, None
     if instance is None:
-        return "", ""
+        return None, None
     parked = instance.parked.cause if instance.parked else None
     if parked is not None and (parked.kind, parked.seq) == ("event", seq):
         return instance.status, "parked"
     if any((cause.kind, cause.seq) == ("event", seq) for cause in instance.backlog):
         return instance.status, "backlog"
-    return instance.status, ""
+    return instance.status, None
 
 
 def _detail(
@@ -308,6 +310,10 @@ def _detail(
         type, key = stored.subject, None
     payload = _json(stored.data)
     source = payload or b"null"
+    waits_at: dict[tuple[str, str], Place] = {
+        (one.saga, one.key): one.waits for one in reached if one.waits is not None
+    }
+    words = answer(story, type, waits_at, is_waiting=not story.own)
     headers = stored.headers
     return EventDetail(
         seq=stored.seq,
@@ -320,7 +326,7 @@ def _detail(
         headers=dict(headers),
         answers=headers.get(CAUSE, ""),
         repeats=headers.get(REDRIVEN, ""),
-        answer=show_text(show, answer(story, type, waits=True), source),
+        answer=show_text(show, words, source),
         reached=reached,
         effects=[_consequence(effect, story.attempts) for effect in story.effects],
         events=[
