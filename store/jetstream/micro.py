@@ -152,6 +152,8 @@ async def open_micro(
         service = MicroService(client, found)
         for endpoint in endpoints:
             await service.add(endpoint)
+        # nats-py may write a PING before subscriptions that wait, so only the second proves them.
+        await client.flush()
         await client.flush()
     except (errors.Error, OSError, TimeoutError) as error:
         await client.close()
