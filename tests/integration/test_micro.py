@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import nats
-from nats import errors as nats_errors
 import pytest
 import pytest_asyncio
+from nats import errors as nats_errors
 from nats.aio.client import Client
 
 from server.api.openapi import release
