@@ -6,6 +6,7 @@ asked by everybody, where only the refusal counts: 401 and 403 are answered befo
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,10 @@ def _table() -> list[tuple[str, str, str]]:
 async def test_every_route_asks_for_the_role_that_is_written_down(tmp_path: Path) -> None:
     async with open_guarded(tmp_path) as opened:
         routes = [one for one in handlers_of(opened.app) if one[0] not in OURS]
-    actual = sorted(
-        f"{handler.opt.get(ROLE, 'NOBODY'):<8} {method:<6} {path}"
-        for path, method, handler in routes
-    )
-    written = sorted(f"{role:<8} {method:<6} {path}" for method, path, role in _table())
-    assert actual == written, "decide who may call the new route, then write it into matrix.txt"
+    actual = {(method, path, handler.opt.get(ROLE)) for path, method, handler in routes}
+    written = set(_table())
+    assert not actual - written, "decide who may call these routes, then write it into matrix.txt"
+    assert not written - actual, "these routes are gone or ask for another role"
 
 
 @pytest.mark.asyncio
@@ -43,7 +42,8 @@ async def test_a_route_answers_those_only_who_have_the_role(tmp_path: Path, who:
     async with open_guarded(tmp_path) as opened:
         client = await (opened.bearer(token) if token else opened.client())
         for method, path, role in _table():
-            url = path.replace("{", "").replace("}", "").replace(":str", "").replace(":int", "")
+            url = re.sub(r"\{[^}]*:int\}", "1", path)
+            url = re.sub(r"\{[^}]*\}", "x", url)
             allowed = role == "public" or (who in ROLES and ROLES.index(who) >= ROLES.index(role))
             if allowed:
                 continue  # what it does then is tested where it is made
