@@ -161,7 +161,7 @@ async def list_failures(
         last = groups[limit - 1]
         next = make_cursor(scope, (last.last_at, last.fingerprint))
     return FailurePage(
-        items=await _shown(deps, groups[:limit], from_at),
+        items=await shown_groups(deps, groups[:limit], from_at),
         next=next,
         since=from_at,
         projection=projection_of(deps.read),
@@ -193,7 +193,7 @@ async def get_failure(
     if len(members) > limit:
         last = members[limit - 1]
         next = make_cursor(scope, (last.failed_at, last.seq, last.id))
-    [shown] = await _shown(deps, [group], _since(since))
+    [shown] = await shown_groups(deps, [group], _since(since))
     return FailureDetail(
         group=shown,
         items=[
@@ -254,7 +254,7 @@ async def _group(deps: Deps, fingerprint: str) -> Group:
     )
 
 
-async def _shown(deps: Deps, groups: list[Group], since: datetime) -> list[FailureGroup]:
+async def shown_groups(deps: Deps, groups: list[Group], since: datetime) -> list[FailureGroup]:
     """Groups with their counts over time and their notes."""
     names = [group.fingerprint for group in groups]
     width = (datetime.now(UTC) - since) / BUCKETS

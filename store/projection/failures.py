@@ -26,10 +26,10 @@ BUCKETS = 24
 _PARKED = """
 SELECT 'parked' AS kind, saga, key, version, definition, place,
     coalesce(error_type, '') AS error_type, coalesce(error_message, '') AS message,
-    committed_at AS failed_at, seq, '' AS id, is_last AS may_be_open
+    committed_at AS failed_at, seq, '' AS id,
+    lead(version) OVER (PARTITION BY saga, key ORDER BY version) IS NULL AS may_be_open
 FROM (
     SELECT *, lag(error_message) OVER w IS DISTINCT FROM error_message AS is_new,
-        lead(version) OVER w IS NULL AS is_last,
         coalesce(last_value(CASE WHEN cause_kind <> 'operator' THEN cause_type END IGNORE NULLS)
             OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), cause_type) AS place
     FROM transitions WHERE status = 'parked' AND error_type IS DISTINCT FROM 'CommandFailed'
@@ -74,7 +74,10 @@ WITH told AS (
 ), named AS (
     SELECT *, @FINGERPRINT AS fingerprint FROM told
 ), failures AS (
-    SELECT f.*, f.may_be_open AND (f.kind = 'dead_letter' OR i.status = 'parked') AS is_open
+    SELECT f.*, f.may_be_open AND (f.kind = 'dead_letter' OR coalesce(
+        i.status = 'parked' AND f.failed_at >= i.status_since
+        AND (f.kind = 'job') = (i.error_type IS NOT DISTINCT FROM 'CommandFailed'), false)
+    ) AS is_open
     FROM named AS f LEFT JOIN instances AS i ON i.saga = f.saga AND i.key = f.key
 )
 """.replace("@CAUSE", _CAUSE)
