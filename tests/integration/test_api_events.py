@@ -110,6 +110,18 @@ async def test_an_event_that_changed_nothing(
     assert [one["code"] for one in told["reached"]] == [code]
 
 
+async def test_a_duplicate_names_its_id(api: Api) -> None:
+    await api.publish("OrderPlaced", {"orderId": "o-1", "amount": 7}, id="e-1")
+    await api.status("Shop", "o-1")
+    api.broker.restart(forget_ids=True)  # the stream's own window is over
+    seq = await api.publish("OrderPlaced", {"orderId": "o-1", "amount": 7}, id="e-1")
+    told = await _event(api, seq)
+    assert told["answer"] == (
+        "Shop/o-1 let it pass: message id 'e-1' has changed this instance before."
+    )
+    assert [one["code"] for one in told["reached"]] == ["duplicate"]
+
+
 async def test_an_event_that_could_not_be_delivered(api: Api) -> None:
     seq = await api.publish("OrderClosed", {"order": "o-1"})
     told = await _event(api, seq)
