@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import rich_click as click
 from rich.text import Text
 
+from server.commands.api import API, PANEL_API, api_url
 from server.commands.common import (
     CONNECTION,
     FAILED,
@@ -34,6 +36,7 @@ from server.doctor import (
     sync_of,
     tail_of,
 )
+from server.doctor_api import ask_api, judge_access, judge_api
 from server.knock import knock
 from server.settings import Settings
 from store.audit import lost_events, positions_of, torn_commits
@@ -52,7 +55,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
     show_default=True,
     help="How many of the last messages of the log to check link by link.",
 )
-@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION, more={PANEL_API: (*API, "auth")})
 @json_option
 def doctor(settings: Settings, monitor_url: str | None, tail: int, as_json: bool) -> int:
     """Look for what is wrong with this setup; fails when something must be mended."""
@@ -73,7 +76,7 @@ def doctor(settings: Settings, monitor_url: str | None, tail: int, as_json: bool
 
 async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> list[Finding]:
     disk = judge_disk(Path(settings.data))
-    first = [disk] if disk else []
+    first = [judge_access(settings, datetime.now(UTC)), *([disk] if disk else [])]
     url = nats_url_of(settings)
     try:
         await knock(url)
@@ -89,6 +92,7 @@ async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> li
     replicas = min((stream.replicas for stream in facts.streams if stream.replicas), default=1)
     sync = await sync_of(monitor_url or monitor_url_of(settings))
     findings.append(judge_sync(sync, replicas))
+    findings += judge_api(await ask_api(api_url(settings)))
     if all(stream.drift == () for stream in facts.streams):
         findings += await _examine_installation(settings, facts, tail)
     return findings

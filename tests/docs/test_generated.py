@@ -16,6 +16,7 @@ import pytest
 
 import server.commands.doctor
 import server.doctor
+import server.doctor_api
 from jobs import JobContext, job
 from sagas.instance import Instance
 from sagas.messages import NULL, Cause
@@ -82,7 +83,8 @@ def test_all_of_the_context_is_on_the_page(name: str) -> None:
 
 
 def test_every_finding_of_the_doctor_is_on_the_page() -> None:
-    source = inspect.getsource(server.doctor) + inspect.getsource(server.commands.doctor)
+    parts = (server.doctor, server.doctor_api, server.commands.doctor)
+    source = "".join(map(inspect.getsource, parts))
     found = set(re.findall(r'what="([^"]+)"', source))
     assert len(found) > 8
     text = OPERATING.read_text(encoding="utf-8")

@@ -26,6 +26,9 @@ from server.doctor import (
     judge_sync,
     judge_tail,
 )
+from server.doctor_api import Reached, judge_access, judge_api
+from server.health import Check, Health
+from server.settings import Settings
 from store.cards import EngineCard, WorkerCard
 from store.jetstream.inspection import ServerFacts, StreamFacts
 from store.port import Stored
@@ -173,3 +176,39 @@ def test_damage_is_found() -> None:
     for revisions in (gap, altered, torn, moved):
         assert judge_tail(revisions, NAMES).level == "fail"
         assert judge_tail(revisions, NAMES).mend
+
+
+def test_the_file_of_users_and_tokens(tmp_path: Path) -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    path = tmp_path / "auth.toml"
+
+    def judged(text: str, mode: int = 0o600) -> Finding:
+        path.write_text(text)
+        path.chmod(mode)
+        return judge_access(Settings(auth=str(path)), now)
+
+    admin = f'[tokens.ci]\nsha256 = "{"0" * 64}"\nrole = "admin"\nexpires = 2025-01-01T00:00:00Z\n'
+    assert "everybody on this machine" in judge_access(Settings(), now).found
+    good = judged(admin)
+    assert (good.level, good.found) == ("ok", "0 users and 1 tokens, 1 of them expired")
+    assert judged(admin, 0o644).level == "warn"
+    assert "none is an admin" in judged(admin.replace("admin", "viewer")).found
+    assert judged("[tokens").level == "fail"
+    path.unlink()
+    assert judge_access(Settings(auth=str(path)), now).level == "fail"
+
+
+def test_the_api_and_what_keeps_it_from_being_ready() -> None:
+    (away,) = judge_api(Reached("http://h:1", None, "refused"))
+    assert (away.level, away.what) == ("warn", "API")
+    assert "snorri serve" in away.mend
+    checks = (Check("nats", True, "connected"), Check("projections", True, "3 behind"))
+    (well,) = judge_api(Reached("http://h:1", Health(True, (), checks)))
+    assert (well.level, well.found) == ("ok", "ready at http://h:1; 3 behind")
+    bad = (Check("engines", False, "partition 2 has none"), Check("live", False, "closed"), *checks)
+    found = judge_api(Reached("http://h:1", Health(False, (), bad)))
+    assert [(one.level, one.what) for one in found] == [
+        ("fail", "API: engines"),
+        ("fail", "API: live"),
+    ]
+    assert all(one.mend for one in found)
