@@ -41,7 +41,8 @@ class InstanceNow(Struct, frozen=True, kw_only=True, rename="camel"):
         list[str], Meta(description="Operator actions this status allows; [] for the past")
     ]
     waits_for: Annotated[
-        list[Wait], Meta(description="What it waits for, in words; [] for the past")
+        list[Wait],
+        Meta(description="What it waits for, in words; [] for the past and with waits=false"),
     ]
     state: Annotated[Raw, Meta(description="The author's state")]
     document: Annotated[Raw, Meta(description="The whole KV value, with its own field names")]
@@ -71,13 +72,20 @@ class _Document(Struct, frozen=True):
     summary="An instance as it is now",
 )
 async def get_instance(
-    request: Asked, deps: Parts, saga: Saga, key: Key, unmask: Unmask = False
+    request: Asked,
+    deps: Parts,
+    saga: Saga,
+    key: Key,
+    waits: Annotated[
+        bool, QueryParameter(description="Say what it waits for; false answers faster")
+    ] = True,
+    unmask: Unmask = False,
 ) -> InstanceNow:
     """The instance as the leader of the log holds it: a write before is always in it."""
     revision = await existing(deps, saga, key)
     show = shower(request, deps, unmask, f"{saga}/{key}")
-    waits = await deps.diagnosis.waits(revision.instance)
-    return _shown(revision, show, allowed(revision.instance.status), waits)
+    told = await deps.diagnosis.waits(revision.instance) if waits else ()
+    return _shown(revision, show, allowed(revision.instance.status), told)
 
 
 @get(

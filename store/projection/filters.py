@@ -190,8 +190,8 @@ def condition(filter: InstanceFilter) -> Where:
         where.equal("key", filter.key)
     where.between("changed_at", filter.since, filter.until)
     for word in filter.words:
-        in_key, in_state = where.bind(any_case(word)), where.bind(any_case(_in_json(word)))
-        where.add(f"(regexp_matches(key, {in_key}) OR regexp_matches(state, {in_state}))")
+        in_key, in_state = where.bind(word), where.bind(any_case(_in_json(word)))
+        where.add(f"(contains(lower(key), {in_key}) OR regexp_matches(state, {in_state}))")
     for test in filter.state:
         where.add(_test(test, where))
     return where

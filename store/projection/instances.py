@@ -22,9 +22,9 @@ from store.projection.where import Where
 
 Order: TypeAlias = Literal["newest", "oldest"]
 
-PLAIN_ROWS = 200_000  # the first window where only narrow columns are read
-STATE_ROWS = 20_000  # and where states are
-GROWTH = 8
+WINDOW = 10_000  # sequences of the first window: some thousand instances
+GROWTH = 64
+STATE_GROWTH = 8  # where states are read, which takes a hundred times longer
 BUDGET_S = 0.06
 BUDGET_S_MAX = 5.0
 NEAR_ROWS = 10_000
@@ -81,7 +81,6 @@ class Found(Struct, frozen=True, kw_only=True):
 class _Extent(Struct, frozen=True):
     low: int | None
     high: int | None
-    rows: int
 
 
 class _Key(Struct, frozen=True):
@@ -110,7 +109,7 @@ async def find_instances(
     extent = (await read.fetch(_EXTENT, {}, _Extent))[0]
     if extent.low is None or extent.high is None:
         return Found(rows=[], next=None, complete=True, through=0)
-    windows = _Windows(extent.low, extent.high, extent.rows, place, order, filter.reads_state)
+    windows = _Windows(extent.low, extent.high, place, order, filter)
     sql, values = _page_sql(filter, order, with_state)
     rows: list[InstanceRow] = []
     while (window := windows.next()) is not None:
@@ -133,7 +132,7 @@ class _Windows:
     """The windows of sequences a search reads one after the other, both ends inclusive."""
 
     def __init__(
-        self, low: int, high: int, rows: int, place: int | None, order: Order, reads_state: bool
+        self, low: int, high: int, place: int | None, order: Order, filter: InstanceFilter
     ) -> None:
         self._newest = order == "newest"
         self._low, self._high = low, high
@@ -141,8 +140,9 @@ class _Windows:
             self._high = min(high, place - 1)
         elif place is not None:
             self._low = max(low, place + 1)
-        density = max(rows, 1) / (high - low + 1)
-        self._width = max(1, int((STATE_ROWS if reads_state else PLAIN_ROWS) / density))
+        self._growth = STATE_GROWTH if filter.reads_state else GROWTH
+        # A key has one instance a saga: nearly always nothing is gained by looking at the newest.
+        self._width = high + 1 if filter.key and not filter.reads_state else WINDOW
         self._searched = 0
         self.through = self._high + 1 if self._newest else self._low - 1
 
@@ -156,7 +156,7 @@ class _Windows:
         if self.exhausted:
             return None
         width = self._width
-        self._width *= GROWTH
+        self._width *= self._growth
         self._searched += width
         if self._newest:
             low, high = max(self._low, self._high - width + 1), self._high
@@ -197,7 +197,7 @@ SELECT key FROM (SELECT key FROM instances WHERE saga = $saga ORDER BY seq DESC 
 WHERE jaro_winkler_similarity(lower(key), lower($key)) >= $near
 ORDER BY jaro_winkler_similarity(lower(key), lower($key)) DESC, key LIMIT $limit
 """
-_EXTENT = "SELECT min(seq) AS low, max(seq) AS high, count(*) AS rows FROM instances"
+_EXTENT = "SELECT min(seq) AS low, max(seq) AS high FROM instances"
 
 
 def _page_sql(

@@ -1,4 +1,4 @@
-"""``make bench``: engine, checkout, publish and size on a broker that syncs every write, with ratios."""
+"""``make bench``: the engine, publishing and lists, on a broker that syncs every write."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from rich.table import Table
 from server.embedded import EmbeddedServer
 from server.tuning import tune
 from tests.benchmarks import measure
+from tests.benchmarks.lists import lists
 from tests.benchmarks.publishing import publishes
 
 console = Console()
 
 
 async def main(names: list[str]) -> None:
-    """Run the named benchmarks (engine, checkout, publish, size) or all of them."""
-    wanted = names or ["engine", "checkout", "publish", "size"]
+    """Run the named benchmarks (engine, checkout, publish, size, lists) or all of them."""
+    wanted = names or ["engine", "checkout", "publish", "size", "lists"]
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedServer(Path(folder), port=0, sync_always=True) as server:
             console.print(
@@ -37,6 +38,8 @@ async def main(names: list[str]) -> None:
                 await _publish(server.url)
             if "size" in wanted:
                 await _size(server.url)
+            if "lists" in wanted:
+                await _lists(server.url, Path(folder) / "lists")
 
 
 async def _engine(url: str) -> None:
@@ -98,6 +101,21 @@ async def _size(url: str) -> None:
         f"{figures.instances:,} instances: engine peak {figures.peak_mb:.0f} MB,"
         f" start to first transition {figures.start_s:.2f} s"
     )
+
+
+async def _lists(url: str, folder: Path) -> None:
+    table = Table(
+        "request", "p50 ms", "p95 ms", "rows", "complete", title="lists of 1,000,000 instances"
+    )
+    for figures in await lists(url, folder):
+        table.add_row(
+            figures.what,
+            f"{figures.p50_ms:.1f}",
+            f"{figures.p95_ms:.1f}",
+            f"{figures.rows:.1f}",
+            f"{figures.complete:.0%}",
+        )
+    console.print(table)
 
 
 if __name__ == "__main__":
