@@ -15,12 +15,9 @@ from litestar.datastructures import Headers, MutableScopeHeaders
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access import audit, origin
-from server.access.access import Access, Standing
+from server.access.access import STANDING, Access, Standing
 from server.api.errors import answer
 from server.api.problems import Problem
-
-# In the scope when another door of this process has found out who asks; no request can bring it.
-STANDING = "snorri.standing"
 
 CSRF_HEADER = "x-csrftoken"
 CSRF_FIELD = "_csrf_token"

@@ -40,8 +40,7 @@ def shower(request: Asked, deps: Deps, unmask: bool, what: str) -> Show:
             f"You are {user.role}; unmask=true needs the role admin.",
             "Ask without unmask, or have an admin look.",
         )
-    address = request.client.host if request.client else ""
-    record("unmasked", user, address, shown=what)
+    record("unmasked", user, request.auth.address, shown=what)
     return lambda data: data
 
 

@@ -14,6 +14,7 @@ from sagas.names import check_key, check_name
 from server.access.roles import ROLE, Identity
 from server.api.deps import Deps
 from server.api.problems import Problem
+from server.api.shown import Unmask, shower
 from server.live.changes import View
 from server.live.channel import Extra, Filter
 from server.live.stream import MEDIA_TYPE, LiveResponse
@@ -85,6 +86,7 @@ async def subscribe(
     with_state: WithState = False,
     after: After = None,
     last_event_id: LastEventId = None,
+    unmask: Unmask = False,
 ) -> LiveResponse:
     """Stream what happens to instances (server-sent events), each event once and in order.
 
@@ -102,12 +104,13 @@ async def subscribe(
             "This process streams no changes.",
             "Ask the API of `snorri serve` or `snorri dev`.",
         )
+    shower(request, deps, unmask, "the live view")  # refuses who may not, and records who may
     filter = Filter(
         saga=None if saga is None else check_name(saga, "saga id"),
         key=None if key is None else check_key(key),
         statuses=frozenset(status or ()),
         extras=frozenset(include or ()),
-        view=View(state=with_state, clear=request.user.may("admin")),
+        view=View(state=with_state, clear=unmask),
     )
     return LiveResponse(deps.live, filter, _resume_after(after, last_event_id))
 

@@ -18,11 +18,13 @@ class Limits(Struct, frozen=True, kw_only=True):
     ``life_s`` is how long a stream lasts before the client has to come again, give or take a tenth,
     so that the streams of one deployment don't all end at once. ``write_s`` is how long one write
     may take before a client counts as gone, ``goodbye_s`` the same while the server stops.
+    ``recheck_s`` is how long somebody may go on listening who has just lost the right to.
     """
 
     streams_max: int = 2000
     streams_of_address_max: int = 200
     heartbeat_s: float = 15.0
+    recheck_s: float = 5.0
     write_s: float = 20.0
     life_s: float = 15 * 60.0
     goodbye_s: float = 1.0

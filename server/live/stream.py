@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -60,7 +60,7 @@ class LiveResponse(Response[None]):
         """See Response: the same headers and cookies, the body written by a Stream."""
         address = request.client.host if request.client is not None else ""
         return _LiveASGIResponse(
-            Stream(self._hub, self._filter, self._after, address),
+            Stream(self._hub, self._filter, self._after, address, request.auth.holds),
             cookies=cookies,
             headers={**(headers or {}), **self.headers},
             is_head_response=is_head_response,
@@ -86,8 +86,16 @@ class _LiveASGIResponse(ASGIResponse):
 class Stream:
     """The writing of one stream; the hub's clock calls ``tick``."""
 
-    def __init__(self, hub: Hub, filter: Filter, after: int | None, address: str) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        filter: Filter,
+        after: int | None,
+        address: str,
+        holds: Callable[[], Awaitable[bool]],
+    ) -> None:
         self._hub = hub
+        self._holds = holds
         self._filter = filter
         self._after = after
         self._address = address
@@ -95,6 +103,8 @@ class Stream:
         self._ends_s = 0.0
         self._written_s = 0.0
         self._writing_since_s: float | None = None
+        self._checked_s = 0.0
+        self._check_due = False
         self._heartbeat_due = False
         self._over = False  # the client is gone, or its time is
         self._cut = False
@@ -125,6 +135,7 @@ class Stream:
         self._send, self._task = send, asyncio.current_task()
         life_s = self._hub.limits.life_s * random.uniform(0.9, 1.1)  # noqa: S311 - jitter
         self._ends_s = self._now() + life_s
+        self._checked_s = self._now()
         if self._connection is not None:
             self._connection.narrow()
         watch = asyncio.create_task(self._watch(receive))
@@ -159,9 +170,11 @@ class Stream:
         elif now_s >= self._ends_s:
             self._over = True
             self._bell.set()
-        elif now_s - self._written_s >= limits.heartbeat_s:
-            self._heartbeat_due = True
-            self._bell.set()
+        else:
+            self._check_due = now_s - self._checked_s >= limits.recheck_s
+            self._heartbeat_due = now_s - self._written_s >= limits.heartbeat_s
+            if self._check_due or self._heartbeat_due:
+                self._bell.set()
 
     # --- writing
 
@@ -191,6 +204,7 @@ class Stream:
     async def _go_on(self, listener: Listener) -> None:
         while self._goes_on:
             self._bell.clear()
+            await self._recheck()
             place = listener.channel.end
             while listener.is_before(place) and self._goes_on:
                 if body := listener.take():
@@ -201,6 +215,14 @@ class Stream:
                 await self._write(b": heartbeat\nid: %d\n\n" % seq)
             if self._goes_on:
                 await self._bell.wait()
+
+    async def _recheck(self) -> None:
+        """End when whoever listens may no longer: logged out, revoked, in another role."""
+        if self._check_due:
+            self._check_due, self._checked_s = False, self._now()
+            if not await self._holds():
+                log.info("a stream ends, its client may not listen any more")
+                self._over = True
 
     async def _write(self, body: bytes, more: bool = True) -> None:
         if self._send is None or self._cut:

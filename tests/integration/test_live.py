@@ -7,19 +7,23 @@ sockets; in memory and on a real nats-server.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 import pytest_asyncio
 
 from sagas.instance import Failure
+from server.access.source import AccessSource
 from server.live import replay
 from server.live.limits import Limits
 from store.jetstream.backend import connect
 from store.memory import MemoryBroker
 from store.projection.port import Progress
 from store.subjects import Names
+from tests.access_kit import FILE
 from tests.live_kit import Client, Writer, mask_all, served
 from tests.waiting import eventually
 
@@ -132,7 +136,7 @@ async def test_filters_choose_by_saga_key_and_status(writer: Writer) -> None:
 async def test_the_state_comes_when_asked_for_and_is_masked_for_most(writer: Writer) -> None:
     async with (
         served(writer, mask=mask_all) as live,
-        Client(live.port, "?state=true") as admin,
+        Client(live.port, "?state=true&unmask=true") as admin,
         Client(live.port, "?state=true", role="viewer") as viewer,
         Client(live.port) as plain,
     ):
@@ -144,6 +148,33 @@ async def test_the_state_comes_when_asked_for_and_is_masked_for_most(writer: Wri
         assert masked["state"] == {"card": "masked", "n": 1}
         assert masked["error"]["message"] == "no masked here"
         assert "state" not in (await plain.next()).data
+
+
+async def test_who_may_not_listen_any_more_is_told_nothing_more(
+    writer: Writer, tmp_path: Path
+) -> None:
+    path = tmp_path / "access.toml"
+    path.write_text(FILE)
+    limits = Limits(recheck_s=0.1, tick_s=0.05)
+    async with served(writer, limits=limits) as live, Client(live.port) as client:
+        await writer.write("a")
+        assert (await client.next()).name == "saga:started"
+        live.deps.access._source = AccessSource(path)  # from now on one has to log in
+        with pytest.raises((EOFError, asyncio.IncompleteReadError)):
+            await client.next()
+
+
+async def test_only_admins_unmask_and_it_is_on_record(
+    writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "snorri.audit")
+    async with served(writer, mask=mask_all) as live:
+        async with Client(live.port, "?state=true&unmask=true", role="viewer") as viewer:
+            assert viewer.status == 403
+        assert not [line for line in caplog.records if line.message == "unmasked"]
+        async with Client(live.port, "?state=true&unmask=true") as admin:
+            assert admin.status == 200
+    assert [line for line in caplog.records if line.message == "unmasked"]
 
 
 async def test_dead_letters_and_the_projection_are_told_on_request(writer: Writer) -> None:

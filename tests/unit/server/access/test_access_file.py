@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from server.access.file import FILE_BYTES_MAX, AccessFileError, parse, read
+from server.access.file import FILE_BYTES_MAX, AccessFile, AccessFileError, parse, read
 from server.access.source import AccessSource
 from tests.access_kit import FILE, HASH
 
@@ -60,6 +61,15 @@ def test_what_is_wrong_is_said_with_its_place(text: str, words: str) -> None:
     assert "access.toml" in str(caught.value)
     assert "hunter2" not in str(caught.value)
     assert HASH not in str(caught.value)
+
+
+def test_the_file_of_the_page_is_one_that_works() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "access.md").read_text(encoding="utf-8")
+    block = page.split("```toml\n")[1].split("```")[0]
+    file = parse(block.encode(), "docs/access.md")
+    assert set(AccessFile.__struct_fields__) <= set(re.findall(r"^\[?(\w+)", block, re.MULTILINE))
+    assert file.proxy is not None
+    assert set(file.proxy.__struct_fields__) <= set(re.findall(r"^(\w+) =", block, re.MULTILINE))
 
 
 def test_bytes_that_are_no_text_and_files_without_an_end_are_refused(tmp_path: Path) -> None:
