@@ -30,6 +30,7 @@ from store.projection.port import ReadModel
 from store.wording import command_line, count, first_line
 
 DEPTH_MAX = 5
+DEPTH_DEFAULT = 2
 ROWS_MAX = 200  # of each kind at each step
 Place: TypeAlias = Literal["parked", "backlog"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 from litestar import get
@@ -32,13 +32,14 @@ from server.api.problems import Problem
 from server.api.shown import Asked, Show, Unmask, raw, show_text, shower
 from store.codec import ATTEMPTED, CAUSE, MSG_ID, REDRIVEN
 from store.codec import moment as time_of
-from store.event_story import DEPTH_MAX, Place, Story, answer, story_of
+from store.event_story import DEPTH_DEFAULT, DEPTH_MAX, Place, Story, answer, story_of
 from store.port import Stored
 from store.projection.events import (
     EVENTS,
     AgainRow,
     AttemptRow,
     EffectRow,
+    EventOutcome,
     EventRow,
     LetterRow,
     UnmatchedRow,
@@ -47,11 +48,9 @@ from store.projection.events import (
 from store.projection.where import Where
 
 DAYS_DEFAULT = 7
-DEPTH_DEFAULT = 2
 STANDING_MAX = 20  # instances whose present status is looked up
 WORDS_MAX = 10
 
-EventOutcome = Literal["applied", "ignored", "refused", "no_saga", "dead_letter", "waiting"]
 
 Seq = Annotated[int, PathParameter(ge=1, le=SEQ_MAX, description="Sequence in the events stream")]
 

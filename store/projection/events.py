@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal, TypeAlias
 
 from msgspec import Raw, Struct
 
 from store.fingerprints import normalise_sql
 from store.projection.port import ReadModel
 from store.projection.records import Listing
+
+EventOutcome: TypeAlias = Literal[
+    "applied", "ignored", "refused", "no_saga", "dead_letter", "waiting"
+]
 
 UNMATCHED_MAX = 200
 AGAIN_MAX = 20
