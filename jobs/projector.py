@@ -153,6 +153,7 @@ class Projector:
             raise _Another
         self._fault = ""
         await self._learn(live, extents)
+        await live.tables.rest()
         if found := self._projections.outdated:
             self._rebuild_for(found)
 

@@ -2,11 +2,17 @@
 
 All methods block; ``projection`` calls them from threads of its own. One connection writes, each
 read has a cursor of its own, so that it can be interrupted alone.
+
+There is no write-ahead log: what is committed is in memory until ``flush`` brings all of it into
+the file in one step. After a crash the file is as it was at the last flush, rows and checkpoint,
+and the streams are read again from there. That saves the disk the same rows twice.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
+import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -15,7 +21,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from store.duck import arrow, merge_commands, merge_events, merge_instances
+from store.duck import arrow, merge_commands, merge_events, merge_executions, merge_instances
 from store.duck.tables import ddl
 from store.port import Stored
 from store.projection import checkpoint, rows_events, rows_log, schema, staged
@@ -25,10 +31,16 @@ from store.projection.rows_log import LogRows, Masking
 from store.projection.staged import Rows
 from store.subjects import Names
 
-MEMORY = "400MB"
-STEPS = (*merge_instances.STEPS, *merge_commands.STEPS, *merge_events.STEPS)
+logger = logging.getLogger("snorri.projection")
+
+MEMORY = "600MB"
+NAME = "projections"  # of the attached file
+STEPS = (
+    *(*merge_instances.STEPS, *merge_commands.STEPS),
+    *(*merge_executions.STEPS, *merge_events.STEPS),
+)
 MADE_OF = (
-    *(arrow, merge_commands, merge_events, merge_instances),
+    *(arrow, merge_commands, merge_events, merge_executions, merge_instances),
     *(checkpoint, rows_events, rows_log, schema, staged),
 )
 
@@ -52,16 +64,27 @@ class DuckFile:
         self._events = EventRows(names, mask)
         self._log = LogRows(names, mask)
         self._writer = duckdb.connect(
-            str(path),
             config={
                 "memory_limit": MEMORY,
+                "temp_directory": str(path.with_suffix(".spill")),
                 "autoinstall_known_extensions": False,
                 "autoload_known_extensions": False,
-            },
+                "checkpoint_threshold": "1TB",  # flush says when
+                "auto_checkpoint_skip_wal_threshold": 2**40,
+            }
         )
-        self._writer.execute("SET GLOBAL TimeZone = 'UTC'")
-        self.checkpoint = self._read_checkpoint()
-        self.unreadable = self._count_unreadable()
+        quoted = str(path).replace("'", "''")
+        try:
+            self._writer.execute("SET GLOBAL TimeZone = 'UTC'")
+            self._writer.execute(f"ATTACH '{quoted}' AS {NAME} (RECOVERY_MODE no_wal_writes)")
+            self._writer.execute(f"USE {NAME}")
+            self.checkpoint = self._read_checkpoint()
+            self.unreadable = self._count_unreadable()
+        except BaseException:
+            self._writer.close()
+            raise
+        self._flushed = self.checkpoint
+        self._resting = threading.Lock()
 
     def begin(self, streams: Streams, mask: str) -> None:
         """Make the tables of an empty file; ``mask`` is the fingerprint of the mask."""
@@ -89,6 +112,7 @@ class DuckFile:
         filled = {table for table in staged.TABLES if rows.of(table)}
         for table in staged.TABLES:
             self._writer.register(table.name, arrow.to_arrow(table, rows.of(table)))
+        self._writer.execute(f"SET VARIABLE tick = {moved.tick}")
         self._writer.execute("BEGIN")
         try:
             for step in STEPS:
@@ -111,10 +135,50 @@ class DuckFile:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection for one reader."""
-        return self._writer.cursor()
+        cursor = self._writer.cursor()
+        cursor.execute(f"USE {NAME}")
+        return cursor
+
+    def flush(self) -> None:
+        """Bring what was committed since the last time into the file; later when it is read."""
+        if self._resting.acquire(blocking=False):
+            try:
+                self._flush()
+            finally:
+                self._resting.release()
+
+    def rest(self) -> None:
+        """Flush, and leave the file on the disk as it is until ``rested``."""
+        self._resting.acquire()  # another reader's rest ends with its reading
+        try:
+            self._flush()
+        except BaseException:
+            self._resting.release()
+            raise
+
+    def rested(self) -> None:
+        """Whoever called ``rest`` has read the file."""
+        self._resting.release()
+
+    def _flush(self) -> None:
+        if self.checkpoint is not self._flushed:
+            self._writer.execute(f"CHECKPOINT {NAME}")
+            self._flushed = self.checkpoint
+
+    @property
+    def unflushed(self) -> int:
+        """Messages that were applied since the last flush."""
+        then = self._flushed.tick if self._flushed is not None else 0
+        return self.checkpoint.tick - then if self.checkpoint is not None else 0
 
     def close(self) -> None:
-        """Close it; queries that run are cut off."""
+        """Flush if that is possible, and close; queries that run are cut off."""
+        try:
+            self.flush()
+        except duckdb.Error as error:
+            logger.warning(
+                "the last of the projections is not kept and will be read again: %s", error
+            )
         self._writer.close()
 
     def _roll_back(self) -> None:
@@ -125,7 +189,8 @@ class DuckFile:
 
     def _read_checkpoint(self) -> Checkpoint | None:
         made = self._writer.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = 'base' AND table_name = 'checkpoint'"
+            "SELECT 1 FROM duckdb_tables() WHERE database_name = 'projections'"
+            " AND schema_name = 'base' AND table_name = 'checkpoint'"
         ).fetchone()
         if made is None:
             return None

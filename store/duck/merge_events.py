@@ -13,7 +13,7 @@ from store.projection.staged import (
     EVENTS,
     LETTERS,
     OUTCOMES,
-    TRANSITIONS,
+    REVISIONS,
     UNREADABLE,
 )
 
@@ -31,7 +31,7 @@ CREATE OR REPLACE TEMP TABLE touched AS
 SELECT cause_seq AS seq FROM moved WHERE cause_kind = 'event'
 UNION SELECT seq FROM staged_outcomes WHERE stream = 'events'
 UNION SELECT seq FROM staged_events""",
-    TRANSITIONS,
+    REVISIONS,
     OUTCOMES,
     EVENTS,
 )
@@ -51,8 +51,8 @@ FROM (
     FROM base.outcomes
     WHERE stream = 'events' AND seq IN (SELECT seq FROM touched)
         AND seq >= (SELECT min(seq) FROM touched))
-GROUP BY seq""",  # noqa: S608 - constants of ours
-    TRANSITIONS,
+GROUP BY seq""",
+    REVISIONS,
     OUTCOMES,
     EVENTS,
 )
@@ -60,8 +60,8 @@ ADD_EVENTS = step(
     """
 INSERT INTO base.events BY NAME
 SELECT e.seq, e.type, nullif(e.key, '') AS key, e.id, e.stored_at,
-    TRY_CAST(e.payload AS JSON) AS payload, e.answers, e.failed, e.trace,
-    TRY_CAST(e.headers AS JSON) AS headers, e.bytes, coalesce(r.outcome, 'waiting') AS outcome,
+    TRY_CAST(e.payload AS JSON) AS payload, e.answers, e.failed, e.trace, e.headers, e.bytes,
+    coalesce(r.outcome, 'waiting') AS outcome,
     r.reason, coalesce(r.instances, 0) AS instances
 FROM staged_events AS e LEFT JOIN reached AS r ON r.seq = e.seq
 ORDER BY e.seq""",
@@ -69,9 +69,10 @@ ORDER BY e.seq""",
 )
 SETTLE_EVENTS = step(
     """
-UPDATE base.events AS e SET outcome = r.outcome, reason = r.reason, instances = r.instances
+UPDATE base.events AS e
+SET outcome = r.outcome, reason = r.reason, instances = r.instances, tick = getvariable('tick')
 FROM reached AS r WHERE e.seq = r.seq AND r.seq NOT IN (SELECT seq FROM staged_events)""",
-    TRANSITIONS,
+    REVISIONS,
     OUTCOMES,
 )
 
@@ -113,13 +114,19 @@ SETTLE_ACTIONS = step(
     """
 UPDATE base.operator_actions AS a
 SET outcome = d.outcome, version = CASE WHEN d.version > 0 THEN d.version END,
-    refusal = CASE d.outcome WHEN 'refused' THEN d.refusal END, decided_at = d.decided_at
+    refusal = CASE d.outcome WHEN 'refused' THEN d.refusal END, decided_at = d.decided_at,
+    tick = getvariable('tick')
 FROM (SELECT seq, arg_min(outcome, rank) AS outcome, arg_min(version, rank) AS version,
         arg_min(refusal, rank) AS refusal, arg_min(decided_at, rank) AS decided_at
-      FROM (SELECT *, CASE outcome WHEN 'done' THEN 0 ELSE 1 END AS rank FROM staged_decided)
+      FROM (SELECT *, CASE outcome WHEN 'done' THEN 0 ELSE 1 END AS rank
+            FROM (FROM staged_decided UNION ALL BY NAME
+                SELECT cause_seq AS seq, 'done' AS outcome, version, '' AS refusal,
+                    committed_at AS decided_at
+                FROM moved WHERE cause_kind = 'operator'))
       GROUP BY seq) AS d
 WHERE a.seq = d.seq AND a.outcome <> 'done'""",
     DECIDED,
+    REVISIONS,
 )
 
 ADD_UNREADABLE = step(

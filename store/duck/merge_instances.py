@@ -1,94 +1,171 @@
 """Merging revisions: transitions, instances, effects and timers.
 
-``prior`` is what the tables know of the instances of a batch, ``chain`` each transition of the
-batch with the one before it, found in the batch or in ``prior``.
+``moved`` are the documents of a batch taken apart, ``acted`` their effects. ``prior`` is what the
+tables know of the instances of a batch, ``chain`` what was before each transition: what the
+version before left, and nothing when that one is not known.
+Where a batch ends and the next begins makes no difference to the rows.
 """
 
 from __future__ import annotations
 
-from store.duck.step import step
-from store.projection.staged import EFFECTS, TIMER_ENDS, TIMERS, TRANSITIONS
+from sagas.instance import SCHEMA_VERSION
+from store.duck.step import of, shape, step
+from store.projection.staged import REVISIONS
 
 ENDED = "('completed', 'failed', 'compensated', 'cancelled')"
 PLACES = 4096  # more than a transition can have effects
 
+_CAUSE = (
+    "{"
+    '"kind": "VARCHAR", "type": "VARCHAR", "id": "VARCHAR", "seq": "BIGINT",'
+    ' "at": "TIMESTAMPTZ", "payload": "JSON", "by": "VARCHAR", "reason": "VARCHAR",'
+    ' "answers": "VARCHAR", "failed": "BOOLEAN", "epoch": "BIGINT"}'
+)
+_DOCUMENT = shape(
+    v=of("INTEGER"),
+    saga=of("VARCHAR"),
+    key=of("VARCHAR"),
+    version=of("INTEGER"),
+    status=of("VARCHAR"),
+    state=of("JSON"),
+    started=of("TIMESTAMPTZ"),
+    cause=_CAUSE,
+    effects='["JSON"]',
+    error='{"type": "VARCHAR", "message": "VARCHAR"}',
+    definition=of("VARCHAR"),
+    trace=of("VARCHAR"),
+    prev=of("VARCHAR"),
+    timers=of("MAP(VARCHAR, JSON)"),
+    backlog='["JSON"]',
+    commands=of("MAP(VARCHAR, JSON)"),
+    children=of("MAP(VARCHAR, VARCHAR)"),
+    parent='{"saga": "VARCHAR", "key": "VARCHAR"}',
+    result=of("JSON"),
+)
+_EFFECT = shape(
+    kind=of("VARCHAR"),
+    id=of("VARCHAR"),
+    target=of("VARCHAR"),
+    type=of("VARCHAR"),
+    saga=of("VARCHAR"),
+    payload=of("JSON"),
+    result=of("JSON"),
+    at=of("TIMESTAMPTZ"),
+    cause='{"type": "VARCHAR", "id": "VARCHAR", "payload": "JSON"}',
+)
+_LEGIBLE = f"""coalesce(d.v BETWEEN 1 AND {SCHEMA_VERSION} AND d.saga = saga AND d.key = key
+    AND d.version > 0 AND d.status IS NOT NULL AND d.cause.kind IS NOT NULL
+    AND d.cause.seq IS NOT NULL, false)"""
+
 MOVED = step(
-    """
+    f"""
 CREATE OR REPLACE TEMP TABLE moved AS
-SELECT * REPLACE (
-        TRY_CAST(state AS JSON) AS state, TRY_CAST(cause_payload AS JSON) AS cause_payload,
-        TRY_CAST(result AS JSON) AS result, TRY_CAST(cause_at AS TIMESTAMPTZ) AS cause_at,
-        TRY_CAST(started AS TIMESTAMPTZ) AS started),
-    hash(saga, key) AS ident
-FROM staged_transitions"""
+WITH parsed AS MATERIALIZED (
+    SELECT *, TRY(from_json(document, {_DOCUMENT})) AS d FROM staged_revisions)
+SELECT seq, before_seq, committed_at, saga, key, hash(saga, key) AS ident, d.version, d.status,
+    d.state, d.started, d.cause.kind AS cause_kind, d.cause.type AS cause_type,
+    d.cause.id AS cause_id,
+    d.cause.seq AS cause_seq, d.cause.at AS cause_at, d.cause.payload AS cause_payload,
+    coalesce(d.cause.by, '') AS cause_by, coalesce(d.cause.reason, '') AS cause_reason,
+    coalesce(d.cause.answers, '') AS answers, coalesce(d.cause.failed, false) AS failed,
+    coalesce(d.cause.epoch, 0) AS epoch, d.effects, d.error.type AS error_type,
+    d.error.message AS error_message, d.definition, d.trace, d.prev,
+    d.parent.saga AS parent_saga, d.parent.key AS parent_key, d.result,
+    map_keys(d.commands) AS commands, coalesce(cardinality(d.timers), 0) AS open_timers,
+    coalesce(len(list_filter(map_values(d.children), lambda one: one = 'running')), 0)
+        AS open_children,
+    coalesce(len(d.backlog), 0) AS backlog
+FROM parsed WHERE {_LEGIBLE}"""
+)
+ADD_ILLEGIBLE = step(
+    """
+INSERT INTO base.unreadable BY NAME
+SELECT 'log' AS stream, seq, saga || '/' || key AS subject, committed_at AS stored_at,
+    'it is no document of this instance that this program can read' AS reason
+FROM staged_revisions WHERE seq NOT IN (SELECT seq FROM moved)""",
+    REVISIONS,
 )
 PRIOR = step(
     """
 CREATE OR REPLACE TEMP TABLE prior AS
-SELECT ident, saga, key, version, status, state, changed_at, status_since
+SELECT ident, saga, key, version, status, state, changed_at, status_since, seq
 FROM base.instances WHERE ident IN (SELECT ident FROM moved)""",
-    TRANSITIONS,
+    REVISIONS,
 )
 CHAIN = step(
     """
 CREATE OR REPLACE TEMP TABLE chain AS
-SELECT m.*, coalesce(lag(m.status) OVER w, p.status) AS status_before,
-    coalesce(lag(m.state) OVER w, p.state) AS state_before,
-    coalesce(lag(m.committed_at) OVER w, p.changed_at) AS before_at,
-    p.status_since AS prior_since
-FROM moved AS m LEFT JOIN prior AS p
-    ON p.ident = m.ident AND p.saga = m.saga AND p.key = m.key AND p.version < m.version
-WINDOW w AS (PARTITION BY m.ident, m.saga, m.key ORDER BY m.version)""",
-    TRANSITIONS,
+SELECT m.ident, m.saga, m.key, m.seq, m.status, m.committed_at,
+    coalesce(b.status, p.status) AS status_before, coalesce(b.state, p.state) AS state_before,
+    coalesce(b.committed_at, p.changed_at) AS before_at
+FROM moved AS m
+LEFT JOIN moved AS b ON b.seq = m.before_seq AND b.version = m.version - 1
+LEFT JOIN prior AS p ON m.before_seq < 0 AND p.ident = m.ident AND p.saga = m.saga
+    AND p.key = m.key AND p.version = m.version - 1""",
+    REVISIONS,
 )
 ADD_TRANSITIONS = step(
     """
 INSERT INTO base.transitions BY NAME
-SELECT saga, key, version, seq, committed_at, status_before, status, state_before,
-    state AS state_after, cause_kind, cause_type, cause_id, cause_seq, cause_at, cause_payload,
-    cause_by, cause_reason, answers, failed,
-    (epoch_us(committed_at) - epoch_us(before_at)) / 1000 AS since_previous_ms,
-    greatest(0, epoch_us(committed_at) - epoch_us(cause_at)) / 1000 AS waited_ms,
-    effect_count, nullif(error_type, '') AS error_type,
-    CASE WHEN error_type <> '' THEN error_message END AS error_message, definition, trace, prev,
-    ident
-FROM chain ORDER BY seq""",
-    TRANSITIONS,
+SELECT m.saga, m.key, m.version, m.seq, m.committed_at, c.status_before, m.status,
+    c.state_before, m.state AS state_after, m.cause_kind, m.cause_type, m.cause_id, m.cause_seq,
+    m.cause_at, m.cause_payload, m.cause_by, m.cause_reason, m.answers, m.failed,
+    (epoch_us(m.committed_at) - epoch_us(c.before_at)) / 1000 AS since_previous_ms,
+    greatest(0, epoch_us(m.committed_at) - epoch_us(m.cause_at)) / 1000 AS waited_ms,
+    coalesce(len(m.effects), 0) AS effect_count, m.error_type, m.error_message, m.definition,
+    m.trace, m.prev, m.ident
+FROM moved AS m JOIN chain AS c ON c.seq = m.seq ORDER BY m.seq""",
+    REVISIONS,
 )
 DROP_INSTANCES = step(
     """
-DELETE FROM base.instances AS i USING prior AS p
-WHERE i.ident = p.ident AND i.saga = p.saga AND i.key = p.key""",
-    TRANSITIONS,
+DELETE FROM base.instances WHERE seq IN (SELECT seq FROM prior)""",
+    REVISIONS,
 )
 ADD_INSTANCES = step(
     f"""
 INSERT INTO base.instances BY NAME
-SELECT saga, key, version, status,
-    CASE json_type(state, '$.status') WHEN 'VARCHAR' THEN state->>'$.status' END AS own_status,
-    state, started AS started_at, committed_at AS changed_at,
-    CASE WHEN status IN {ENDED} THEN since END AS ended_at, since AS status_since, seq,
-    nullif(error_type, '') AS error_type,
-    CASE WHEN error_type <> '' THEN error_message END AS error_message, definition, trace,
-    nullif(parent_saga, '') AS parent_saga, nullif(parent_key, '') AS parent_key, cause_kind,
-    cause_type, open_commands, open_timers, open_children, backlog, result, ident,
-    lower(key || ' ' || coalesce(state, '')) AS search
+SELECT m.saga, m.key, m.version, m.status,
+    CASE WHEN own LIKE '"%' THEN json_extract_string(own, '$') END AS own_status,
+    m.state, m.started AS started_at, m.committed_at AS changed_at,
+    CASE WHEN m.status IN {ENDED} THEN m.since END AS ended_at, m.since AS status_since, m.seq,
+    m.error_type, m.error_message, m.definition, m.trace, m.parent_saga, m.parent_key,
+    m.cause_kind, m.cause_type, coalesce(len(m.commands), 0) AS open_commands, m.open_timers,
+    m.open_children, m.backlog, m.result, m.ident
 FROM (
-    SELECT *, coalesce(
-            max(CASE WHEN status IS DISTINCT FROM status_before THEN committed_at END) OVER same,
-            prior_since, committed_at) AS since
-    FROM chain
-    WINDOW same AS (PARTITION BY ident, saga, key)
-    QUALIFY row_number() OVER (PARTITION BY ident, saga, key ORDER BY version DESC) = 1)
-ORDER BY seq""",  # noqa: S608 - constants of ours
-    TRANSITIONS,
+    SELECT m.*, coalesce(l.since, p.status_since, m.committed_at) AS since,
+        json_extract(m.state, '$.status') AS own
+    FROM moved AS m JOIN (
+        SELECT max(seq) AS seq,
+            max(CASE WHEN status IS DISTINCT FROM status_before THEN committed_at END) AS since
+        FROM chain GROUP BY ident, saga, key
+    ) AS l ON l.seq = m.seq
+    LEFT JOIN prior AS p ON p.ident = m.ident AND p.saga = m.saga AND p.key = m.key
+) AS m
+ORDER BY m.seq""",
+    REVISIONS,
+)
+ACTED = step(
+    f"""
+CREATE OR REPLACE TEMP TABLE acted AS
+WITH parsed AS MATERIALIZED (
+    SELECT *, from_json(detail, {_EFFECT}) AS e
+    FROM (SELECT saga, key, ident, version, seq, committed_at, unnest(effects) AS detail,
+            generate_subscripts(effects, 1) - 1 AS ordinal
+        FROM moved))
+SELECT saga, key, ident, version, seq, committed_at, ordinal, detail, e.kind,
+    coalesce(e.target, e.saga, e.type, e.cause.type, '') AS name,
+    coalesce(e.id, e.cause.id, '') AS id,
+    coalesce(e.payload, e.result, e.cause.payload) AS payload, e.at AS due
+FROM parsed"""
 )
 ADD_EFFECTS = step(
     """
 INSERT INTO base.effects BY NAME
-SELECT * REPLACE (TRY_CAST(payload AS JSON) AS payload, TRY_CAST(detail AS JSON) AS detail)
-FROM staged_effects""",
-    EFFECTS,
+SELECT saga, key, version, ordinal, seq, committed_at, coalesce(kind, '') AS kind, name, id,
+    detail
+FROM acted ORDER BY seq, ordinal""",
+    REVISIONS,
 )
 
 # --- timers: each is ended by the first thing that comes after its setting
@@ -96,43 +173,52 @@ FROM staged_effects""",
 ADD_TIMERS = step(
     f"""
 INSERT INTO base.timers BY NAME
-SELECT saga, key, id, version, type, TRY_CAST(payload AS JSON) AS payload, committed_at AS set_at,
-    TRY_CAST(due AS TIMESTAMPTZ) AS due_at, 'pending' AS status, hash(saga, key) AS ident,
-    seq * {PLACES} + ordinal + 1 AS place
-FROM staged_timers""",  # noqa: S608
-    TIMERS,
+SELECT saga, key, id, version, name AS "type", payload, committed_at AS set_at, due AS due_at,
+    'pending' AS status, ident, seq * {PLACES} + ordinal + 1 AS place
+FROM acted WHERE kind = 'schedule' ORDER BY seq, ordinal""",
+    REVISIONS,
+)
+ENDS = step(
+    f"""
+CREATE OR REPLACE TEMP TABLE ends AS
+SELECT ident, saga, key, id, NULL AS version, seq * {PLACES} + ordinal + 1 AS place,
+    CASE kind WHEN 'schedule' THEN 'replaced' ELSE 'cancelled' END AS status,
+    committed_at AS ended_at
+FROM acted WHERE kind IN ('schedule', 'unschedule')
+UNION ALL
+SELECT ident, saga, key, regexp_replace(cause_id, '@[^@]*$', '') AS id, epoch AS version,
+    seq * {PLACES} AS place, 'fired' AS status, cause_at AS ended_at
+FROM moved WHERE cause_kind = 'timer' AND epoch > 0""",
+    REVISIONS,
 )
 END_TIMERS = step(
-    f"""
-UPDATE base.timers AS t SET status = e.status, ended_at = e.ended_at
+    """
+UPDATE base.timers AS t
+SET status = e.status, ended_at = e.ended_at, tick = getvariable('tick')
 FROM (
     SELECT t.ident, t.id, t.place, arg_min(e.status, e.place) AS status,
         arg_min(e.ended_at, e.place) AS ended_at
-    FROM base.timers AS t JOIN (
-        SELECT saga, key, id, version, seq * {PLACES} + ordinal + 1 AS place, status,
-            coalesce(TRY_CAST(nullif(fired_at, '') AS TIMESTAMPTZ), committed_at) AS ended_at
-        FROM staged_timer_ends
-        UNION ALL
-        SELECT saga, key, id, -1, seq * {PLACES} + ordinal + 1, 'replaced', committed_at
-        FROM staged_timers
-    ) AS e ON t.ident = hash(e.saga, e.key) AND t.saga = e.saga AND t.key = e.key AND t.id = e.id
-    WHERE t.status = 'pending'
-        AND CASE e.version WHEN -1 THEN e.place > t.place ELSE e.version = t.version END
+    FROM base.timers AS t JOIN ends AS e
+        ON t.ident = e.ident AND t.saga = e.saga AND t.key = e.key AND t.id = e.id
+    WHERE t.status = 'pending' AND e.place > t.place
+        AND (e.version IS NULL OR e.version = t.version)
     GROUP BY t.ident, t.id, t.place
 ) AS e
-WHERE t.ident = e.ident AND t.id = e.id AND t.place = e.place""",  # noqa: S608
-    TIMERS,
-    TIMER_ENDS,
+WHERE t.ident = e.ident AND t.id = e.id AND t.place = e.place""",
+    REVISIONS,
 )
 
 STEPS = (
     MOVED,
+    ADD_ILLEGIBLE,
     PRIOR,
     CHAIN,
     ADD_TRANSITIONS,
     DROP_INSTANCES,
     ADD_INSTANCES,
+    ACTED,
     ADD_EFFECTS,
     ADD_TIMERS,
+    ENDS,
     END_TIMERS,
 )

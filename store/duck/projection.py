@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -32,6 +34,9 @@ log = logging.getLogger("snorri.projection")
 R = TypeVar("R")
 T = TypeVar("T")
 
+FLUSH_MESSAGES = 100_000  # applied in memory at most; a crash loses them and they are read again
+FLUSH_S = 15.0
+
 CURRENT = "current"
 BROKEN = "broken"
 
@@ -51,6 +56,7 @@ class DuckTables:
     def __init__(self, file: DuckFile, writer: ThreadPoolExecutor) -> None:
         self.file = file
         self._writer = writer
+        self._flushed_s = time.monotonic()
 
     @property
     def checkpoint(self) -> Checkpoint | None:
@@ -64,7 +70,12 @@ class DuckTables:
 
     async def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
         """See Tables."""
-        await _run(self._writer, lambda: self.file.apply(events, log))
+        await _run(self._writer, lambda: self._apply(events, log))
+
+    async def rest(self) -> None:
+        """See Tables."""
+        if self.file.unflushed and time.monotonic() - self._flushed_s > FLUSH_S:
+            await _run(self._writer, self._flush)
 
     async def finish(self) -> None:
         """See Tables."""
@@ -73,6 +84,15 @@ class DuckTables:
     async def counts(self) -> dict[str, int]:
         """See Tables."""
         return await _run(self._writer, self._count)
+
+    def _apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
+        self.file.apply(events, log)
+        if self.file.unflushed > FLUSH_MESSAGES:
+            self._flush()
+
+    def _flush(self) -> None:
+        self.file.flush()
+        self._flushed_s = time.monotonic()
 
     def _count(self) -> dict[str, int]:
         with self.file.cursor() as cursor:
@@ -106,6 +126,11 @@ class DuckProjections:
 
     async def fetch(self, sql: str, parameters: Mapping[str, object], row: type[R]) -> list[R]:
         """See ReadModel."""
+        live = self.live()
+        return await self._readers.fetch(live.cursor, sql, parameters, row)
+
+    def live(self) -> DuckFile:
+        """The file that is read now; raises ReadError."""
         tables = self._tables
         if tables is None or tables.checkpoint is None:
             raise ReadError("the projections are not open; wait until the service is ready")
@@ -114,7 +139,22 @@ class DuckProjections:
             raise ReadError(
                 f"the projections are being rebuilt, {done:.0%} are done; try again soon"
             )
-        return await self._readers.fetch(tables.file.cursor, sql, parameters, row)
+        return tables.file
+
+    @asynccontextmanager
+    async def at_rest(self) -> AsyncGenerator[DuckFile]:
+        """The same with all it holds in the file itself, which stays as it is on the disk while
+        this lasts; raises ReadError.
+        """
+        live = self.live()
+        try:
+            await self._write(live.rest)
+        except WriteError as error:
+            raise ReadError(str(error)) from error
+        try:
+            yield live
+        finally:
+            live.rested()
 
     async def wait_for(self, log_seq: int, timeout_s: float) -> bool:
         """See ReadModel."""

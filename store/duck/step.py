@@ -17,3 +17,13 @@ class Step(Struct, frozen=True):
 def step(sql: str, *needs: Table) -> Step:
     """A step; without ``needs`` it always runs."""
     return Step(sql.strip(), needs)
+
+
+def shape(**fields: str) -> str:
+    """A shape for ``from_json``, as an SQL text: what has another type there reads as NULL."""
+    return "'" + "{" + ", ".join(f'"{name}": {type}' for name, type in fields.items()) + "}'"
+
+
+def of(type: str) -> str:
+    """A field of a DuckDB type in a ``shape``."""
+    return f'"{type}"'

@@ -3,28 +3,45 @@
 Each public relation is a view over a table of the schema ``base``, which has the same columns and a
 few helpers more: ``ident`` and ``hash`` are 64-bit hashes that stand for a pair of texts, so that
 what a batch touches is found by scanning one narrow column, and sequences by which rows are sorted.
-There are no indexes: they cost more than the scans and forbid DuckDB to give deleted rows back.
+Every row has the ``tick`` of the batch that wrote it last, by which copies find what is new: what
+updates a row must set it. There are no indexes: they cost more than the scans and forbid DuckDB to
+give deleted rows back.
 """
 
 from __future__ import annotations
 
-from store.projection.schema import OUTCOMES, RELATIONS, TRANSITIONS, Relation
+from store.projection.schema import OUTCOMES, RELATIONS, Relation
 
 BASE = "base"
+TICK = ("tick", "BIGINT NOT NULL DEFAULT coalesce(getvariable('tick'), 0)")
 HELPERS: dict[str, tuple[tuple[str, str], ...]] = {
     "instances": (
         ("ident", "UBIGINT"),  # hash of saga and key
-        ("search", "VARCHAR"),  # key and state in lower case, for full text
     ),
     "transitions": (("ident", "UBIGINT"),),
     "commands": (
-        ("hash", "UBIGINT"),
+        ("hash", "UBIGINT"),  # of its id
         ("ident", "UBIGINT"),
-        ("error_seq", "BIGINT"),
-    ),  # error_seq: of the event that brought the error
+        ("error_seq", "BIGINT"),  # of the event that brought the error
+    ),
     "executions": (("hash", "UBIGINT"),),
     "timers": (("ident", "UBIGINT"), ("place", "BIGINT")),  # place: order of setting
     "operator_actions": (("seq", "BIGINT"),),
+}
+# Public columns that are worked out when they are read, and what is stored in their place.
+COMPUTED = {
+    ("effects", "payload"): (
+        "",
+        "coalesce(detail->'$.payload', detail->'$.result', detail->'$.cause.payload')",
+    ),
+    ("events", "headers"): ("VARCHAR", "headers::JSON"),
+}
+# How columns are compressed where DuckDB's own choice takes long and gains little: zstd for large
+# JSON and for hashes, nothing for what is looked up by its value.
+COMPRESSION = {
+    **dict.fromkeys(("state_before", "state_after", "cause_payload", "detail"), "zstd"),
+    **dict.fromkeys(("payload", "headers", "result", "request", "prev", "trace"), "zstd"),
+    **dict.fromkeys(("key", "id", "cause_id", "answers", "command"), "uncompressed"),
 }
 OWN = {
     # What could not be read, where it is and why.
@@ -34,6 +51,7 @@ OWN = {
         ("subject", "VARCHAR"),
         ("stored_at", "TIMESTAMPTZ"),
         ("reason", "VARCHAR"),
+        TICK,
     ),
     # One row: which data these tables hold, and how much of it.
     "checkpoint": (("record", "VARCHAR"),),
@@ -78,8 +96,11 @@ def ddl() -> str:
     """All statements that make an empty database."""
     parts = [f"CREATE SCHEMA {BASE};"]
     for relation in RELATIONS:
-        columns = [(column.name, column.type) for column in relation.columns]
-        parts.append(_table(relation.name, (*columns, *HELPERS.get(relation.name, ()))))
+        columns = [
+            (column.name, COMPUTED.get((relation.name, column.name), (column.type,))[0])
+            for column in relation.columns
+        ]
+        parts.append(_table(relation.name, (*columns, *HELPERS.get(relation.name, ()), TICK)))
     parts += [_table(name, columns) for name, columns in OWN.items()]
     parts += [view(relation) for relation in RELATIONS]
     return "\n".join(parts) + MACROS
@@ -87,14 +108,22 @@ def ddl() -> str:
 
 def view(relation: Relation) -> str:
     """The view that is the public face of a relation."""
-    names = ", ".join(f'"{column.name}"' for column in relation.columns)
+    names = ", ".join(_shown(relation.name, column.name) for column in relation.columns)
     source = f"({OUTCOMES_VIEW})" if relation is OUTCOMES else f"{BASE}.{relation.name}"
     return f"CREATE VIEW {relation.name} AS SELECT {names} FROM {source};"  # noqa: S608 - our names
 
 
+def _shown(relation: str, column: str) -> str:
+    if (relation, column) in COMPUTED:
+        return f'{COMPUTED[relation, column][1]} AS "{column}"'
+    return f'"{column}"'
+
+
 def _table(name: str, columns: tuple[tuple[str, str], ...]) -> str:
-    body = ", ".join(f'"{column}" {type}' for column, type in columns)
+    body = ", ".join(_column(column, type) for column, type in columns if type)
     return f"CREATE TABLE {BASE}.{name} ({body});"
 
 
-__all__ = ["BASE", "HELPERS", "OWN", "TRANSITIONS", "ddl", "view"]
+def _column(name: str, type: str) -> str:
+    chosen = COMPRESSION.get(name)
+    return f'"{name}" {type}' + (f" USING COMPRESSION {chosen}" if chosen else "")

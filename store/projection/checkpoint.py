@@ -49,6 +49,11 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
     events: Mark = Mark()
     log: Mark = Mark()
 
+    @property
+    def tick(self) -> int:
+        """A number for the batch that led here; it rises from batch to batch."""
+        return self.events.applied + self.log.applied
+
 
 def digest_of(stored: Stored) -> str:
     """The hash that tells a message from any other with its sequence."""
@@ -68,7 +73,8 @@ def advance(mark: Mark, names: Names, messages: Sequence[Stored]) -> Mark:
         if not stored.subject.startswith(fleeting):
             anchor, digest = stored.seq, digest_of(stored)
             break
-    return Mark(created=mark.created, applied=messages[-1].seq, anchor=anchor, digest=digest)
+    applied = max(mark.applied, messages[-1].seq)  # what follows the anchor may be read again
+    return Mark(created=mark.created, applied=applied, anchor=anchor, digest=digest)
 
 
 def mismatch(mark: Mark, extent: Extent, anchor: Stored | None) -> str:

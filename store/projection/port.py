@@ -98,6 +98,10 @@ class Tables(Protocol):
         """Note in the checkpoint that they are complete."""
         ...
 
+    async def rest(self) -> None:
+        """There is time to keep what was applied, so that less is read again after a crash."""
+        ...
+
     async def counts(self) -> dict[str, int]:
         """Rows of each public relation."""
         ...

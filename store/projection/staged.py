@@ -1,8 +1,9 @@
-"""What the projections write, as columns: the staged tables that a batch of messages becomes.
+"""The staged tables: what a batch of messages becomes before it is merged into the tables of
+``schema``.
 
-``rows_log`` and ``rows_events`` fill them, a writer merges them into the tables of ``schema``.
-A value that is absent is an empty text (``json`` and ``text``) or -1 (``int``), and becomes NULL
-where the public column may be; so a column is one plain buffer and needs no mask of nulls.
+``rows_log`` and ``rows_events`` fill them. What comes in masses (revisions, commands, events) is
+passed on as the JSON it is, and taken apart by the database; the rest is read here. A value that is
+absent is an empty text or -1, so a column is one plain buffer and needs no mask of nulls.
 """
 
 from __future__ import annotations
@@ -28,67 +29,16 @@ def _table(name: str, /, **columns: Kind) -> Table:
     return Table(name, tuple(columns.items()))
 
 
-TRANSITIONS = _table(
-    "staged_transitions",
-    saga="text",
-    key="text",
-    version="int",
+REVISIONS = _table(  # documents of instances; saga and key are those of the subject
+    "staged_revisions",
     seq="int",
     committed_at="time",
-    status="text",
-    state="json",
-    started="text",
-    cause_kind="text",
-    cause_type="text",
-    cause_id="text",
-    cause_seq="int",
-    cause_at="text",
-    cause_payload="json",
-    cause_by="text",
-    cause_reason="text",
-    answers="text",
-    failed="flag",
-    effect_count="int",
-    error_type="text",
-    error_message="text",
-    definition="text",
-    trace="text",
-    prev="text",
-    parent_saga="text",
-    parent_key="text",
-    open_commands="int",
-    open_timers="int",
-    open_children="int",
-    backlog="int",
-    result="json",
-)
-EFFECTS = _table(
-    "staged_effects",
     saga="text",
     key="text",
-    version="int",
-    ordinal="int",
-    seq="int",
-    committed_at="time",
-    kind="text",
-    name="text",
-    id="text",
-    payload="json",
-    detail="json",
+    document="json",
+    before_seq="int",  # the revision before it in the same batch, or -1
 )
-SENDS = _table(  # again: the command was sent before, an operator sends it once more
-    "staged_sends",
-    id="text",
-    target="text",
-    saga="text",
-    key="text",
-    version="int",
-    seq="int",
-    committed_at="time",
-    payload="json",
-    again="flag",
-)
-COMMANDS = _table(  # the command messages themselves
+COMMANDS = _table(
     "staged_commands",
     id="text",
     seq="int",
@@ -96,38 +46,6 @@ COMMANDS = _table(  # the command messages themselves
     payload="json",
     deadline="text",
     trace="text",
-)
-STILL_OPEN = _table(  # after an operator's action: the commands its instance still waits for
-    "staged_still_open",
-    saga="text",
-    key="text",
-    version="int",
-    id="text",
-)
-TIMERS = _table(
-    "staged_timers",
-    saga="text",
-    key="text",
-    id="text",
-    version="int",
-    ordinal="int",
-    seq="int",
-    type="text",
-    payload="json",
-    committed_at="time",
-    due="text",
-)
-TIMER_ENDS = _table(  # version: of the timer that fired, -1 for whichever is pending
-    "staged_timer_ends",
-    saga="text",
-    key="text",
-    id="text",
-    version="int",
-    ordinal="int",
-    seq="int",
-    status="text",
-    committed_at="time",
-    fired_at="text",
 )
 OUTCOMES = _table(  # of messages that changed nothing
     "staged_outcomes",
@@ -193,21 +111,7 @@ EVENTS = _table(
     trace="text",
     headers="json",
     bytes="int",
-)
-EXECUTIONS = _table(
-    "staged_executions",
-    seq="int",
-    command="text",
-    target="text",
-    saga="text",
-    key="text",
-    worker="text",
-    attempt="int",
-    queued="text",
-    started="text",
-    ended="text",
-    outcome="text",
-    error="text",
+    execution="text",  # the header with the record of an attempt
 )
 UNREADABLE = _table(
     "staged_unreadable",
@@ -218,41 +122,21 @@ UNREADABLE = _table(
     reason="text",
 )
 
-TABLES = (
-    TRANSITIONS,
-    EFFECTS,
-    SENDS,
-    COMMANDS,
-    STILL_OPEN,
-    TIMERS,
-    TIMER_ENDS,
-    OUTCOMES,
-    LETTERS,
-    ACTIONS,
-    DECIDED,
-    EVENTS,
-    EXECUTIONS,
-    UNREADABLE,
-)
+TABLES = (REVISIONS, COMMANDS, OUTCOMES, LETTERS, ACTIONS, DECIDED, EVENTS, UNREADABLE)
 
 
 class Rows:
     """The rows of one batch, a list for each staged table; filled in the order of the streams."""
 
     def __init__(self) -> None:
-        self.transitions: list[Row] = []
-        self.effects: list[Row] = []
-        self.sends: list[Row] = []
+        self.revisions: list[Row] = []
+        self.revised: dict[str, int] = {}  # the last sequence of each instance's subject
         self.commands: list[Row] = []
-        self.still_open: list[Row] = []
-        self.timers: list[Row] = []
-        self.timer_ends: list[Row] = []
         self.outcomes: list[Row] = []
         self.letters: list[Row] = []
         self.actions: list[Row] = []
         self.decided: list[Row] = []
         self.events: list[Row] = []
-        self.executions: list[Row] = []
         self.unreadable: list[Row] = []
 
     def of(self, table: Table) -> list[Row]:

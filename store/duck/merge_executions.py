@@ -1,0 +1,74 @@
+"""Merging attempts of jobs: the records that results carry, and what they say of their commands.
+
+``ran`` are the attempts of a batch.
+"""
+
+from __future__ import annotations
+
+from store import codec
+from store.duck.step import of, shape, step
+from store.projection.staged import EVENTS
+
+_EXECUTION = shape(
+    command=of("VARCHAR"),
+    target=of("VARCHAR"),
+    worker=of("VARCHAR"),
+    attempt=of("INTEGER"),
+    queued=of("TIMESTAMPTZ"),
+    started=of("TIMESTAMPTZ"),
+    ended=of("TIMESTAMPTZ"),
+    outcome=of("VARCHAR"),
+    error=of("VARCHAR"),
+)
+_COMMAND = r"[^.]+\.[^.]+\.[0-9]{1,15}\.[0-9]{1,15}"
+
+
+def _token(place: int) -> str:
+    """What a token of a command's id stands for, empty when it can't be read."""
+    token = f"split_part(x.command, '.', {place})"
+    return f"""CASE WHEN regexp_full_match(x.command, '{_COMMAND}')
+        THEN coalesce(TRY(url_decode(replace({token}, '=', '%'))), '') ELSE '' END"""
+
+
+RAN = step(
+    f"""
+CREATE OR REPLACE TEMP TABLE ran AS
+WITH parsed AS MATERIALIZED (
+    SELECT seq, TRY(from_json(execution, {_EXECUTION})) AS x
+    FROM staged_events WHERE execution <> '')
+SELECT seq, x.command, coalesce(x.target, '') AS target, {_token(1)} AS saga,
+    {_token(2)} AS key, coalesce(x.worker, '') AS worker, x.attempt, x.queued AS queued_at,
+    x.started AS started_at, x.ended AS ended_at,
+    (epoch_us(x.started) - epoch_us(x.queued)) / 1000 AS queued_ms,
+    (epoch_us(x.ended) - epoch_us(x.started)) / 1000 AS duration_ms, x.outcome,
+    coalesce(x.error, '') AS error, hash(x.command) AS hash
+FROM parsed
+WHERE x.command IS NOT NULL AND x.attempt > 0 AND x.outcome IS NOT NULL""",
+    EVENTS,
+)
+ADD_ILLEGIBLE = step(
+    f"""
+INSERT INTO base.unreadable BY NAME
+SELECT 'events' AS stream, seq, type AS subject, stored_at,
+    'its header {codec.EXECUTION} is no record of an attempt' AS reason
+FROM staged_events WHERE execution <> '' AND seq NOT IN (SELECT seq FROM ran)""",
+    EVENTS,
+)
+ADD = step(
+    """
+INSERT INTO base.executions BY NAME SELECT * FROM ran ORDER BY seq""",
+    EVENTS,
+)
+COUNT_ATTEMPTS = step(
+    """
+UPDATE base.commands AS c
+SET attempts = c.attempts + e.attempts,
+    error = CASE WHEN e.seq >= c.error_seq THEN nullif(e.error, '') ELSE c.error END,
+    error_seq = greatest(c.error_seq, e.seq), tick = getvariable('tick')
+FROM (SELECT command, count(*) AS attempts, arg_max(error, seq) AS error, max(seq) AS seq
+      FROM ran GROUP BY command) AS e
+WHERE c.hash = hash(e.command) AND c.id = e.command""",
+    EVENTS,
+)
+
+STEPS = (RAN, ADD_ILLEGIBLE, ADD, COUNT_ATTEMPTS)
