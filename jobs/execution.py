@@ -123,7 +123,9 @@ class Attempt:
         queued = codec.moment(work.at_ns)
         started, begun_s = crew.now(), time.monotonic()
         waited_s = max(0.0, (started - queued).total_seconds())
-        crew.teller.tell(JobStarted(crew.worker, target, command.id, number, waited_s))
+        crew.teller.tell(
+            JobStarted(crew.worker, target, command.id, number, waited_s, command.trace)
+        )
         AT_WORK.set(crew.mask.values(work.data))
         outcome = self._refusal(started) or await self._run(started)
         self._attempted = Attempted(

@@ -79,7 +79,8 @@ class PartitionLeft(Struct, frozen=True):
 class JobStarted(Struct, frozen=True):
     """A job begins an attempt; ``attempt`` counts deliveries from 1.
 
-    ``waited_s`` is the time since its command was stored.
+    ``waited_s`` is the time since its command was stored, ``trace`` the command's traceparent. The
+    hook is called in the task that runs the job: what it sets of the context, the job sees.
     """
 
     worker: str
@@ -87,6 +88,7 @@ class JobStarted(Struct, frozen=True):
     command: str
     attempt: int
     waited_s: float = 0.0
+    trace: str = ""
 
 
 class JobEnded(Struct, frozen=True):

@@ -26,6 +26,7 @@ from server.errors import SettingsError
 from server.knock import knock
 from server.loading import App
 from server.logs import redactor
+from server.observing import Observing
 from server.settings import Settings
 from store.jetstream.backend import JetStreamBackend, connect
 from store.port import StoreError, TopologyDrift
@@ -156,7 +157,12 @@ def build_process(
     Without ``listen`` the API has no server of its own. Raises DefinitionError for a target without
     a job and for providers that can't work, and AccessFileError.
     """
-    services: list[Service] = [_BrokerWatch(runtime)]
+    server = runtime.server
+    observing = Observing(
+        *(settings, runtime.backend, runtime.names),
+        healthy=server.healthy if server is not None else None,
+    )
+    services: list[Service] = [*observing.first(), _BrokerWatch(runtime)]
     secret_names = app.secrets.union(settings.secrets)
     redactor.hide(lambda: secret_names)
     serving: Serving | None = None
@@ -166,13 +172,14 @@ def build_process(
                 # Nobody else can hold the data directory, so whoever holds it is the engine that
                 # was there before: after a crash its leases are its own, not waited for.
                 id = EMBEDDED_ENGINE if runtime.server is not None else ""
-                services.append(
-                    Engine(
-                        *(runtime.backend, runtime.names, app.registry),
-                        engine_id=id,
-                        secret_fields=settings.secrets,
-                    )
+                engine = Engine(
+                    *(runtime.backend, runtime.names, app.registry),
+                    engine_id=id,
+                    hook=observing.hook,
+                    secret_fields=settings.secrets,
                 )
+                observing.scrape.engine(engine)
+                services.append(engine)
             case "jobs":
                 services.append(
                     Worker(
@@ -181,6 +188,7 @@ def build_process(
                         app.jobs,
                         targets=targets or None,
                         providers=app.providers,
+                        hook=observing.hook,
                         secret_fields=settings.secrets,
                     )
                 )
@@ -189,11 +197,15 @@ def build_process(
                 from server.serving import build_serving
 
                 serving = build_serving(
-                    *(runtime.backend, runtime.url, runtime.names, app, settings), listen=listen
+                    *(runtime.backend, runtime.url, runtime.names, app, settings),
+                    observing=observing,
+                    listen=listen,
                 )
                 services += serving.services
             case _:
                 assert_never(role)
+    if serving is None:
+        services += observing.last()
     return Process(Supervisor(services, "snorri"), serving)
 
 

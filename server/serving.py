@@ -22,6 +22,7 @@ from server.live.hub import Hub
 from server.loading import App
 from server.logs import redactor
 from server.micro import MicroApi
+from server.observing import Observing
 from server.settings import Settings
 from store.client import SagaClient
 from store.duck.console import DuckConsole
@@ -73,17 +74,20 @@ def build_serving(
     app: App,
     settings: Settings,
     *,
+    observing: Observing | None = None,
     listen: bool = True,
 ) -> Serving:
     """Everything that serves ``names`` over HTTP and to the NATS tools; nothing is started.
 
-    Without ``listen`` somebody else serves the application. Raises AccessFileError.
+    ``observing`` is what this process shows of itself, made here when there is none yet. Without
+    ``listen`` somebody else serves the application. Raises AccessFileError.
     """
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
     redactor.hide(lambda: mask.names)
     projections = DuckProjections(projections_folder(settings), names, mask)
     folder = console_folder(settings)
     console = DuckConsole(Copies(projections, folder / "copies"), folder)
+    observing = observing or Observing(settings, backend, names)
     hub = Hub(backend, names, mask=mask.document, read=projections)
     deps = Deps(
         settings=settings,
@@ -94,6 +98,9 @@ def build_serving(
         app=app,
         mask=mask,
         live=hub,
+        metrics=observing.scrape,
+        healthy=observing.healthy,
+        tracing=observing.tracing,
         console=console,
         access=Access(access_source(settings), backend.meta),
     )

@@ -78,6 +78,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Embedded server: disk budget; unset: 80 % of what is free"),
     ] = None
+    traces: Annotated[
+        Literal["off", "otlp", "console"],
+        Meta(description="Where OpenTelemetry spans go; OTEL_* variables say the rest"),
+    ] = "off"
+    metrics_port: Annotated[
+        Port | None,
+        Meta(description="Port for metrics and health of a process without an API; unset: none"),
+    ] = None
+    metrics_host: Annotated[
+        str, Meta(min_length=1, description="Address of that port; it has no login")
+    ] = "127.0.0.1"
     log_format: Annotated[
         Literal["auto", "console", "json"],
         Meta(description="auto: for people on a terminal, JSON lines elsewhere"),

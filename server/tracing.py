@@ -1,6 +1,6 @@
-"""Traces of one order through publish, transitions, commands and jobs: what the parts tell.
+"""Traces of one order through publish, transitions, commands and jobs: who makes the spans.
 
-``Tracing`` is the quiet one: it makes no spans and costs nothing. ``server.otel`` has the one that
+``Tracing`` is the quiet one: it makes none and costs nothing. ``server.otel`` has the one that
 hands spans to OpenTelemetry; which of them runs is decided by the setting ``traces``.
 """
 

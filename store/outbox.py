@@ -65,9 +65,14 @@ def trace_of(traceparent: str, id: str) -> str:
     """The traceparent for what an effect starts: the same trace, a span id derived from the
     effect's id.
     """
+    # 2-32-16-2 hex digits with dashes between
+    return f"{traceparent[:36]}{span_of(id)}{traceparent[52:]}"
+
+
+def span_of(id: str) -> str:
+    """The span id of what an effect starts; unique within a trace is all it must be."""
     data = id.encode()
-    span = f"{crc32(data):08x}{adler32(data):08x}"  # unique within a trace is all it must be
-    return f"{traceparent[:36]}{span}{traceparent[52:]}"  # 2-32-16-2 hex digits with dashes between
+    return f"{crc32(data):08x}{adler32(data):08x}"
 
 
 def _command(names: Names, after: Instance, effect: Send) -> Outgoing:

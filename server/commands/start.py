@@ -35,8 +35,9 @@ BROKER = {
     PANEL_CONNECTION: (
         *("nats_url", "nats_creds", "bucket", "namespace", "partitions", "replicas"),
     ),
-    "Log": ("log_format", "log_level"),
+    "Log and traces": ("log_format", "log_level", "traces"),
 }
+METRICS = {"Metrics": ("metrics_port", "metrics_host")}
 WAIT_S = 30.0
 
 wait_option = click.option(
@@ -74,7 +75,7 @@ def dev(settings: Settings) -> int:
 
 @click.command()
 @wait_option
-@settings_options("app", "data", "nats_port", more=BROKER)
+@settings_options("app", "data", "nats_port", more=BROKER | METRICS)
 def engine(settings: Settings, wait_s: float) -> int:
     """Run an engine: decides and commits; any number may run at once."""
     return _run_roles(settings, ("engine",), (), wait_s)
@@ -83,7 +84,7 @@ def engine(settings: Settings, wait_s: float) -> int:
 @click.command()
 @click.argument("targets", nargs=-1, metavar="[TARGET…]")
 @wait_option
-@settings_options("app", "data", "nats_port", more=BROKER)
+@settings_options("app", "data", "nats_port", more=BROKER | METRICS)
 def jobs(settings: Settings, targets: tuple[str, ...], wait_s: float) -> int:
     """Run a worker for the jobs of the app, or only those of the targets named."""
     return _run_roles(settings, ("jobs",), targets, wait_s)

@@ -91,7 +91,7 @@ class Hub:
         self.mask = mask
         self.backend = backend
         self.last_seq = 0  # all events up to this one are in the channels
-        self.dropped = 0
+        self._dropped = 0
         self._read = read
         self._teller = Teller(backend.log, names)
         self._channels: dict[Filter, Channel] = {}
@@ -152,6 +152,12 @@ class Hub:
         """Filters that somebody listens to."""
         return len(self._channels)
 
+    @property
+    def dropped(self) -> int:
+        """Events that listeners lost since they read too slowly."""
+        here = (one.dropped for channel in self._channels.values() for one in channel.listeners)
+        return self._dropped + sum(here)
+
     # --- listening
 
     def listen(self, filter: Filter, bell: asyncio.Event, floor: int = 0) -> Listener:
@@ -165,7 +171,7 @@ class Hub:
     def leave(self, listener: Listener) -> None:
         """End a listener; the last one of a filter takes its channel along."""
         listener.leave()
-        self.dropped += listener.dropped
+        self._dropped += listener.dropped
         channel = listener.channel
         place = (channel.filter.saga, channel.filter.key)
         if not channel.listeners and self._channels.get(channel.filter) is channel:
