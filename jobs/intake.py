@@ -176,7 +176,10 @@ class Reader:
             intake.letters.append(intake.letter(type, reason))
             return
         if is_by_hand(cause.answers):
-            reason = "it answers a job that was run by hand, for which no saga waits"
+            reason = (
+                "it answers a job that was run by hand, for which no saga waits; nothing is to be"
+                " done"
+            )
             intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
             return
         if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):
@@ -185,7 +188,9 @@ class Reader:
             only = unescape(headers[codec.SAGA]) if codec.SAGA in headers else ""
         except BadName as error:
             intake.letters.append(
-                intake.letter(type, f"its header {codec.SAGA} can't be read: {error}")
+                intake.letter(
+                    type, f"its header {codec.SAGA} can't be read: {error}; write it as a token"
+                )
             )
             return
         deliveries, faults = route(self._registry, cause, ordering_key, only)
@@ -216,7 +221,10 @@ class Reader:
             envelope = codec.open_envelope(stored)
         except (msgspec.DecodeError, RecursionError) as error:
             intake.letters.append(
-                intake.letter(stored.subject, f"the signal can't be read: {error}")
+                intake.letter(
+                    stored.subject,
+                    f"the signal can't be read: {error}; it is none of ours, discard it",
+                )
             )
             return
         if envelope.to is None:

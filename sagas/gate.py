@@ -90,7 +90,7 @@ def work(draft: Draft, cause: Cause) -> Decision | None:
     try:
         ask = msgspec.json.decode(cause.payload, type=Ask)
     except msgspec.MsgspecError as error:
-        return Undeliverable(f"a gate can't read it: {error}")
+        return Undeliverable(f"a gate can't read it: {error}; it is none of ours, discard it")
     slot = Slot(ask.saga, ask.key, ask.holder)
     before: GateState = draft.definition.decode_state(draft.state)
     held, queue, limit = list(before.held), list(before.queue), before.limit
@@ -102,7 +102,7 @@ def work(draft: Draft, cause: Cause) -> Decision | None:
         held = [one for one in held if one != slot]
         queue = [one for one in queue if one != slot]
     else:
-        return Undeliverable(f"a gate knows no {cause.type!r}")
+        return Undeliverable(f"a gate knows no {cause.type!r}; it is none of ours, discard it")
     if len(queue) > QUEUE_MAX:
         return Undeliverable(_full(QUEUE_MAX))
     granted = queue[: max(0, min(limit - len(held), GRANTS_MAX))]

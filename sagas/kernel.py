@@ -82,10 +82,12 @@ def decide(
         return Undeliverable(fault)
     known = instance is not None and (cause.id in instance.seen or cause.id in handled)
     if known and cause.id and cause.from_outside:
-        return Ignored("duplicate", f"message id {cause.id!r} has changed this instance before")
+        reason = f"message id {cause.id!r} has changed this instance before"
+        return Ignored("duplicate", f"{reason}; an event meant anew needs an id of its own")
     if cause.answers and not is_command_of(cause.answers, definition.id, snapshot.key):
         if instance is None and not _starts(definition, cause):
-            return Ignored("unknown_instance", "another saga's command is answered, nobody waits")
+            reason = "it answers another saga's command, and no instance here waits for it"
+            return Ignored("unknown_instance", f"{reason}; nothing is to be done")
         cause = structs.replace(cause, answers="", failed=False)
     if instance is None:
         return _begin(definition, snapshot, cause, now, payload)
@@ -118,7 +120,8 @@ def _before_work(definition: SagaDefinition, instance: Instance, cause: Cause) -
     if cause.answers and cause.answers not in instance.commands:
         return _unexpected_answer(instance, cause)
     if cause.answers and _answer_waits(instance, cause.answers):
-        return Ignored("already_answered", f"command {cause.answers} has an answer that waits")
+        reason = f"command {cause.answers} has an answer that waits"
+        return Ignored("already_answered", f"{reason}; the first answer counts")
     if cause.kind == "spawn" and cause.parent is not None:
         return Undeliverable(
             f"{instance.saga}/{instance.key} is there already, so it can't be started as a child;"
@@ -128,7 +131,9 @@ def _before_work(definition: SagaDefinition, instance: Instance, cause: Cause) -
         timer = instance.timers.get(cause.id.rpartition("@")[0])
         if timer is None or timer.version != cause.epoch:
             return Ignored(
-                "timer_moot", f"the timer {cause.id!r} was cancelled or set anew before it fired"
+                "timer_moot",
+                f"the timer {cause.id!r} was cancelled or set anew before it fired; nothing is to"
+                " be done",
             )
     return None
 
@@ -149,9 +154,14 @@ def _unexpected_answer(instance: Instance, cause: Cause) -> Decision:
     ):
         return Undeliverable(
             f"it answers the command {cause.answers!r}, which {instance.saga}/{instance.key}"
-            " has never sent"
+            " has never sent; correct its header Snorri-Cause or discard this"
         )
-    return Ignored("already_answered", f"command {cause.answers} has been answered before")
+    return _answered(cause)
+
+
+def _answered(cause: Cause) -> Ignored:
+    reason = f"command {cause.answers} has been answered before"
+    return Ignored("already_answered", f"{reason}; the first answer counts")
 
 
 # --- the beginning and the end of an instance
@@ -177,17 +187,20 @@ def _not_begun(definition: SagaDefinition, key: str, cause: Cause) -> Decision |
         return None
     if cause.answers:
         reason = f"it answers the command {cause.answers!r}"
-        return Undeliverable(f"{reason}, but {definition.id}/{key} does not exist")
+        reason = f"{reason}, but {definition.id}/{key} does not exist"
+        return Undeliverable(f"{reason}; correct its header Snorri-Cause or discard this")
     if cause.kind in ("child", "signal") or (cause.kind == "timer" and cause.epoch):
-        return Ignored("unknown_instance", f"{definition.id}/{key} does not exist")
+        reason = f"{definition.id}/{key} does not exist, so nobody waits for this {cause.kind}"
+        return Ignored("unknown_instance", f"{reason}; nothing is to be done")
     handler = definition.handlers.get(cause.type)
     if handler is None:
-        return Ignored("no_handler", f"{definition.id} has no handler for {cause.type!r}")
+        reason = f"{definition.id} has no handler for {cause.type!r}"
+        return Ignored("no_handler", f"{reason}; give it one if it should take it")
     if handler.starts or definition.on_unknown == "start":
         return None
     reason = f"{definition.id}/{key} does not exist and {cause.type!r} does not start one"
     if definition.on_unknown == "ignore":
-        return Ignored("unknown_instance", reason)
+        return Ignored("unknown_instance", f"{reason}; attach it to an instance if it matters")
     return Undeliverable(f"{reason}; publish its starting message first, then redrive this")
 
 
@@ -197,16 +210,19 @@ def _wait_at_gate(draft: Draft, snapshot: Snapshot, cause: Cause, payload: objec
         try:
             payload = draft.definition.handlers[cause.type].decode(cause.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            return Undeliverable(f"the payload of {cause.type!r} does not fit: {error}")
+            reason = f"the payload of {cause.type!r} does not fit: {error}"
+            return Undeliverable(f"{reason}; correct it, then redrive this")
     try:
         gate.enter(draft, to_message(cause, payload))
     except Exception as error:  # the author's rule may raise anything
         text = f"{type(error).__name__}: {error_text(error)}"
-        return Undeliverable(f"the key of the concurrency limit can't be found: {text}")
+        reason = f"the key of the concurrency limit can't be found: {text}"
+        return Undeliverable(f"{reason}; correct the payload or the rule, then redrive this")
     draft.backlog = (cause,)
     transition = commit(draft, snapshot)
     if len(transition.document) > VALUE_BYTES_MAX:
-        return Undeliverable("state and message together are too large to wait for a slot")
+        reason = "state and message together are too large to wait for a slot"
+        return Undeliverable(f"{reason}; send a smaller message")
     return transition
 
 
@@ -235,7 +251,8 @@ def _note_after_end(draft: Draft, cause: Cause) -> Ignored | None:
         return None
     if cause.kind == "child" and note_child(draft, cause):
         return None
-    return Ignored("finished", f"the instance is {draft.status}; it takes no more messages")
+    reason = f"the instance is {draft.status} and takes no more messages"
+    return Ignored("finished", f"{reason}; begin another under a key of its own if it matters")
 
 
 def _drain_after_end(draft: Draft, snapshot: Snapshot) -> Decision:
@@ -330,9 +347,10 @@ def _drain(draft: Draft, snapshot: Snapshot) -> Decision:
 def _moot(draft: Draft, cause: Cause) -> Ignored | None:
     """Whether a message that waited in the backlog has become moot meanwhile."""
     if cause.answers and cause.answers not in draft.commands:
-        return Ignored("already_answered", f"command {cause.answers} has been answered before")
+        return _answered(cause)
     if cause.kind == "timer" and cause.epoch:
         timer = draft.timers.get(cause.id.rpartition("@")[0])
         if timer is None or timer.version != cause.epoch:
-            return Ignored("timer_moot", f"the timer {cause.id!r} was cancelled while it waited")
+            reason = f"the timer {cause.id!r} was cancelled while it waited"
+            return Ignored("timer_moot", f"{reason}; nothing is to be done")
     return None

@@ -68,14 +68,16 @@ def _route_answer(
 ) -> str:
     origin = parse_command_id(cause.answers)
     if origin is None:
-        faults.append(Misdelivery("", f"it answers {cause.answers!r}, which is no id of a command"))
+        reason = f"it answers {cause.answers!r}, which is no id of a command"
+        faults.append(Misdelivery("", f"{reason}; correct its header Snorri-Cause"))
         return ""
     definition = registry.get(origin[0])
     if definition is None:
         faults.append(
             Misdelivery(
                 origin[0],
-                f"it answers a command of the saga {origin[0]!r}, which this engine does not know",
+                f"it answers a command of the saga {origin[0]!r}, which this engine does not know;"
+                " start one with the app that defines it, then redrive this",
             )
         )
         return origin[0]
@@ -90,11 +92,14 @@ def _correlated(
     try:
         payload = handler.decode(cause.payload)
     except (msgspec.MsgspecError, RecursionError) as error:
-        return Misdelivery(definition.id, f"its payload does not fit {definition.id}: {error}")
+        reason = f"its payload does not fit {definition.id}: {error}"
+        return Misdelivery(definition.id, f"{reason}; correct it, then redrive this")
     rule = definition.correlations.get(cause.type, definition.correlation)
     if rule is None:
         key = ordering_key
-        missing = "it has no ordering key and the saga declares no .correlate rule"
+        missing = (
+            "it has no ordering key and the saga declares no .correlate rule; publish it with a key"
+        )
     else:
         try:
             key = (
@@ -107,15 +112,16 @@ def _correlated(
         ) as error:  # the author's rule may raise anything; it concerns this event only
             return Misdelivery(
                 definition.id,
-                f"the correlation rule raised {type(error).__name__}: {error_text(error)}",
+                f"the correlation rule raised {type(error).__name__}: {error_text(error)};"
+                " correct the payload or the rule, then redrive this",
             )
         missing = (
-            f"the correlation rule {rule!r} finds no value"
+            f"the correlation rule {rule!r} finds no value; add the field to the payload"
             if isinstance(rule, str)
-            else "it correlates to nothing"
+            else "it correlates to nothing; add what the correlation rule looks for to the payload"
         )
     if not key:
-        return Misdelivery(definition.id, f"{missing}; add the field to the payload")
+        return Misdelivery(definition.id, missing)
     try:
         return Delivery(definition, check_key(key), payload)
     except BadName as error:

@@ -35,7 +35,8 @@ def conclude(
             payload = handler.decode(cause.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             if cause.kind == "event" and draft.before is None:
-                return Undeliverable(f"the payload of {cause.type!r} does not fit: {error}")
+                reason = f"the payload of {cause.type!r} does not fit: {error}"
+                return Undeliverable(f"{reason}; correct it, then redrive this")
             return park(draft, snapshot, cause, error, backlog, attempt)
     try:
         outcome = _work(draft, cause, handler, payload, attempt)
@@ -87,7 +88,8 @@ def _work(
         draft.compensation = ""
     elif not (cause.answers or noted or cause.kind == "timer"):
         what = f"the {cause.kind} {cause.type!r}"
-        return Ignored("no_handler", f"{draft.definition.id} has no handler for {what}")
+        reason = f"{draft.definition.id} has no handler for {what}"
+        return Ignored("no_handler", f"{reason}; give it one if it should take it")
     if undo:
         settle_undo(draft, undo, failure)
     return None

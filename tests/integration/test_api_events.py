@@ -94,7 +94,8 @@ async def test_an_event_that_waits_or_has_parked_an_instance(api: Api) -> None:
             "OrderClosed",
             {"orderId": "o-1"},
             "finished",
-            "Shop/o-1 let it pass: the instance is completed; it takes no more messages.",
+            "Shop/o-1 let it pass: the instance is completed and takes no more messages; begin "
+            "another under a key of its own if it matters.",
         ),
     ],
 )
@@ -117,7 +118,8 @@ async def test_a_duplicate_names_its_id(api: Api) -> None:
     seq = await api.publish("OrderPlaced", {"orderId": "o-1", "amount": 7}, id="e-1")
     told = await _event(api, seq)
     assert told["answer"] == (
-        "Shop/o-1 let it pass: message id 'e-1' has changed this instance before."
+        "Shop/o-1 let it pass: message id 'e-1' has changed this instance before; an event meant "
+        "anew needs an id of its own."
     )
     assert [one["code"] for one in told["reached"]] == ["duplicate"]
 
@@ -192,7 +194,8 @@ async def test_unmatched_events_are_grouped_by_type_and_reason(api: Api) -> None
     assert found["Nonsense"]["count"] == 3
     assert found["Nonsense"]["seqs"] == list(reversed(strays))
     assert found["OrderClosed"]["reason"] == (
-        "the instance is completed; it takes no more messages"
+        "the instance is completed and takes no more messages; begin another under a key of its "
+        "own if it matters"
     )
     assert (await api.get(f"{EVENTS}/unmatched", since="2300-01-01"))["items"] == []
 
