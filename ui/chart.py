@@ -95,8 +95,8 @@ def chart(
 
 
 def round_up(value: float) -> float:
-    """The next of 1, 2, 2.5, 5 times a power of ten; 1 for nothing."""
-    if value <= 0:
+    """The next of 1, 2, 2.5, 5 times a power of ten; 1 for (next to) nothing."""
+    if value <= 1e-9:
         return 1.0
     power = 10.0 ** floor(log10(value))
     return next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= value * 0.999999)
