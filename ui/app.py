@@ -10,10 +10,11 @@ from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
 
 from ui.desk import Desk
-from ui.pages import act, instance, instances, sagas
+from ui.pages import act, instance, instances, overview, sagas
 from ui.render import STATIC
 
 PAGES: tuple[BaseRouteHandler, ...] = (
+    *overview.ROUTES,
     *sagas.ROUTES,
     *instance.ROUTES,
     *instances.ROUTES,

@@ -36,6 +36,8 @@ def ago(at: datetime, now: datetime) -> str:
 def span(seconds: float | timedelta) -> str:
     """A duration in at most two units: ``340 ms``, ``41 s``, ``5 min 3 s``, ``3 d 4 h``."""
     s = seconds.total_seconds() if isinstance(seconds, timedelta) else seconds
+    if s <= 0:
+        return "0 s"
     if s < 0.0995:
         return f"{s * 1000:.1f} ms" if s < 0.00995 else f"{s * 1000:.0f} ms"
     if s < 1:

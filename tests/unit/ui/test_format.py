@@ -14,7 +14,7 @@ NOW = datetime(2026, 11, 21, 9, 13, 7, 120_000, UTC)
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [
-        (0, "0.0 ms"),
+        (0, "0 s"),
         (0.0042, "4.2 ms"),
         (0.34, "340 ms"),
         (0.9996, "1000 ms"),

@@ -1,0 +1,174 @@
+"""The first page: is anything stuck, is anything failing in a new way, what did people do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, get_args
+
+from litestar import Request, Response, get
+from litestar.datastructures import State
+from msgspec import Struct
+
+from sagas.instance import Status
+from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
+from store.projection.failures import Group, failure_groups
+from store.projection.instances import count_instances
+from store.projection.overview import Minute, Queue, Totals, minutes, queues, totals
+from ui.chart import Chart, Series, chart
+from ui.desk import Desk, Who
+from ui.format import number, span
+from ui.render import page
+
+STATUSES: tuple[Status, ...] = get_args(Status)
+SPANS = 60
+NEW_FAILURE = timedelta(hours=1)
+GROUPS_MAX = 8
+ACTIONS_MAX = 10
+DAY = timedelta(days=1)
+WINDOWS: dict[str, timedelta] = {
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "24h": DAY,
+    "7d": timedelta(days=7),
+}
+
+ACTIONS = """
+SELECT saga, key, action, "by", reason, requested_at, outcome, version, refusal
+FROM operator_actions WHERE requested_at >= $since ORDER BY requested_at DESC LIMIT $rows
+"""
+
+
+class Acted(Struct, frozen=True, kw_only=True):
+    """Something a person did today."""
+
+    saga: str
+    key: str
+    action: str
+    by: str
+    reason: str
+    requested_at: datetime
+    outcome: str
+    version: int | None
+    refusal: str | None
+
+
+class OverviewPage(Struct, frozen=True, kw_only=True):
+    """The context of ``overview.html``; ``trouble`` are sentences about what is unwell."""
+
+    totals: Totals
+    empty: bool
+    trouble: tuple[str, ...]
+    new: tuple[Group, ...]
+    others: tuple[Group, ...]
+    jobs: tuple[Queue, ...]
+    acted: tuple[Acted, ...]
+    counts: Mapping[str, Mapping[str, int]]
+    throughput: Chart
+    latency: Chart
+    window: str
+    windows: tuple[str, ...] = tuple(WINDOWS)
+    statuses: tuple[Status, ...] = STATUSES
+
+
+@get("/", opt={"role": "viewer"})
+async def overview(
+    request: Request[Who, Any, State],
+    desk: Desk,
+    window: Literal["1h", "6h", "24h", "7d"] = "1h",
+) -> Response[str]:
+    """What needs somebody now, and how much goes through."""
+    now = desk.now()
+    since = now - WINDOWS[window]
+    whole, counts, groups, spans, loads = await asyncio.gather(
+        totals(desk.read, since),
+        count_instances(desk.read),
+        failure_groups(desk.read, since=now - DAY, limit=50),
+        minutes(desk.read, since, WINDOWS[window] / SPANS),
+        queues(desk.read, since),
+    )
+    acted, engines, workers = await asyncio.gather(
+        desk.read.fetch(ACTIONS, {"since": now - DAY, "rows": ACTIONS_MAX}, Acted),
+        engine_cards(desk.meta),
+        worker_cards(desk.meta),
+    )
+    new = tuple(group for group in groups if group.first_at >= now - NEW_FAILURE)
+    context = OverviewPage(
+        totals=whole,
+        empty=not counts,
+        trouble=_trouble(desk, engines, workers, loads, now),
+        new=new[:GROUPS_MAX],
+        others=tuple(group for group in groups if group not in new and group.open)[:GROUPS_MAX],
+        jobs=tuple(load for load in loads if load.open),
+        acted=tuple(acted),
+        counts=dict(sorted(counts.items())),
+        throughput=_throughput(spans, since, WINDOWS[window]),
+        latency=_latency(spans, since, WINDOWS[window]),
+        window=window,
+    )
+    return page(request, desk, "overview.html", context, title="Overview")
+
+
+def _trouble(
+    desk: Desk,
+    engines: Sequence[EngineCard],
+    workers: Sequence[WorkerCard],
+    loads: Sequence[Queue],
+    now: datetime,
+) -> tuple[str, ...]:
+    """What is unwell, one sentence each, with the next step."""
+    found: list[str] = []
+    if not engines:
+        found.append("No engine is running, so no saga moves: start one with snorri engine.")
+    served = {target for worker in workers for target in worker.targets}
+    for load in loads:
+        if load.open and load.oldest_at and load.target not in served:
+            waits = span(now - load.oldest_at)
+            found.append(
+                f"{number(load.open)} commands wait for {load.target}, the oldest for {waits}, and "
+                f"no worker serves it: start one with snorri jobs {load.target}."
+            )
+        elif load.falls_behind:
+            found.append(
+                f"{load.target} falls behind: {number(load.open)} commands are open, "
+                f"{number(load.sent)} were sent and {number(load.answered)} answered."
+            )
+    if desk.read.progress.rebuilding is not None:
+        part = round(desk.read.progress.rebuilding * 100)
+        found.append(f"The projections are being rebuilt, {part} % done; lists may be incomplete.")
+    return tuple(found)
+
+
+def _places(
+    spans: Sequence[Minute], since: datetime, window: timedelta
+) -> tuple[list[str], list[Minute | None]]:
+    """The names of all spans of the window, and what fell into each."""
+    width = window / SPANS
+    found = {round((one.from_at - since) / width): one for one in spans}
+    form = "%a %H:%M" if window > DAY else "%H:%M"
+    return [f"{since + width * i:{form}}" for i in range(SPANS)], [
+        found.get(i) for i in range(SPANS)
+    ]
+
+
+def _throughput(spans: Sequence[Minute], since: datetime, window: timedelta) -> Chart:
+    names, places = _places(spans, since, window)
+    well = tuple(None if one is None else float(one.transitions - one.failed) for one in places)
+    failed = tuple(None if one is None else float(one.failed) for one in places)
+    rows = [Series("transitions", well), Series("failures", failed, tone="red")]
+    return chart(f"Transitions per {span(window / SPANS)}", names, rows, number)
+
+
+def _latency(spans: Sequence[Minute], since: datetime, window: timedelta) -> Chart:
+    names, places = _places(spans, since, window)
+    half = tuple(None if one is None else one.waited_p50_ms / 1000 for one in places)
+    most = tuple(None if one is None else one.waited_p95_ms / 1000 for one in places)
+    rows = [
+        Series("p95", most, tone="amber", kind="line"),
+        Series("p50", half, tone="accent", kind="line"),
+    ]
+    return chart("From a message to its transition", names, rows, span)
+
+
+ROUTES = (overview,)
