@@ -64,7 +64,8 @@ def projections_folder(settings: Settings) -> Path:
 
 def console_folder(settings: Settings) -> Path:
     """Where the SQL console keeps its copies and answers; made anew at each start."""
-    return Path(settings.data) / CONSOLE
+    # Absolute: queries run in a process that has another working directory.
+    return Path(settings.data).absolute() / CONSOLE
 
 
 def build_serving(

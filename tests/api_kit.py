@@ -34,6 +34,8 @@ from server.loading import App
 from server.settings import Settings
 from store.client import SagaClient
 from store.codec import Position
+from store.duck.console import DuckConsole
+from store.duck.copies import Copies
 from store.duck.projection import DuckProjections
 from store.events import Published
 from store.live_mask import LiveMask
@@ -50,8 +52,16 @@ WITHIN_S = 15.0
 class Api:
     """An installation under test; ``http`` is a plain httpx client of its API."""
 
-    def __init__(self, broker: MemoryBroker, deps: Deps, app: Litestar, http: httpx.AsyncClient):
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        deps: Deps,
+        app: Litestar,
+        http: httpx.AsyncClient,
+        projector: Projector,
+    ) -> None:
         self.broker = broker
+        self.projector = projector
         self.names = broker.names
         self.backend: Backend = deps.backend
         self.client: SagaClient = deps.client
@@ -171,10 +181,10 @@ async def open_api(
         backend = broker.backend("api")
         live_mask = mask if isinstance(mask, LiveMask) else LiveMask(meta=backend.meta)
         projections = DuckProjections(folder / "projections", broker.names, live_mask)
-        services: list[Service] = [
-            live_mask,
-            Projector(broker.backend("projector"), projections),
-        ]
+        projector = Projector(broker.backend("projector"), projections)
+        services: list[Service] = [live_mask, projector]
+        console = DuckConsole(Copies(projections, folder / "copies"), folder / "console")
+        services.append(console)
         if engine:
             services.append(Engine(broker.backend(), broker.names, registry, engine_id="e1"))
         if worker:
@@ -188,6 +198,7 @@ async def open_api(
             backend=backend,
             client=SagaClient(backend, broker.names),
             read=projections,
+            console=console,
             app=App(
                 modules=("tests",) if loaded else (),
                 registry=registry if loaded else Registry(),
@@ -201,4 +212,4 @@ async def open_api(
         http = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url=BASE_URL)
         )
-        yield Api(broker, deps, app, http)
+        yield Api(broker, deps, app, http, projector)

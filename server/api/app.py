@@ -7,7 +7,7 @@ and closes what ``Deps`` holds: the app starts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from litestar import Litestar, Router
@@ -19,23 +19,38 @@ from server.access.middleware import AccessMiddleware
 from server.api import (
     actions,
     asking,
+    bulk,
     dead_letters,
     errors,
+    events,
     failures,
+    health,
     histories,
     instance,
     instances,
     jobs,
+    letter_actions,
     login,
     openapi,
+    overview,
     publish,
     records,
     registry,
+    resending,
+    sql,
     start,
     subscribe,
+    trigger,
 )
 from server.api.deps import Deps
-from server.api.intake import KnownQuery, WholeSegments, json_only, with_whole_segments
+from server.api.intake import (
+    KnownQuery,
+    WholeSegments,
+    json_only,
+    options_handlers,
+    with_whole_segments,
+)
+from server.metrics.requests import RequestMetrics
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 
@@ -43,38 +58,46 @@ BODY_BYTES_MAX = 8 * 1024 * 1024
 CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
     ("access", (login,)),
     ("sagas", (registry, start)),
-    ("instances", (instances, instance, histories, asking, actions)),
-    ("messages", (publish,)),
-    ("jobs", (jobs,)),
-    ("dead letters", (dead_letters,)),
-    ("failures", (failures,)),
+    ("instances", (instances, instance, histories, asking, actions, bulk)),
+    ("messages", (publish, events, resending)),
+    ("jobs", (jobs, trigger)),
+    ("dead letters", (dead_letters, letter_actions)),
+    ("failures", (failures, overview)),
     ("records", (records,)),
+    ("sql", (sql,)),
     ("live", (subscribe,)),
+    ("machines", (health,)),
 )
 
 
 def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) -> Litestar:
     """The API over ``deps``; ``more`` are further routes, of tests for example."""
     known_query = KnownQuery()
+    deps.metrics.installation(deps.backend, deps.read, deps.live)
+    handlers = list(_tagged())
     app = Litestar(
-        route_handlers=[
-            *(
-                Router("/", route_handlers=[*module.ROUTES], tags=[tag])
-                for tag, modules in CONTROLLERS
-                for module in modules
-            ),
-            *more,
-        ],
+        route_handlers=[*options_handlers(handlers), *handlers, *more],
         dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
         exception_handlers=errors.HANDLERS,
         guards=[check_role, known_query, json_only],
         middleware=[WholeSegments()],
         openapi_config=openapi.config(),
         request_max_body_size=BODY_BYTES_MAX,
+        on_shutdown=[deps.close],
         logging_config=None,  # the process has set its logs up
         debug=False,
     )
     openapi.complete(app, is_open=deps.access.is_open)
     known_query.learn(openapi.documented_queries(app))
-    app.asgi_handler = AccessMiddleware(with_whole_segments(app.asgi_handler), deps.access)
+    inner = AccessMiddleware(with_whole_segments(app.asgi_handler), deps.access)
+    app.asgi_handler = RequestMetrics(inner, deps.metrics.catalog)
     return app
+
+
+def _tagged() -> Iterator[HTTPRouteHandler]:
+    """All handlers, each with the tag it stands under."""
+    for tag, modules in CONTROLLERS:
+        for module in modules:
+            for handler in module.ROUTES:
+                handler.tags = [tag]
+                yield handler

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import cached_property
 
 from msgspec import Struct, field
 
 from server.access.access import Access
+from server.bulk import BulkRunner
 from server.correlation import KnownSagas
+from server.health import Readiness
 from server.live.hub import Hub
 from server.loading import App
+from server.metrics.catalog import Catalog
+from server.metrics.scrape import Scrape
 from server.settings import Settings
 from server.tracing import QUIET, Tracing
+from store.bulk import BulkJobs
 from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
 from store.port import Backend
+from store.projection.console import Console
 from store.projection.port import ReadModel
 from store.subjects import Names
 
@@ -33,8 +39,18 @@ class Deps(Struct, kw_only=True, dict=True):
     app: App
     mask: Callable[[bytes], bytes]  # JSON in, JSON out, secret fields replaced
     live: Hub | None = None  # None: this process streams nothing
+    console: Console | None = None  # None: this process answers no SQL
+    metrics: Scrape = field(default_factory=lambda: Scrape(Catalog()))
+    healthy: Callable[[], Awaitable[bool]] | None = None  # how our own nats-server is
     tracing: Tracing = QUIET  # `with deps.tracing.publishing(type, header) as traceparent`
     access: Access = field(default_factory=Access)  # who may come in; by default all of loopback
+
+    @cached_property
+    def health(self) -> Readiness:
+        """Whether this process can do its work: ``await deps.health.look()``."""
+        return Readiness(
+            *(self.backend, self.names), read=self.read, live=self.live, healthy=self.healthy
+        )
 
     @cached_property
     def diagnosis(self) -> Diagnosis:
@@ -45,3 +61,17 @@ class Deps(Struct, kw_only=True, dict=True):
     def sagas(self) -> KnownSagas:
         """The registered sagas, kept for a moment: whom an event reaches."""
         return KnownSagas(self.backend.meta, self.app.registry)
+
+    @cached_property
+    def bulk_jobs(self) -> BulkJobs:
+        """The bulk jobs that are kept, of all processes."""
+        return BulkJobs(self.backend.meta)
+
+    @cached_property
+    def bulk(self) -> BulkRunner:
+        """Runs bulk jobs in this process."""
+        return BulkRunner(self.bulk_jobs, self.client)
+
+    async def close(self) -> None:
+        """End what requests have begun in the background; the app calls it when it shuts down."""
+        await self.bulk.close()

@@ -34,6 +34,23 @@ class Relation(Struct, frozen=True):
         return {column.name: column for column in self.columns}[name]
 
 
+class Macro(Struct, frozen=True):
+    """A function in the database: ``name`` and the names of what it takes, in order.
+
+    ``table`` says whether it gives rows, so that it stands in FROM, or a value.
+    """
+
+    name: str
+    takes: tuple[str, ...]
+    table: bool
+    doc: str
+
+    @property
+    def call(self) -> str:
+        """How it is written."""
+        return f"{self.name}({', '.join(self.takes)})"
+
+
 def _columns(*rows: tuple[str, str, str]) -> tuple[Column, ...]:
     return tuple(Column(*row) for row in rows)
 
@@ -290,4 +307,22 @@ RELATIONS = (
     TIMERS,
     DEAD_LETTERS,
     OPERATOR_ACTIONS,
+)
+
+MACROS = (
+    Macro("state_at", ("saga", "key", "time"), False, "State of an instance as it was then"),
+    Macro("history", ("saga", "key"), True, "Transitions of an instance in order of version"),
+    Macro(
+        "diff",
+        ("saga", "key", "version_a", "version_b"),
+        True,
+        "Fields that differ between the states of two versions: path, before, after",
+    ),
+    Macro(
+        "sagas_at",
+        ("time",),
+        True,
+        "All instances as they stood then: saga, key, version, status, state, started_at,"
+        " changed_at",
+    ),
 )

@@ -1,0 +1,1 @@
+"""The SQL console: its copies, its children, its routes."""
