@@ -69,6 +69,9 @@ class HttpLine:
         headers = dict(options.headers)
         if options.token is not None:
             headers["Authorization"] = f"Bearer {options.token}"
+        for name, value in headers.items():
+            if not (name.isascii() and value.isascii() and value.isprintable()):
+                raise ValueError(f"the header {name} must be printable ASCII on one line")
         self._options = options
         self._client = httpx.AsyncClient(
             base_url=base_url, headers=headers, timeout=options.timeout_s, transport=transport

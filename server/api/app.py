@@ -47,6 +47,7 @@ from server.api.intake import (
     KnownQuery,
     WholeSegments,
     json_only,
+    one_guard,
     options_handlers,
     with_whole_segments,
 )
@@ -79,7 +80,7 @@ def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) ->
         route_handlers=[*options_handlers(handlers), *handlers, *more],
         dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
         exception_handlers=errors.HANDLERS,
-        guards=[check_role, known_query, json_only],
+        guards=[one_guard(check_role, known_query, json_only)],
         middleware=[WholeSegments()],
         openapi_config=openapi.config(),
         request_max_body_size=BODY_BYTES_MAX,

@@ -8,16 +8,18 @@ are refused, since a misspelt filter would otherwise silently select everything.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 from urllib.parse import unquote, unquote_to_bytes
 
+from litestar import Request, Response, route
 from litestar.connection import ASGIConnection
 from litestar.exceptions import ClientException
-from litestar.handlers import BaseRouteHandler
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from server.access.roles import PUBLIC, ROLE
 from server.api.problems import Problem
 
 # Stands for a slash inside a segment while the path is routed: no decoding of UTF-8 makes it.
@@ -28,7 +30,12 @@ PATH_BYTES_MAX = 4096
 # Under this key a handler says that it reads query parameters beyond those it documents.
 QUERY, FREE = "query", "free"
 
-Documented = Mapping[tuple[str, str], frozenset[str]]  # (path template, method) -> query parameters
+AsyncGuard: TypeAlias = Callable[
+    [ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]
+]
+
+# (path template, method) -> query parameters, True for those that take any text
+Documented = Mapping[tuple[str, str], Mapping[str, bool]]
 
 
 def with_whole_segments(app: ASGIApp) -> ASGIApp:
@@ -108,7 +115,10 @@ class KnownQuery:
         known = self._documented.get(place)
         if known is None:
             return
-        for name in connection.query_params:
+        for name, value in connection.query_params.multi_items():
+            if value.lower() == "null" and not known.get(name, True):
+                # A word that msgspec would take for None, and so for no filter at all.
+                raise ClientException(detail=f"query {name}: 'null' is no value; leave it out")
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"Did you mean {near[0]}? " if near else ""
@@ -120,6 +130,18 @@ class KnownQuery:
                     f"This route has no query parameter {name[:100]!r}.",
                     f"{hint}It takes: {takes}.",
                 )
+
+
+def one_guard(*guards: AsyncGuard) -> AsyncGuard:
+    """Several guards as one: Litestar copies the handler for each, which costs more than it."""
+
+    async def all_of_them(
+        connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+    ) -> None:
+        for guard in guards:
+            await guard(connection, handler)
+
+    return all_of_them
 
 
 async def json_only(
@@ -147,3 +169,23 @@ async def json_only(
 def _has_body(connection: ASGIConnection[Any, Any, Any, Any]) -> bool:
     headers = connection.headers
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
+
+
+def options_handlers(handlers: Iterable[HTTPRouteHandler]) -> list[HTTPRouteHandler]:
+    """For each path a handler of OPTIONS that names all its methods.
+
+    Litestar's own names those of the first handler of a path only.
+    """
+    methods: dict[str, set[str]] = {}
+    for handler in handlers:
+        for path in handler.paths:
+            methods.setdefault(path, {"OPTIONS"}).update(map(str, handler.http_methods))
+    return [_options(path, ", ".join(sorted(found))) for path, found in methods.items()]
+
+
+def _options(path: str, allow: str) -> HTTPRouteHandler:
+    async def options(request: Request[Any, Any, Any]) -> Response[None]:
+        return Response(None, status_code=204, headers={"Allow": allow}, media_type="text/plain")
+
+    handler = route(path, http_method=["OPTIONS"], opt={ROLE: PUBLIC}, include_in_schema=False)
+    return handler(options)

@@ -27,6 +27,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.routes import HTTPRoute
 
 from server.access.roles import PUBLIC, ROLE
+from server.api.openapi_schemas import close, correct_parameters, takes_text, truthful
 from server.api.problems import MEDIA_TYPE
 
 TITLE = "Snorri"
@@ -85,6 +86,8 @@ def complete(app: Litestar, *, is_open: bool) -> None:
     document = app.openapi_schema
     schemas = document.components.schemas
     schemas[PROBLEM] = _problem_schema()
+    for schema in schemas.values():
+        truthful(schema)
     for route in _routes(app):
         item = (document.paths or {}).get(route.path_format)
         if item is None:
@@ -94,7 +97,8 @@ def complete(app: Litestar, *, is_open: bool) -> None:
             if operation is None:
                 continue
             _add_problems(operation)
-            _without_null(operation)
+            correct_parameters(operation, handler)
+            close(schemas, handler)
             role = handler.opt.get(ROLE)
             if role and role != PUBLIC:
                 needs = f"Needs the role {role}."
@@ -104,19 +108,21 @@ def complete(app: Litestar, *, is_open: bool) -> None:
                 operation.security = []
 
 
-def documented_queries(app: Litestar) -> dict[tuple[str, str], frozenset[str]]:
-    """The query parameters of each route, by (path template, method)."""
-    found: dict[tuple[str, str], frozenset[str]] = {}
+def documented_queries(app: Litestar) -> dict[tuple[str, str], dict[str, bool]]:
+    """The query parameters of each route, by (path template, method); True for those that take any
+    text.
+    """
+    found: dict[tuple[str, str], dict[str, bool]] = {}
     for route in _routes(app):
         item = (app.openapi_schema.paths or {}).get(route.path_format)
         for method in route.route_handler_map if item is not None else ():
             operation = _operation(item, method)
             if operation is not None:
-                found[(route.path_format, method)] = frozenset(
-                    one.name
+                found[(route.path_format, method)] = {
+                    one.name: takes_text(one)
                     for one in operation.parameters or []
                     if isinstance(one, Parameter) and one.param_in == "query"
-                )
+                }
     return found
 
 
@@ -148,19 +154,6 @@ def _add_problems(operation: Operation) -> None:
             ),
         )
     operation.responses = responses
-
-
-def _without_null(operation: Operation) -> None:
-    """A parameter that may be left out is no parameter that may be null: a URL can't say that."""
-    for one in operation.parameters or []:
-        schema = one.schema if isinstance(one, Parameter) else None
-        if isinstance(schema, Schema) and schema.one_of:
-            real = [
-                kind
-                for kind in schema.one_of
-                if not (isinstance(kind, Schema) and kind.type == OpenAPIType.NULL)
-            ]
-            schema.one_of = real
 
 
 def _problem_schema() -> Schema:

@@ -17,6 +17,8 @@ from sagas.actions import ACTION_STATUSES, ACTIONS
 from sagas.instance import SCHEMA_VERSION, Instance
 from server.commands.act import HELP
 from server.settings import explain_settings
+from tests.docs.api_page import API, api_page
+from tests.docs.metrics_page import METRICS, metrics_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "schema" / "instance.json"
@@ -143,10 +145,12 @@ def operating_page() -> str:
 
 
 def main() -> None:
-    """Write both."""
+    """Write all of it."""
     SCHEMA.parent.mkdir(exist_ok=True)
     SCHEMA.write_text(instance_schema(), encoding="utf-8")
     OPERATING.write_text(operating_page(), encoding="utf-8")
+    API.write_text(api_page(), encoding="utf-8")
+    METRICS.write_text(metrics_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -169,6 +169,9 @@ async def test_an_address_that_is_not_ours_or_not_there() -> None:
     assert "is closed" in closed.reason
     with pytest.raises(ValueError, match="attempts"):
         create_publisher(base_url="http://h", attempts=0)
+    for wrong in ("t\u2026", "a\r\nX-Forged: 1"):
+        with pytest.raises(ValueError, match="Authorization must be printable ASCII"):
+            create_publisher(base_url="http://h", token=wrong)
 
 
 async def test_many_go_in_few_requests_and_keep_their_order() -> None:
