@@ -60,7 +60,7 @@ class OtelTracing(Tracing):
     service: its stop sends what is left.
     """
 
-    name = "traces"
+    name = "tracing"
 
     def __init__(self, provider: TracerProvider, ids: GivenIds) -> None:
         self._provider = provider

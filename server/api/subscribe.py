@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from litestar import Request, get
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
 from litestar.params import HeaderParameter, QueryParameter
 
 from sagas.instance import Status
@@ -72,6 +73,7 @@ LastEventId = Annotated[
             data_container=str,
             generate_examples=False,
             media_type=MEDIA_TYPE,
+            examples=[Example(summary="An instance has completed", value=EXAMPLE)],
             description="Server-sent events, for as long as the client stays",
         )
     },

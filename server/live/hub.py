@@ -16,6 +16,7 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -100,6 +101,7 @@ class Hub:
         self._arrived = asyncio.Event()
         self._feed: Feed | None = None
         self._last_at_ns = 0
+        self._created: datetime | None = None
         self._projection_seq = 0
         self.streams: dict[Stream, None] = {}
         self.replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
@@ -112,7 +114,7 @@ class Hub:
 
     async def start(self) -> None:
         """Begin to follow the log at its end; raises StoreError."""
-        await self._open_feed(await self.end_of_log())
+        await self._open_feed()
         self._open = True
         works = (
             *(self._follow(), self._check(), self._pace.run()),
@@ -181,21 +183,17 @@ class Hub:
                 del self._places[place]
 
     async def end_of_log(self) -> int:
-        """The sequence that no revision is behind; raises StoreError.
-
-        Each commit ends with the positions it moved, so the newest position is behind the newest
-        revision.
-        """
-        numbers = range(self.backend.partitions)
-        reads = (self.backend.log.read(self.names.position(number)) for number in numbers)
-        return max((stored.seq for stored in await asyncio.gather(*reads) if stored), default=0)
+        """The last sequence of the log; raises StoreError."""
+        return (await self.backend.log.extent("log")).last
 
     # --- following
 
-    async def _open_feed(self, after: int) -> None:
+    async def _open_feed(self) -> None:
+        """Read from the end of the log on."""
+        extent = await self.backend.log.extent("log")
         filters = [self.names.instances(), self.names.dead_letters()]
-        self._feed = await self.backend.feeds.open("log", filters, after, self._arrived.set)
-        self.last_seq = after
+        self._feed = await self.backend.feeds.open("log", filters, extent.last, self._arrived.set)
+        self.last_seq, self._created = extent.last, extent.created
         self._last_at_ns = 0
 
     async def _follow(self) -> None:
@@ -244,28 +242,29 @@ class Hub:
                 log.debug("the log can't be looked at: %s", error)
 
     async def _was_replaced(self) -> bool:
+        """Whether it is another log, one that ends before what was read, or one that did and has
+        gone on since.
+        """
         seq, at_ns = self.last_seq, self._last_at_ns
-        if not at_ns:
-            return seq > 0 and await self.end_of_log() < seq
-        stored = await self.backend.log.at("log", seq)
-        if stored is not None:
-            return stored.at_ns != at_ns
-        return await self.end_of_log() < seq  # else it was archived
+        extent = await self.backend.log.extent("log")
+        if extent.created != self._created or extent.last < seq:
+            return True
+        stored = await self.backend.log.at("log", seq) if at_ns else None
+        return stored is not None and stored.at_ns != at_ns  # none: it was archived
 
     async def _begin_again(self) -> None:
         """Go on at the end of another log; whoever listens is told to load everything again."""
         log.warning("%s; the live view begins again at its end", self._replaced)
         try:
-            end = await self.end_of_log()
             if self._feed is not None:
                 await self._feed.close()
-            await self._open_feed(end)
+            await self._open_feed()
         except StoreError as error:
             log.info("the live view waits for the broker: %s", error)
             await asyncio.sleep(RETRY_S)
             self._arrived.set()
             return
-        frame = reset_frame(self._replaced, end)
+        frame = reset_frame(self._replaced, self.last_seq)
         self._replaced = ""
         self._teller = Teller(self.backend.log, self.names)
         for channel in self._channels.values():
