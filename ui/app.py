@@ -10,7 +10,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
 
 from ui.desk import Desk
-from ui.pages import act, instance, instances, overview, sagas
+from ui.pages import act, audit, instance, instances, overview, sagas, timers
 from ui.render import STATIC
 
 PAGES: tuple[BaseRouteHandler, ...] = (
@@ -19,6 +19,8 @@ PAGES: tuple[BaseRouteHandler, ...] = (
     *instance.ROUTES,
     *instances.ROUTES,
     *act.ROUTES,
+    *timers.ROUTES,
+    *audit.ROUTES,
 )
 
 # Names carry the hash of the content, so a changed file is another address.
