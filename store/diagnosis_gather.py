@@ -35,7 +35,7 @@ from store.codec import DeadLetter, moment
 from store.diagnosis import Wait, waits
 from store.diagnosis_facts import ChildFacts, Facts, JobFacts, Letter, Pace, Tries
 from store.port import Backend, QueueState, Stored, StoreError
-from store.projection.pace import Paces
+from store.projection.pace import PATIENCE_S, Paces
 from store.projection.port import ReadError, ReadModel
 from store.projection.waiting import open_commands, open_letters, stop_of
 from store.subjects import Names
@@ -63,7 +63,10 @@ class _Child(Struct, frozen=True):
 
 
 class Diagnosis:
-    """Says what instances wait for; one for a process. ``read`` None: without projections."""
+    """Says what instances wait for; one for a process. ``read`` None: without projections.
+
+    ``patience_s`` is how long it waits at most to learn the pace of a history it has not seen yet.
+    """
 
     def __init__(
         self,
@@ -73,12 +76,13 @@ class Diagnosis:
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._backend = backend
         self._names = names
         self._read = read
         self._now = now
-        self._paces = None if read is None else Paces(read, clock)
+        self._paces = None if read is None else Paces(read, clock, patience_s)
         self._clock = clock
         self._kept: dict[str, tuple[float, asyncio.Task[Any]]] = {}
 

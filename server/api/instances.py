@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 from urllib.parse import unquote_plus
@@ -28,6 +29,7 @@ from server.api.missing import near_names
 from server.api.parameters import Parts
 from server.api.problems import Problem
 from server.api.shown import Asked
+from store.diagnosis_list import headlines
 from store.projection.filters import FilterError, InstanceFilter, make_filter
 from store.projection.instances import (
     BUDGET_S,
@@ -42,6 +44,7 @@ BUDGET_MS_MAX = round(BUDGET_S_MAX * 1000)
 # What a page is asked for beside its filter; all other parameters are part of the filter.
 PAGING = frozenset({"limit", "cursor", "wait_for", "search_ms", "include", "order"})
 _COMPARED = re.compile(r"[<>~].")
+INCLUDES = ("state", "waits")
 FILTERS = ("saga", "status", "key", "q", "since", "until", "where")
 
 
@@ -90,6 +93,9 @@ class Item(Struct, frozen=True, kw_only=True, rename="camel"):
     trace: str
     state: Annotated[Raw | UnsetType, Meta(description="With include=state")] = UNSET
     result: Annotated[Raw | UnsetType | None, Meta(description="With include=state")] = UNSET
+    waits_for: Annotated[
+        str | UnsetType, Meta(description="With include=waits: what it waits for, in a few words")
+    ] = UNSET
 
 
 class Searched(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -148,7 +154,10 @@ async def list_instances(
     ] = None,
     order: Annotated[Order, QueryParameter(description="By last change")] = "newest",
     include: Annotated[
-        list[str] | None, QueryParameter(description="`state`: with state and result")
+        list[str] | None,
+        QueryParameter(
+            description="`state`: with state and result; `waits`: with what each waits for"
+        ),
     ] = None,
     limit: Limit = LIMIT_DEFAULT,
     cursor: CursorText = None,
@@ -168,7 +177,8 @@ async def list_instances(
     Pages stay right while rows arrive: an instance that changes moves to the front, and is neither
     shown twice nor lost in between.
     """
-    with_state = _wants_state(include)
+    wanted = include or []
+    _check_include(wanted)
     filter = filter_of(request)
     scope = scope_of(request)
     place = read_cursor(cursor, scope, int) if cursor is not None else None
@@ -179,11 +189,14 @@ async def list_instances(
         limit=limit,
         place=place,
         order=order,
-        with_state=with_state,
+        with_state="state" in wanted,
         budget_s=search_ms / 1000,
     )
+    waits = None
+    if "waits" in wanted:
+        waits = await headlines(deps.read, found.rows, datetime.now(UTC))
     return InstancePage(
-        items=[_item(row) for row in found.rows],
+        items=[_item(row, waits) for row in found.rows],
         next=make_cursor(scope, found.next) if found.next is not None else None,
         searched=Searched(complete=found.complete, through=found.through),
         projection=projection_of(deps.read),
@@ -256,20 +269,19 @@ def _unknown(name: str) -> Problem:
     )
 
 
-def _wants_state(include: list[str] | None) -> bool:
-    unknown = [one for one in include or () if one != "state"]
+def _check_include(include: list[str]) -> None:
+    unknown = [one for one in include if one not in INCLUDES]
     if unknown:
         raise Problem(
             400,
             "invalid-request",
             "The request can't be understood",
             f"include={unknown[0][:100]!r} is not known.",
-            "Use include=state, or leave it out.",
+            f"Use include={' or include='.join(INCLUDES)}, or leave it out.",
         )
-    return bool(include)
 
 
-def _item(row: InstanceRow) -> Item:
+def _item(row: InstanceRow, waits: Mapping[tuple[str, str], str] | None) -> Item:
     failed = row.error_type is not None
     return Item(
         saga=row.saga,
@@ -293,6 +305,7 @@ def _item(row: InstanceRow) -> Item:
         trace=row.trace,
         state=row.state,
         result=row.result,
+        waits_for=UNSET if waits is None else waits.get((row.saga, row.key), ""),
     )
 
 

@@ -75,10 +75,12 @@ WITH told AS (
     SELECT *, @FINGERPRINT AS fingerprint FROM told
 ), failures AS (
     SELECT f.*, f.may_be_open AND (f.kind = 'dead_letter' OR coalesce(
-        i.status = 'parked' AND f.failed_at >= i.status_since
+        f.failed_at >= i.status_since
         AND (f.kind = 'job') = (i.error_type IS NOT DISTINCT FROM 'CommandFailed'), false)
     ) AS is_open
-    FROM named AS f LEFT JOIN instances AS i ON i.saga = f.saga AND i.key = f.key
+    FROM named AS f LEFT JOIN (
+        SELECT saga, key, status_since, error_type FROM instances WHERE status = 'parked'
+    ) AS i ON i.saga = f.saga AND i.key = f.key
 )
 """.replace("@CAUSE", _CAUSE)
     .replace("@FINGERPRINT", _FINGERPRINT)

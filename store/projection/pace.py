@@ -1,8 +1,8 @@
 """How long things took before: percentiles of the same saga's and the same job's own history.
 
-Named queries over the newest part of a history, remembered for half a minute, so that a page of
-instances costs at most one of each. Without projections, or while they can't answer, nothing is
-known and nobody is called late.
+Named queries over the newest part of a history, remembered for half a minute and then renewed
+behind the back of whoever asks, since they take a while over a long history. Until an answer is
+there, and where the projections can't give one, nothing is known and nobody is called late.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from store.projection.port import ReadError, ReadModel
 log = logging.getLogger("snorri.store")
 
 KEEP_S = 30.0
+PATIENCE_S = 0.05  # with a first answer; nobody waits longer to be told what is late
 FOLLOWERS_MAX = 5
 
 Edge = tuple[str, str]  # the type of the message before, and the status it left
 
-NEWEST = 100_000  # transitions of a saga, or answered commands, that count
+NEWEST = 20_000  # transitions of a saga, or answered commands, that count
 # Paused and parked instances wait for a person, which says nothing about the saga's own pace.
 EDGES = """
 WITH newest AS (
@@ -76,10 +77,17 @@ class _Job(Struct, frozen=True):
 class Paces:
     """Remembers what the queries found; one for a process."""
 
-    def __init__(self, read: ReadModel, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        read: ReadModel,
+        clock: Callable[[], float] = time.monotonic,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
         self._read = read
         self._clock = clock
-        self._kept: dict[str, tuple[float, asyncio.Task[Mapping[Edge, Pace]]]] = {}
+        self._patience_s = patience_s
+        self._known: dict[str, tuple[float, Mapping[Edge, Pace]]] = {}
+        self._asked: dict[str, asyncio.Task[None]] = {}
 
     async def of_saga(self, saga: str) -> Mapping[Edge, Pace]:
         """How long instances of a saga stood, by the message before and their status."""
@@ -93,15 +101,28 @@ class Paces:
     async def _once(
         self, name: str, ask: Callable[[], Awaitable[Mapping[Edge, Pace]]]
     ) -> Mapping[Edge, Pace]:
+        """What is known: the last answer, renewed behind it when it is old, or at the beginning
+        what comes within the patience.
+        """
         now_s = self._clock()
-        for old, (until_s, task) in tuple(self._kept.items()):
-            if until_s <= now_s and task.done():
-                del self._kept[old]
-        if name not in self._kept:
-            task = asyncio.create_task(_or_nothing(ask()), name=f"pace of {name}")
-            self._kept[name] = (now_s + KEEP_S, task)
-        # Whoever asked first may go away; the others still want the answer.
-        return await asyncio.shield(self._kept[name][1])
+        known = self._known.get(name)
+        running = self._asked.get(name)
+        if running is None and (known is None or known[0] <= now_s):
+            running = asyncio.create_task(self._ask(name, ask()), name=f"pace of {name}")
+            self._asked[name] = running
+        if known is None and running is not None:
+            # Whoever asked first may go away; the others still want the answer.
+            await asyncio.wait({running}, timeout=self._patience_s)
+            known = self._known.get(name)
+        return known[1] if known is not None else {}
+
+    async def _ask(self, name: str, answer: Awaitable[Mapping[Edge, Pace]]) -> None:
+        try:
+            self._known[name] = (self._clock() + KEEP_S, await answer)
+        except ReadError as error:
+            log.info("no pace is known now: %s", error)
+        finally:
+            del self._asked[name]
 
     async def _edges(self, saga: str) -> Mapping[Edge, Pace]:
         rows = await self._read.fetch(EDGES, {"saga": saga, "newest": NEWEST}, _Edge)
@@ -129,11 +150,3 @@ class Paces:
             )
             for row in rows
         }
-
-
-async def _or_nothing(answer: Awaitable[Mapping[Edge, Pace]]) -> Mapping[Edge, Pace]:
-    try:
-        return await answer
-    except ReadError as error:
-        log.info("no pace is known now: %s", error)
-        return {}

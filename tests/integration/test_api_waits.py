@@ -51,7 +51,9 @@ async def _told(api: Api, saga: str, key: str, later: timedelta = timedelta()) -
     await api.decided()
     revision = await api.status(saga, key)
     diagnosis = Diagnosis(
-        api.backend, api.names, api.deps.read, now=lambda: datetime.now(UTC) + later
+        *(api.backend, api.names, api.deps.read),
+        now=lambda: datetime.now(UTC) + later,
+        patience_s=10.0,
     )
     return [wait.words for wait in await diagnosis.waits(revision.instance)]
 
@@ -152,3 +154,24 @@ async def test_a_queued_command_without_worker_shows_in_the_instance(tmp_path: P
         assert wait["words"].endswith(
             "no worker has ever served it: start one with `snorri jobs charge`"
         )
+
+
+async def test_a_list_says_in_a_few_words_what_each_waits_for(tmp_path: Path) -> None:
+    async with open_api(tmp_path, sagas=[shop, parcel], jobs=[charge], worker=False) as api:
+        for key, amount in (("done", 7), ("idle", 7), ("held", 7), ("bad", -1), ("sent", 1)):
+            await api.publish("OrderPlaced", {"orderId": key, "amount": amount})
+            await api.status("Shop", key)
+        await api.publish("OrderClosed", {"orderId": "done"})
+        await api.client.act("Shop", "held", "pause", by="anna")
+        await api.decided()
+        page = await api.get("/api/v1/sagas/instances", include="waits")
+        told = {item["key"]: item["waitsFor"] for item in page["items"]}
+        assert told["done"] == ""
+        assert told["idle"].startswith("a message, for ")
+        assert told["held"].startswith("paused ")
+        assert told["bad"].startswith("parked ")
+        assert told["bad"].endswith(": ValueError: an amount below zero")
+        assert told["sent"].startswith("charge ")
+        bare = await api.get("/api/v1/sagas/instances")
+        assert "waitsFor" not in bare["items"][0]
+        await api.get("/api/v1/sagas/instances", status=400, include="everything")
