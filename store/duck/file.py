@@ -16,7 +16,6 @@ import threading
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import msgspec
@@ -124,7 +123,7 @@ class DuckFile:
             self._roll_back()
             raise
         self.checkpoint = moved
-        self.unreadable += len(rows.unreadable)
+        self.unreadable = self._count_unreadable()
 
     def finish(self) -> None:
         """Note that the tables have caught up with their streams."""
@@ -191,17 +190,16 @@ class DuckFile:
         made = self._writer.execute(
             "SELECT 1 FROM duckdb_tables() WHERE database_name = 'projections'"
             " AND schema_name = 'base' AND table_name = 'checkpoint'"
-        ).fetchone()
-        if made is None:
+        ).fetchall()
+        if not made:
             return None
-        found: Any = self._writer.execute("SELECT record FROM base.checkpoint").fetchone()
-        return msgspec.json.decode(found[0], type=Checkpoint)
+        found = self._writer.execute("SELECT record FROM base.checkpoint").fetchall()
+        return msgspec.json.decode(found[0][0], type=Checkpoint)
 
     def _count_unreadable(self) -> int:
         if self.checkpoint is None:
             return 0
-        found: Any = self._writer.execute("SELECT count(*) FROM base.unreadable").fetchone()
-        return int(found[0])
+        return int(self._writer.execute("SELECT count(*) FROM base.unreadable").fetchall()[0][0])
 
 
 def _text(record: Checkpoint) -> str:

@@ -79,11 +79,11 @@ CREATE MACRO sagas_at(moment) AS TABLE
         max(t.committed_at) AS changed_at
     FROM transitions AS t WHERE t.committed_at <= moment GROUP BY t.saga, t.key;
 CREATE MACRO base.state_fields(of_saga, of_key, of_version) AS TABLE
-    SELECT leaf.fullkey AS path, leaf.atom AS value
+    SELECT leaf.fullkey AS path, CASE leaf.type WHEN 'NULL' THEN 'null' ELSE leaf.value END AS value
     FROM (SELECT t.state_after AS state FROM transitions AS t
           WHERE t.saga = of_saga AND t.key = of_key AND t.version = of_version) AS one,
         json_tree(one.state) AS leaf
-    WHERE leaf.atom IS NOT NULL;
+    WHERE leaf.type NOT IN ('OBJECT', 'ARRAY') OR leaf.value IN ('{}', '[]');
 CREATE MACRO diff(of_saga, of_key, version_a, version_b) AS TABLE
     SELECT coalesce(a.path, b.path) AS path, a.value AS "before", b.value AS "after"
     FROM base.state_fields(of_saga, of_key, version_a) AS a
