@@ -147,6 +147,12 @@ class Served(Struct):
         """Where it listens, on loopback."""
         return int(self.service.address.rpartition(":")[2])
 
+    @property
+    def connections(self) -> list[Any]:
+        """The sockets of the clients, as the server has them."""
+        server: Any = self.service._server
+        return [one.transport.get_extra_info("socket") for one in server.server_state.connections]
+
 
 @asynccontextmanager
 async def served(

@@ -6,6 +6,7 @@ sagas and jobs, never anything of an instance. It listens on loopback unless tol
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -16,6 +17,8 @@ from server.api.service import ApiService
 from server.errors import HttpPortTaken
 from server.health import Readiness
 from server.metrics.scrape import Scrape
+
+log = logging.getLogger("snorri.metrics")
 
 JSON = "application/json"
 _PATHS = ("/metrics", "/health/live", "/health/ready")
@@ -39,6 +42,7 @@ class MetricsService(ApiService):
                 f"{self._wanted} can't be used for metrics; another program has it or it is no "
                 "address of this machine: use another --metrics-port (0 takes any)"
             ) from None
+        log.info("metrics and health are at %s", self.address)
 
 
 class _Pages:

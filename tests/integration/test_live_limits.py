@@ -7,6 +7,7 @@ in crowds, and a broker that is killed or loses its end.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 
@@ -219,3 +220,13 @@ async def test_a_log_that_lost_its_end_resets_the_streams(
     assert (reset.name, reset.id) == ("saga:reset", reset.data["seq"])
     await long.close()
     await short.close()
+
+
+async def test_a_connection_whose_client_is_gone_without_a_word_has_an_end(writer: Writer) -> None:
+    """The kernel gives up what is not acknowledged, and holds little for a stream."""
+    async with served(writer) as live, Client(live.port) as client:
+        await eventually(lambda: live.hub.seats.taken == 1)
+        (connection,) = live.connections
+        assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 60_000
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) <= 512 * 1024
+        assert client.status == 200
