@@ -45,6 +45,10 @@ BUDGET_MS_MAX = round(BUDGET_S_MAX * 1000)
 PAGING = frozenset({"limit", "cursor", "wait_for", "search_ms", "include", "order"})
 _COMPARED = re.compile(r"[<>~].")
 INCLUDES = ("state", "waits")
+Include = Annotated[
+    list[str] | None,
+    QueryParameter(description="`state`: with state and result; `waits`: what each waits for"),
+]
 FILTERS = ("saga", "status", "key", "q", "since", "until", "where")
 
 
@@ -153,12 +157,7 @@ async def list_instances(
         ),
     ] = None,
     order: Annotated[Order, QueryParameter(description="By last change")] = "newest",
-    include: Annotated[
-        list[str] | None,
-        QueryParameter(
-            description="`state`: with state and result; `waits`: with what each waits for"
-        ),
-    ] = None,
+    include: Include = None,
     limit: Limit = LIMIT_DEFAULT,
     cursor: CursorText = None,
     wait_for: WaitFor = None,
@@ -177,24 +176,20 @@ async def list_instances(
     Pages stay right while rows arrive: an instance that changes moves to the front, and is neither
     shown twice nor lost in between.
     """
-    wanted = include or []
-    _check_include(wanted)
+    wanted = _included(include)
     filter = filter_of(request)
     scope = scope_of(request)
     place = read_cursor(cursor, scope, int) if cursor is not None else None
     await settle(deps.read, wait_for)
     found = await find_instances(
-        deps.read,
-        filter,
+        *(deps.read, filter),
         limit=limit,
         place=place,
         order=order,
         with_state="state" in wanted,
         budget_s=search_ms / 1000,
     )
-    waits = None
-    if "waits" in wanted:
-        waits = await headlines(deps.read, found.rows, datetime.now(UTC))
+    waits = await headlines(deps.read, found.rows) if "waits" in wanted else None
     return InstancePage(
         items=[_item(row, waits) for row in found.rows],
         next=make_cursor(scope, found.next) if found.next is not None else None,
@@ -269,8 +264,9 @@ def _unknown(name: str) -> Problem:
     )
 
 
-def _check_include(include: list[str]) -> None:
-    unknown = [one for one in include if one not in INCLUDES]
+def _included(include: list[str] | None) -> list[str]:
+    wanted = include or []
+    unknown = [one for one in wanted if one not in INCLUDES]
     if unknown:
         raise Problem(
             400,
@@ -279,6 +275,7 @@ def _check_include(include: list[str]) -> None:
             f"include={unknown[0][:100]!r} is not known.",
             f"Use include={' or include='.join(INCLUDES)}, or leave it out.",
         )
+    return wanted
 
 
 def _item(row: InstanceRow, waits: Mapping[tuple[str, str], str] | None) -> Item:

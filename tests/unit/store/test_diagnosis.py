@@ -22,18 +22,18 @@ NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 PACE = Pace(sample=1204, p50_s=20, p95_s=120, p99_s=360, followers=("Shipped",))
 
 
-def ago(**length: float) -> datetime:
+def _ago(**length: float) -> datetime:
     """A time before NOW."""
     return NOW - timedelta(**length)
 
 
-def cause(type: str = "OrderCreated", **more: Any) -> Cause:
+def _cause(type: str = "OrderCreated", **more: Any) -> Cause:
     """A message that changed an instance."""
-    fields: dict[str, Any] = {"kind": "event", "id": "m-1", "seq": 7, "at": ago(minutes=41)}
+    fields: dict[str, Any] = {"kind": "event", "id": "m-1", "seq": 7, "at": _ago(minutes=41)}
     return Cause(type=type, **{**fields, **more})
 
 
-def instance(**more: Any) -> Instance:
+def _instance(**more: Any) -> Instance:
     """An instance of Shop that has stood for 41 minutes."""
     fields: dict[str, Any] = {
         "v": 1,
@@ -42,9 +42,9 @@ def instance(**more: Any) -> Instance:
         "version": 3,
         "status": "running",
         "state": Raw(b"{}"),
-        "started": ago(hours=1),
-        "at": ago(minutes=41),
-        "cause": cause(),
+        "started": _ago(hours=1),
+        "at": _ago(minutes=41),
+        "cause": _cause(),
         "effects": (),
         "error": None,
         "definition": "abc",
@@ -54,24 +54,24 @@ def instance(**more: Any) -> Instance:
     return Instance(**{**fields, **more})
 
 
-def told(instance: Instance, facts: Facts | None = None) -> list[str]:
+def _told(instance: Instance, facts: Facts | None = None) -> list[str]:
     """The sentences."""
     return [wait.words for wait in waits(instance, facts or Facts(), NOW)]
 
 
-def one(instance: Instance, facts: Facts | None = None) -> Wait:
+def _one(instance: Instance, facts: Facts | None = None) -> Wait:
     """The only wait."""
     [wait] = waits(instance, facts or Facts(), NOW)
     return wait
 
 
-def sent(**more: Any) -> Instance:
+def _sent(**more: Any) -> Instance:
     """An instance with one open command, sent 41 s ago."""
-    command = OpenCommand(target="create-shipment", at=ago(seconds=41))
-    return instance(commands={"Shop.o-1.3.0": structs.replace(command, **more)})
+    command = OpenCommand(target="create-shipment", at=_ago(seconds=41))
+    return _instance(commands={"Shop.o-1.3.0": structs.replace(command, **more)})
 
 
-def job(**more: Any) -> Facts:
+def _job(**more: Any) -> Facts:
     """Facts about the job of ``sent``."""
     return Facts(jobs={"create-shipment": JobFacts(**more)})
 
@@ -80,15 +80,15 @@ def job(**more: Any) -> Facts:
 
 
 def test_a_queued_command_of_which_nothing_is_known() -> None:
-    assert told(sent()) == ["command create-shipment queued 41 s"]
+    assert _told(_sent()) == ["command create-shipment queued 41 s"]
 
 
 def test_attempt_error_and_absent_workers_are_one_sentence() -> None:
     facts = structs.replace(
-        job(workers=0, seen=ago(hours=2)),
+        _job(workers=0, seen=_ago(hours=2)),
         tries={"Shop.o-1.3.0": Tries(number=2, error="TimeoutError: the carrier\nTraceback")},
     )
-    assert told(sent(), facts) == [
+    assert _told(_sent(), facts) == [
         "command create-shipment sent 41 s ago, attempt 3 after TimeoutError: the carrier, no "
         "worker has asked for it for 2 h: start one with `snorri jobs create-shipment`"
     ]
@@ -98,69 +98,69 @@ def test_attempt_error_and_absent_workers_are_one_sentence() -> None:
     ("facts", "words"),
     [
         (
-            job(workers=0),
+            _job(workers=0),
             "queued 41 s, no worker has ever served it: start one with "
             "`snorri jobs create-shipment`",
         ),
         (
-            job(workers=0, seen=ago(days=3), enabled=False),
+            _job(workers=0, seen=_ago(days=3), enabled=False),
             "queued 41 s, its job is disabled: enable it in the code and start a worker",
         ),
         (
-            job(workers=2, queue=QueueState(waiting=1200, in_flight=5, asking=0)),
+            _job(workers=2, queue=QueueState(waiting=1200, in_flight=5, asking=0)),
             "queued 41 s, 1,200 commands wait for 2 workers",
         ),
         (
-            job(workers=1, queue=QueueState(waiting=0, in_flight=1, asking=0)),
+            _job(workers=1, queue=QueueState(waiting=0, in_flight=1, asking=0)),
             "sent 41 s ago, a worker has it",
         ),
         (
-            job(workers=1, queue=QueueState(waiting=1, in_flight=0, asking=1)),
+            _job(workers=1, queue=QueueState(waiting=1, in_flight=0, asking=1)),
             "queued 41 s",
         ),
     ],
 )
 def test_who_serves_a_command(facts: Facts, words: str) -> None:
-    assert told(sent(), facts) == [f"command create-shipment {words}"]
+    assert _told(_sent(), facts) == [f"command create-shipment {words}"]
 
 
 def test_a_late_command_is_measured_against_its_jobs_history() -> None:
     pace = Pace(sample=1204, p50_s=0.4, p95_s=1.5, p99_s=6)
-    wait = one(sent(), job(workers=1, pace=pace))
+    wait = _one(_sent(), _job(workers=1, pace=pace))
     assert wait.words == (
         "command create-shipment queued 41 s, 99 of 100 are answered within 6 s (1,204 seen)"
     )
     assert wait.overdue == 6.8
-    assert wait.expected == ago(seconds=35)
+    assert wait.expected == _ago(seconds=35)
 
 
 def test_between_the_95th_and_the_99th_percentile_it_is_told_but_not_overdue() -> None:
     pace = Pace(sample=1204, p50_s=0.4, p95_s=30, p99_s=60)
-    wait = one(sent(), job(workers=1, pace=pace))
+    wait = _one(_sent(), _job(workers=1, pace=pace))
     assert wait.words.endswith("95 of 100 are answered within 30 s (1,204 seen)")
     assert wait.overdue == 0.0
 
 
 def test_a_small_sample_says_nothing() -> None:
     pace = Pace(sample=29, p50_s=0.4, p95_s=1.5, p99_s=6)
-    wait = one(sent(), job(workers=1, pace=pace))
+    wait = _one(_sent(), _job(workers=1, pace=pace))
     assert wait.words == "command create-shipment queued 41 s"
     assert (wait.expected, wait.overdue) == (None, 0.0)
 
 
 def test_a_passed_deadline_and_an_undo_are_told() -> None:
-    assert told(sent(timeout_s=30, undo="PaymentCompleted")) == [
+    assert _told(_sent(timeout_s=30, undo="PaymentCompleted")) == [
         "command create-shipment (it undoes PaymentCompleted) queued 41 s, its deadline passed "
         "11 s ago"
     ]
 
 
 def test_a_gated_command_knows_its_place() -> None:
-    gated = sent(gated=True, concurrency_key="c-7")
-    assert told(gated, Facts(ahead={"Shop.o-1.3.0": 3})) == [
+    gated = _sent(gated=True, concurrency_key="c-7")
+    assert _told(gated, Facts(ahead={"Shop.o-1.3.0": 3})) == [
         "command create-shipment waits for its turn: 3 ahead under concurrency key c-7 (41 s)"
     ]
-    assert told(gated) == [
+    assert _told(gated) == [
         "command create-shipment waits for its turn under concurrency key c-7 (41 s)"
     ]
 
@@ -173,15 +173,15 @@ def test_timers_come_in_the_order_they_fire() -> None:
         "late": Timer(at=NOW + timedelta(hours=3), version=1, type="GiveUp"),
         "approval-timeout": Timer(at=NOW + timedelta(minutes=5), version=1, type="NotApproved"),
     }
-    assert told(instance(timers=timers)) == [
+    assert _told(_instance(timers=timers)) == [
         "timer approval-timeout fires in 5 min (2026-11-21 12:05:00Z) and delivers NotApproved",
         "timer late fires in 3 h (2026-11-21 15:00:00Z) and delivers GiveUp",
     ]
 
 
 def test_a_timer_that_did_not_fire_asks_for_the_engine() -> None:
-    timers = {"t": Timer(at=ago(minutes=2), version=1, type="GiveUp")}
-    wait = one(instance(timers=timers))
+    timers = {"t": Timer(at=_ago(minutes=2), version=1, type="GiveUp")}
+    wait = _one(_instance(timers=timers))
     assert wait.words == (
         "timer t was due 2 min ago and GiveUp has not come yet; is an engine running? "
         "See `snorri doctor`"
@@ -194,12 +194,12 @@ def test_a_timer_that_did_not_fire_asks_for_the_engine() -> None:
     [
         (Facts(), "child HotelSaga/h-1 is running"),
         (
-            Facts(children={"HotelSaga/h-1": ChildFacts(status="running", since=ago(hours=2))}),
+            Facts(children={"HotelSaga/h-1": ChildFacts(status="running", since=_ago(hours=2))}),
             "child HotelSaga/h-1 has been running for 2 h",
         ),
         (Facts(children={"HotelSaga/h-1": ChildFacts()}), "child HotelSaga/h-1 has not begun"),
         (
-            Facts(children={"HotelSaga/h-1": ChildFacts(status="parked", since=ago(minutes=9))}),
+            Facts(children={"HotelSaga/h-1": ChildFacts(status="parked", since=_ago(minutes=9))}),
             "child HotelSaga/h-1 has been parked for 9 min; `snorri show HotelSaga h-1` tells why",
         ),
         (
@@ -210,7 +210,7 @@ def test_a_timer_that_did_not_fire_asks_for_the_engine() -> None:
                         id="log-9-HotelSaga",
                         type="",
                         reason="no engine here knows the saga 'HotelSaga'; start one",
-                        at=ago(hours=1),
+                        at=_ago(hours=1),
                     )
                 },
             ),
@@ -220,34 +220,34 @@ def test_a_timer_that_did_not_fire_asks_for_the_engine() -> None:
     ],
 )
 def test_children(facts: Facts, words: str) -> None:
-    assert told(instance(children={"HotelSaga/h-1": "running"}), facts) == [words]
+    assert _told(_instance(children={"HotelSaga/h-1": "running"}), facts) == [words]
 
 
 def test_a_cancelled_parent_tells_of_children_it_left_running() -> None:
-    parent = instance(
+    parent = _instance(
         status="cancelled", children={"HotelSaga/h 1": "running", "HotelSaga/h-2": "completed"}
     )
-    assert told(parent) == [
+    assert _told(parent) == [
         "child HotelSaga/h 1 is running although its parent is cancelled: an end does not reach "
         "children; `snorri cancel HotelSaga 'h 1'` ends it"
     ]
 
 
 def test_a_new_instance_waits_for_its_turn() -> None:
-    waiting = instance(gate=Gate(key="saga/Shop/c-7"), backlog=(cause(),))
-    assert told(waiting, Facts(ahead={"": 3})) == [
+    waiting = _instance(gate=Gate(key="saga/Shop/c-7"), backlog=(_cause(),))
+    assert _told(waiting, Facts(ahead={"": 3})) == [
         "has waited 60 min for its turn: 3 ahead under concurrency key c-7",
         "1 message waits in its backlog until it has its turn",
     ]
-    everyone = instance(gate=Gate(key="saga/Shop/"))
-    assert told(everyone, Facts(ahead={"": 0})) == [
+    everyone = _instance(gate=Gate(key="saga/Shop/"))
+    assert _told(everyone, Facts(ahead={"": 0})) == [
         "has waited 60 min for its turn: the next to go in under the limit of its saga"
     ]
 
 
 def test_who_holds_its_slot_waits_for_something_else() -> None:
-    held = instance(gate=Gate(key="saga/Shop/c-7", held=True))
-    assert told(held, Facts(expects=("OrderClosed",))) == [
+    held = _instance(gate=Gate(key="saga/Shop/c-7", held=True))
+    assert _told(held, Facts(expects=("OrderClosed",))) == [
         "nothing is open: it waits for OrderClosed"
     ]
 
@@ -256,13 +256,13 @@ def test_who_holds_its_slot_waits_for_something_else() -> None:
 
 
 def test_a_parked_instance_tells_what_raised_and_how_to_go_on() -> None:
-    parked = instance(
+    parked = _instance(
         status="parked",
         error=Failure(type="ValueError", message="an amount below zero.\nmore", traceback="…"),
-        parked=Parked(cause=cause("PaymentDeclined"), attempts=2),
-        backlog=(cause("A"), cause("B")),
+        parked=Parked(cause=_cause("PaymentDeclined"), attempts=2),
+        backlog=(_cause("A"), _cause("B")),
     )
-    assert told(parked) == [
+    assert _told(parked) == [
         "parked since 2026-11-21 11:19:00Z (41 min) on PaymentDeclined (attempt 2): ValueError: an "
         "amount below zero; mend the cause, then `snorri retry Shop o-1`, or give it up with "
         "`snorri skip Shop o-1`",
@@ -271,39 +271,39 @@ def test_a_parked_instance_tells_what_raised_and_how_to_go_on() -> None:
 
 
 def test_it_is_parked_since_the_status_began_not_since_the_last_message() -> None:
-    parked = instance(status="parked", error=Failure(type="CommandFailed", message="no"))
-    assert told(parked, Facts(since=ago(days=3)))[0].startswith(
+    parked = _instance(status="parked", error=Failure(type="CommandFailed", message="no"))
+    assert _told(parked, Facts(since=_ago(days=3)))[0].startswith(
         "parked since 2026-11-18 12:00:00Z (3 d): CommandFailed: no; mend"
     )
 
 
 def test_a_paused_instance_tells_who_and_why() -> None:
-    by_anna = cause("pause", kind="operator", by="anna", reason="stock count")
-    assert told(instance(status="paused", paused="running", cause=by_anna)) == [
+    by_anna = _cause("pause", kind="operator", by="anna", reason="stock count")
+    assert _told(_instance(status="paused", paused="running", cause=by_anna)) == [
         "paused by anna since 2026-11-21 11:19:00Z (41 min): stock count; `snorri resume Shop o-1` "
         "lets it go on"
     ]
 
 
 def test_a_message_that_came_meanwhile_does_not_hide_who_paused() -> None:
-    paused = instance(status="paused", paused="running", backlog=(cause("A"),))
-    facts = Facts(since=ago(hours=3), paused_by="anna", paused_why="")
-    assert told(paused, facts) == [
+    paused = _instance(status="paused", paused="running", backlog=(_cause("A"),))
+    facts = Facts(since=_ago(hours=3), paused_by="anna", paused_why="")
+    assert _told(paused, facts) == [
         "paused by anna since 2026-11-21 09:00:00Z (3 h); `snorri resume Shop o-1` lets it go on",
         "1 message waits in its backlog until it is resumed",
     ]
 
 
 def test_no_engine_comes_first() -> None:
-    assert told(sent(), Facts(engines=0)) == [
+    assert _told(_sent(), Facts(engines=0)) == [
         "no engine is running, so nothing moves; start one with `snorri engine`",
         "command create-shipment queued 41 s",
     ]
-    assert told(sent(), Facts(engines=2, able=0))[0] == (
+    assert _told(_sent(), Facts(engines=2, able=0))[0] == (
         "no running engine has code for Shop; start one with the app that defines it: "
         "`snorri engine --app …`"
     )
-    assert told(sent(), Facts(engines=2, able=1)) == ["command create-shipment queued 41 s"]
+    assert _told(_sent(), Facts(engines=2, able=1)) == ["command create-shipment queued 41 s"]
 
 
 # --- nothing open
@@ -311,14 +311,14 @@ def test_no_engine_comes_first() -> None:
 
 def test_nothing_open_names_what_the_saga_takes() -> None:
     facts = Facts(expects=("InventoryReserved", "PaymentFailed"))
-    assert told(instance(), facts) == [
+    assert _told(_instance(), facts) == [
         "nothing is open: it waits for InventoryReserved or PaymentFailed"
     ]
-    assert told(instance()) == ["nothing is open: it waits for a message"]
+    assert _told(_instance()) == ["nothing is open: it waits for a message"]
 
 
 def test_history_knows_better_what_comes_next_and_how_late_it_is() -> None:
-    found = waits(instance(), Facts(expects=("A", "B"), pace=PACE), NOW)
+    found = waits(_instance(), Facts(expects=("A", "B"), pace=PACE), NOW)
     assert [wait.words for wait in found] == [
         "nothing is open: it waits for Shipped",
         "it has stood 41 min since OrderCreated, 99 of 100 went on within 6 min (1,204 seen)",
@@ -329,21 +329,23 @@ def test_history_knows_better_what_comes_next_and_how_late_it_is() -> None:
 
 def test_a_small_history_names_no_followers() -> None:
     few = structs.replace(PACE, sample=29)
-    assert told(instance(), Facts(expects=("A",), pace=few)) == ["nothing is open: it waits for A"]
+    assert _told(_instance(), Facts(expects=("A",), pace=few)) == [
+        "nothing is open: it waits for A"
+    ]
 
 
 def test_a_dead_letter_for_it_is_told_even_after_its_end() -> None:
-    letter = Letter(id="events-8-Shop", type="OrderClosed", reason="no key", at=ago(hours=1))
+    letter = Letter(id="events-8-Shop", type="OrderClosed", reason="no key", at=_ago(hours=1))
     words = (
         "the message OrderClosed could not reach it: no key; "
         "`snorri dead-letters redrive events-8-Shop` sends it again"
     )
-    assert told(instance(status="completed"), Facts(letters=(letter,))) == [words]
-    assert told(instance(), Facts(letters=(letter,)))[0] == words
+    assert _told(_instance(status="completed"), Facts(letters=(letter,))) == [words]
+    assert _told(_instance(), Facts(letters=(letter,)))[0] == words
 
 
 def test_a_finished_instance_waits_for_nothing() -> None:
-    assert waits(instance(status="completed"), Facts(engines=0, pace=PACE), NOW) == []
+    assert waits(_instance(status="completed"), Facts(engines=0, pace=PACE), NOW) == []
     assert headline([]) == ""
 
 

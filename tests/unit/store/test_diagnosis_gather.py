@@ -34,7 +34,7 @@ stay = (
 )
 
 
-def ask(saga: Any, message: Any) -> Any:
+def _ask(saga: Any, message: Any) -> Any:
     """Whatever the message asks for."""
     what = message.payload["what"]
     return {
@@ -47,7 +47,7 @@ def ask(saga: Any, message: Any) -> Any:
     }[what]
 
 
-def broken(saga: Any, message: Any) -> None:
+def _broken(saga: Any, message: Any) -> None:
     """A handler with a defect."""
     raise ZeroDivisionError("division by zero")
 
@@ -55,8 +55,8 @@ def broken(saga: Any, message: Any) -> None:
 trip = (
     define_saga("Trip")
     .state({})
-    .on("TripWanted", ask, starts=True)
-    .on("TripChanged", broken)
+    .on("TripWanted", _ask, starts=True)
+    .on("TripChanged", _broken)
     .on("GiveUp", lambda saga, message: None)
     .build()
 )
