@@ -109,7 +109,7 @@ class KnownQuery:
         self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
     ) -> None:
         """Refuse with the names that come near; raises Problem."""
-        if not connection.scope.get("query_string") or handler.opt.get(QUERY) == FREE:
+        if not connection.scope.get("query_string"):
             return
         place = (connection.scope["path_template"], str(connection.scope.get("method")))
         known = self._documented.get(place)
@@ -119,7 +119,7 @@ class KnownQuery:
             if value.lower() == "null" and not known.get(name, True):
                 # A word that msgspec would take for None, and so for no filter at all.
                 raise ClientException(detail=f"query {name}: 'null' is no value; leave it out")
-            if name not in known:
+            if name not in known and handler.opt.get(QUERY) != FREE:
                 near = difflib.get_close_matches(name, known, n=1)
                 hint = f"Did you mean {near[0]}? " if near else ""
                 takes = ", ".join(sorted(known)) or "none"
