@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from litestar import Request
-from litestar.datastructures import Headers, MutableScopeHeaders
+from litestar.datastructures import Headers
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access import audit, origin
@@ -34,6 +34,7 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+_PAIRS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
 class AccessMiddleware:
@@ -139,9 +140,9 @@ def _again(body: bytes, receive: Receive) -> Receive:
 def _with_headers(send: Send) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
-            headers = MutableScopeHeaders.from_message(message)
-            for name, value in HEADERS.items():
-                headers.setdefault(name, value)
+            given = list(message.get("headers", ()))
+            names = {name.lower() for name, _ in given}
+            message["headers"] = given + [pair for pair in _PAIRS if pair[0] not in names]
         await send(message)
 
     return send_with_headers

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from server.access.file import Network
@@ -17,6 +18,7 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})  # none: typed or bookmarked, no page sent it
 
 
+@lru_cache(maxsize=1024)  # each request asks for the same few
 def host_name(header: str) -> str | None:
     """The name or address in a Host header, without the port, in lower case; None for nonsense."""
     try:
@@ -97,6 +99,7 @@ def forwarded_for(peer: str, header: str, networks: Sequence[Network]) -> str:
     return peer
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         found = ipaddress.ip_address(text.strip("[]").partition("%")[0])
