@@ -25,6 +25,7 @@ from server.api.problems import Problem
 
 AnyRequest = Request[Any, Any, Any]
 FIELD_CHARS_MAX = 1000
+HERE = "login"  # relative, so that it holds under whatever path all this is mounted
 
 
 class LoginForm(Struct, frozen=True, kw_only=True):
@@ -32,7 +33,7 @@ class LoginForm(Struct, frozen=True, kw_only=True):
 
     username: Annotated[str, Meta(max_length=FIELD_CHARS_MAX)]
     password: Annotated[str, Meta(max_length=FIELD_CHARS_MAX)]
-    next: Annotated[str, Meta(max_length=FIELD_CHARS_MAX)] = "/"
+    next: Annotated[str, Meta(max_length=FIELD_CHARS_MAX)] = ""
 
 
 class Me(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -48,7 +49,7 @@ class Me(Struct, frozen=True, kw_only=True, rename="camel"):
 async def login_page(
     request: AnyRequest,
     deps: NamedDependency[Deps],
-    next: Annotated[str, QueryParameter(max_length=FIELD_CHARS_MAX)] = "/",
+    next: Annotated[str, QueryParameter(max_length=FIELD_CHARS_MAX)] = "",
 ) -> Response[str]:
     """The page that asks for name and password."""
     if request.user is not None:
@@ -94,7 +95,7 @@ async def login(
 async def logout(request: AnyRequest, deps: NamedDependency[Deps]) -> Response[Any]:
     """End the session in every process, and forget the cookie."""
     await deps.access.logout(request.auth)
-    return Redirect("login", status_code=303, cookies=[_cookie(request, deps.access, "", 0)])
+    return Redirect(HERE, status_code=303, cookies=[_cookie(request, deps.access, "", 0)])
 
 
 @get("/api/v1/me", opt={ROLE: "viewer"}, summary="Who am I")
@@ -139,9 +140,9 @@ def _is_tls(request: AnyRequest, access: Access) -> bool:
 
 
 def _own_path(path: str) -> str:
-    """A path of this server; anything that could lead elsewhere becomes the first page."""
+    """A path of this server; anything that could lead elsewhere becomes the page of the login."""
     own = path.startswith("/") and not path.startswith(("//", "/\\"))
-    return path if own and path.isprintable() and path.isascii() else "/"
+    return path if own and path.isprintable() and path.isascii() else HERE
 
 
 def _page(content: str, status: int) -> Response[str]:

@@ -57,7 +57,7 @@ class State(msgspec.Struct):
     paid: bool = False
 
 
-def pay(saga: SagaHandle[State], message: Message[Pay]) -> Effects:
+def _pay(saga: SagaHandle[State], message: Message[Pay]) -> Effects:
     """Takes it into the state, sends it to a job, and sets a timer with it."""
     number = message.payload.card_number
     saga.state = State(card=number)
@@ -65,12 +65,12 @@ def pay(saga: SagaHandle[State], message: Message[Pay]) -> Effects:
     return [send("charge-secretly", payload), schedule({"type": "Late", "payload": payload}, "1h")]
 
 
-def refuse(saga: SagaHandle[State], message: Message[Refuse]) -> None:
+def _refuse(saga: SagaHandle[State], message: Message[Refuse]) -> None:
     """Fails and quotes it."""
     raise ValueError(f"no such card: {message.payload.card_number!r}")
 
 
-def late(saga: SagaHandle[State], message: Message[Pay]) -> None:
+def _late(saga: SagaHandle[State], message: Message[Pay]) -> None:
     """Never comes."""
 
 
@@ -78,9 +78,9 @@ saga = (
     define_saga(SAGA)
     .state(State())
     .correlate("id")
-    .on("Pay", pay, starts=True)
-    .on("Refuse", refuse, starts=True)
-    .on("Late", late)
+    .on("Pay", _pay, starts=True)
+    .on("Refuse", _refuse, starts=True)
+    .on("Late", _late)
     .build()
 )
 

@@ -207,12 +207,12 @@ async def test_logging_in_right_any_number_of_times_is_no_guessing(guarded: Guar
     ("asked", "led"),
     [
         ("/sagas?status=parked", "/sagas?status=parked"),
-        ("//evil.example/x", "/"),
-        ("/\\evil.example", "/"),
-        ("https://evil.example", "/"),
-        ("javascript:alert(1)", "/"),
-        ("/x\r\nset-cookie: a=b", "/"),
-        ("", "/"),
+        ("//evil.example/x", "login"),
+        ("/\\evil.example", "login"),
+        ("https://evil.example", "login"),
+        ("javascript:alert(1)", "login"),
+        ("/x\r\nset-cookie: a=b", "login"),
+        ("", "login"),
     ],
 )
 async def test_a_login_leads_to_a_page_of_ours_only(guarded: Guarded, asked: str, led: str) -> None:
