@@ -28,7 +28,7 @@ RETRY_AFTER_S = 1
 DETAIL_LENGTH_MAX = 2000
 
 # What Litestar itself refuses: our word for it, its title, and the next step.
-_REFUSALS: dict[int, tuple[str, str, str]] = {
+REFUSALS: dict[int, tuple[str, str, str]] = {
     400: (
         "invalid-request",
         "The request can't be understood",
@@ -115,7 +115,7 @@ HANDLERS: ExceptionHandlersMap = {Exception: answer, HTTPException: answer}
 
 
 def _refusal(error: HTTPException) -> Problem:
-    type, title, next = _REFUSALS.get(error.status_code, _REFUSALS[400])
+    type, title, next = REFUSALS.get(error.status_code, REFUSALS[400])
     more: dict[str, object] = {}
     detail = error.detail
     if isinstance(error.extra, list):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from server.api import errors, sql_answers
 from server.api.errors import TYPE_PREFIX
 from server.api.openapi import METHODS
 from tests.api_document import document, idle_app
@@ -61,36 +62,44 @@ def _roles() -> dict[tuple[str, str], str]:
 
 
 def _problems() -> Iterator[tuple[int, str, str]]:
-    """Status, type and title of every ``Problem(…)`` and refusal in the source."""
+    """Status, type and title of every problem that the source raises."""
+    for code, (status, title) in sql_answers.STATUS.items():
+        yield status, f"sql-{code.replace('_', '-')}", title
+    for status, (type, title, _) in errors.REFUSALS.items():
+        yield status, type, title
     for path in sorted((ROOT / "server").rglob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
-                case ast.Call(
-                    func=ast.Name(id="Problem"),
-                    args=[
-                        ast.Constant(value=int(status)),
-                        ast.Constant(value=str(type)),
-                        ast.Constant(value=str(title)),
-                        *_,
-                    ],
-                ):
-                    yield status, type, title
-                case ast.Dict(keys=keys, values=values) if path.name == "errors.py":
-                    for key, value in zip(keys, values, strict=True):
-                        match key, value:
-                            case (
-                                ast.Constant(value=int(status)),
-                                ast.Tuple(
-                                    elts=[
-                                        ast.Constant(value=str(type)),
-                                        ast.Constant(value=str(title)),
-                                        _,
-                                    ]
-                                ),
-                            ):
-                                yield status, type, title
-                            case _:
-                                pass
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
+                    yield from _raised(node)
                 case _:
                     pass
+
+
+def _raised(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[int, str, str]]:
+    """Those of one function, also where type and title were chosen before."""
+    chosen: list[tuple[str, str]] = []
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(
+                targets=[ast.Tuple(elts=[ast.Name(id="type"), ast.Name(id="title")])],
+                value=ast.Tuple(
+                    elts=[ast.Constant(value=str(type)), ast.Constant(value=str(title))]
+                ),
+            ):
+                chosen.append((type, title))
+            case _:
+                pass
+    for node in ast.walk(function):
+        match node:
+            case ast.Call(
+                func=ast.Name(id="Problem"),
+                args=[ast.Constant(value=int(status)), type, title, *_],
+            ):
+                match type, title:
+                    case ast.Constant(value=str(word)), ast.Constant(value=str(text)):
+                        yield status, word, text
+                    case _:
+                        yield from ((status, *pair) for pair in chosen)
+            case _:
+                pass
