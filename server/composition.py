@@ -150,12 +150,13 @@ def build_process(
     roles: Sequence[Role],
     targets: Sequence[str] = (),
     *,
-    listen: bool = True,
+    mount: str = "",
 ) -> Process:
     """The services of ``roles`` in the order they start; ``targets`` limits the jobs, () is all.
 
-    Without ``listen`` the API has no server of its own. Raises DefinitionError for a target without
-    a job and for providers that can't work, and AccessFileError.
+    With ``mount`` the API has no server of its own and stands at that path of somebody else's.
+    Raises DefinitionError for a target without a job and for providers that can't work, and
+    AccessFileError.
     """
     server = runtime.server
     observing = Observing(
@@ -199,7 +200,7 @@ def build_process(
                 serving = build_serving(
                     *(runtime.backend, runtime.url, runtime.names, app, settings),
                     observing=observing,
-                    listen=listen,
+                    mount=mount,
                 )
                 services += serving.services
             case _:

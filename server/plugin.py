@@ -135,7 +135,9 @@ class SnorriPlugin(InitPlugin):
     @asynccontextmanager
     async def _lifespan(self, _app: Litestar) -> AsyncGenerator[None]:
         async with self._open() as runtime:
-            process = build_process(self.settings, runtime, self._app, self._roles, listen=False)
+            process = build_process(
+                self.settings, runtime, self._app, self._roles, mount=self._path
+            )
             await process.supervisor.start()
             watch = asyncio.create_task(self._watch(process))
             client = SagaClient(runtime.backend, runtime.names)

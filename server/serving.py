@@ -76,12 +76,12 @@ def build_serving(
     settings: Settings,
     *,
     observing: Observing | None = None,
-    listen: bool = True,
+    mount: str = "",
 ) -> Serving:
     """Everything that serves ``names`` over HTTP and to the NATS tools; nothing is started.
 
-    ``observing`` is what this process shows of itself, made here when there is none yet. Without
-    ``listen`` somebody else serves the application. Raises AccessFileError.
+    ``observing`` is what this process shows of itself, made here when there is none yet. With
+    ``mount`` somebody else serves the application, at that path. Raises AccessFileError.
     """
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
     redactor.hide(lambda: mask.names)
@@ -105,10 +105,10 @@ def build_serving(
         console=console,
         access=Access(access_source(settings), backend.meta),
     )
-    http = create_app(deps)
+    http = create_app(deps, base=mount)
     services: list[Service] = [mask, Projector(backend, projections), console, hub]
     api: ApiService | None = None
-    if listen:
+    if not mount:
         api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)
         services.append(api)
     services.append(MicroApi(http, deps.access, url, names, settings.nats_creds))

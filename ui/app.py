@@ -28,7 +28,11 @@ CACHE_S = 31_536_000
 
 
 def dashboard(desk: Desk, static_opt: dict[str, Any] | None = None) -> Router:
-    """The router of all pages under ``desk.base``; ``static_opt`` are the options of static files.
+    """The router of all pages; ``static_opt`` are the options of static files.
+
+    It stands at the root of its application; an application that is mounted somewhere else says
+    so in ``desk.base``, which is only for links.
+
 
     Pages declare the role they ask for in ``opt``, as the routes of the API do.
     """
@@ -41,7 +45,7 @@ def dashboard(desk: Desk, static_opt: dict[str, Any] | None = None) -> Router:
         after_request=_cached,
     )
     return Router(
-        path=desk.base or "/",
+        path="/",
         route_handlers=[*PAGES, static],
         dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
         include_in_schema=False,

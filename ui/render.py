@@ -102,7 +102,7 @@ def page(
     progress = desk.read.progress
     shell = Shell(
         title=title,
-        path=request.url.path.removeprefix(desk.base) or "/",
+        path=request.scope["path"].removeprefix(desk.base) or "/",
         who=who,
         csrf=desk.csrf(request),
         now=desk.now(),

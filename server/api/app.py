@@ -51,7 +51,10 @@ from server.api.intake import (
     options_handlers,
     with_whole_segments,
 )
+from server.api.publish_lane import PublishLane
+from server.desk import desk_of
 from server.metrics.requests import RequestMetrics
+from ui.app import dashboard
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 
@@ -71,13 +74,23 @@ CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
 )
 
 
-def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) -> Litestar:
-    """The API over ``deps``; ``more`` are further routes, of tests for example."""
+def create_app(
+    deps: Deps, *, base: str = "", more: Sequence[HTTPRouteHandler | Router] = ()
+) -> Litestar:
+    """The API and the dashboard over ``deps``.
+
+    ``base`` is the path the whole is mounted at, ``more`` are further routes, of tests for example.
+    """
     known_query = KnownQuery()
     deps.metrics.installation(deps.backend, deps.read, deps.live)
     handlers = list(_tagged())
     app = Litestar(
-        route_handlers=[*options_handlers(handlers), *handlers, *more],
+        route_handlers=[
+            *options_handlers(handlers),
+            *handlers,
+            dashboard(desk_of(deps, base)),
+            *more,
+        ],
         dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
         exception_handlers=errors.HANDLERS,
         guards=[one_guard(check_role, known_query, json_only)],
@@ -90,7 +103,8 @@ def create_app(deps: Deps, *, more: Sequence[HTTPRouteHandler | Router] = ()) ->
     )
     openapi.complete(app, is_open=deps.access.is_open)
     known_query.learn(openapi.documented_queries(app))
-    inner = AccessMiddleware(with_whole_segments(app.asgi_handler), deps.access)
+    lane = PublishLane(with_whole_segments(app.asgi_handler), deps)
+    inner = AccessMiddleware(lane, deps.access)
     app.asgi_handler = RequestMetrics(inner, deps.metrics.catalog)
     return app
 
