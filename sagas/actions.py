@@ -72,8 +72,9 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What an action would do to an instance at ``version``; nothing has been done.
 
     ``effects`` in the order they would be carried out, ``cannot_undo`` what stays as it is and why,
-    ``in_flight`` the commands without an answer, ``error`` why it would be parked (again). ``hash``
-    is empty when the action would be ``refused``.
+    ``in_flight`` the commands without an answer and the children that go on by themselves,
+    ``error`` why it would be parked (again). ``hash`` is empty when the action would be
+    ``refused``.
     """
 
     action: str
@@ -218,10 +219,16 @@ def plan(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: date
         state_after=after.state,
         effects=after.effects,
         cannot_undo=_cannot_undo(definition, after) if cause.type == "compensate" else (),
-        in_flight=tuple(f"{command.target} ({id})" for id, command in before.commands.items()),
+        in_flight=_in_flight(before),
         error=f"{parked.type}: {parked.message}" if parked else "",
         hash=plan_hash(decision, now),
     )
+
+
+def _in_flight(before: Instance) -> tuple[str, ...]:
+    commands = [f"{command.target} ({id})" for id, command in before.commands.items()]
+    running = [child for child, status in before.children.items() if status == "running"]
+    return (*commands, *(f"child {child}: no action on its parent reaches it" for child in running))
 
 
 def _cannot_undo(definition: SagaDefinition, after: Instance) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from sagas.actions import ABSENT, ActionRequest, given
 from sagas.messages import Address, to_raw
 from sagas.names import BadName, escape
 from store import codec
+from store.abandoned import abandoned_child
 from store.codec import DeadLetter, DeadLetterStatus
 from store.lookup import Lookup
 from store.operations import Operations
@@ -103,13 +104,21 @@ class Postman:
         return await self._close(letter, record.seq, "redriven", change, reply.seq)
 
     async def discard(self, id: str, change: Change) -> LetterReply:
-        """Put a dead letter aside: its message stays stored, it leaves the list of open ones."""
+        """Put a dead letter aside: its message stays stored, it leaves the list of open ones.
+
+        Where it is the start of a child, the parent is told that the child has failed.
+        """
         record = await self._record(id)
         if record is None:
             return _unknown(id)
         letter = _decode(record)
         if letter.status != "open":
             return _closed(letter, change)
+        stored = await self._backend.log.at(letter.stream, letter.seq)
+        if news := abandoned_child(self._names, letter, stored, change.reason):
+            await self._backend.door.publish(
+                news.subject, news.payload, msg_id=f"discard-{letter.id}-{record.seq}"
+            )
         return await self._close(letter, record.seq, "discarded", change, 0)
 
     async def restore(self, id: str, change: Change) -> LetterReply:

@@ -251,7 +251,9 @@ def _child(instance: Instance, child: str, facts: Facts, now: datetime) -> Wait:
     words = f"child {child} is {status}"
     if lost is not None and not (known and known.status):
         redrive = command_line("snorri", "dead-letters", "redrive", lost.id)
-        words = f"child {child} was never started: {first_line(lost.reason)}; then {redrive}"
+        discard = command_line("snorri", "dead-letters", "discard", lost.id)
+        words = f"child {child} was never started: {first_line(lost.reason)}; then {redrive}, or "
+        words += f"{discard} counts it as failed"
     elif not status:
         words = f"child {child} has not begun"
     elif since is not None:

@@ -118,7 +118,8 @@ class ActionPlan(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
     effects: Annotated[Raw, Meta(description="All its effects, in their order")]
     cannot_undo: Annotated[list[str], Meta(description="What stays as it is, and why")]
     in_flight: Annotated[
-        list[str], Meta(description="Commands without an answer, which may still come")
+        list[str],
+        Meta(description="Commands whose answers may still come, and children that go on"),
     ]
     error: Annotated[str, Meta(description="Why it would be parked (again), or empty")]
     hash: str

@@ -283,7 +283,7 @@ def _show(plan: Plan) -> None:
     say(pretty(plan.state_after))
     _list("in this order", [effect_text(effect) for effect in plan.effects], "nothing is sent")
     _list("can't be undone", plan.cannot_undo, "")
-    _list("in flight, their answers may still come", plan.in_flight, "")
+    _list("in flight, what comes of them may still come", plan.in_flight, "")
     say(f"hash    {plan.hash}")
     say("nothing was changed; to do exactly this, repeat the command with --plan and the hash")
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec import Raw, Struct
 
-from sagas import Message, SagaHandle, complete, define_saga, fail, send
+from sagas import Message, SagaHandle, complete, define_saga, fail, send, spawn
 from sagas.actions import ACTION_STATUSES, ACTIONS, Action, act, allowed, merge_patch, plan
 from sagas.gate import gate_definition
 from sagas.instance import FINISHED, STATUS_TRANSITIONS
@@ -288,6 +288,17 @@ def test_a_plan_says_what_would_happen_and_that_happens() -> None:
     assert len(scenario.history) == 1
     scenario.action("compensate", types=["Undo"], payload="send", plan=planned.hash)
     assert scenario.instance.effects == planned.effects
+
+
+def test_a_plan_names_the_children_that_go_on_by_themselves() -> None:
+    parent = (
+        define_saga("P")
+        .state({})
+        .on("Begin", lambda saga, message: spawn("Kid", {}, key="k-9"), starts=True)
+        .build()
+    )
+    planned = given(parent).when("Begin").plan("cancel")
+    assert planned.in_flight == ("child Kid/k-9: no action on its parent reaches it",)
 
 
 def test_a_plan_holds_only_for_the_instance_it_was_made_for() -> None:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -237,3 +238,30 @@ async def test_what_can_not_be_asked_is_left_out(street: Street) -> None:
     [wait] = await Diagnosis(backend, street.broker.names).waits(instance)
     assert wait.words.startswith("command pay queued ")
     assert "worker" not in wait.words
+
+
+async def test_discarding_the_start_of_a_child_ends_the_wait_for_it(street: Street) -> None:
+    await street.want("stranger")
+    await street.tells("Trip", "t-1", "child Nobody/n-1 was never started")
+    [letter] = await street.client.dead_letters()
+    assert (await street.client.discard(letter.id, by="anna", reason="a typo")).done
+    await street.tells("Trip", "t-1", "nothing is open: it waits for TripChanged or GiveUp")
+    trip = await street.client.get("Trip", "t-1")
+    assert trip is not None
+    assert trip.children == {"Nobody/n-1": "failed"}
+    assert (trip.cause.kind, trip.cause.type) == ("child", "Nobody.failed")
+    told = msgspec.json.decode(trip.cause.payload)
+    assert told["reason"].endswith("its start was discarded: a typo")
+    again = await street.client.discard(letter.id, by="bert")
+    assert not again.done
+
+
+async def test_discarding_another_dead_letter_tells_nobody(street: Street) -> None:
+    await street.want("nothing")
+    await street.tells("Trip", "t-1", "nothing is open")
+    await street.client.publish("TripChanged", {}, key="t-2")
+    [letter] = await eventually(street.client.dead_letters, 5.0, "a dead letter")
+    assert (await street.client.discard(letter.id, by="anna")).done
+    trip = await street.client.get("Trip", "t-1")
+    assert trip is not None
+    assert trip.version == 1
