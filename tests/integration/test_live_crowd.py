@@ -31,7 +31,7 @@ READING, STALLED = 900, 100
 EVENTS_PER_S = 40
 SECONDS = 10
 STATE = "s" * 20_000
-SLOW_S = 1.5  # nobody who reads waits longer
+SLOW_S = 2.0  # nobody who reads waits longer
 GROWTH_BYTES_MAX = 150 * 1024 * 1024
 
 

@@ -147,7 +147,7 @@ async def test_failures_stand_on_their_spans(tmp_path: Path) -> None:
     assert wrong == {"command process-payment", "job process-payment"}
 
 
-def family() -> list[SagaDefinition]:
+def _family() -> list[SagaDefinition]:
     """A parent that spawns a child, tells others and rings itself a bell."""
     parent = define_saga("Parent").state({})
 
@@ -183,7 +183,7 @@ def family() -> list[SagaDefinition]:
 
 
 async def test_children_events_and_timers_are_part_of_the_tree(tmp_path: Path) -> None:
-    async with traced(tmp_path, family(), ()) as run:
+    async with traced(tmp_path, _family(), ()) as run:
         await run.publish("Begin", {}, "p")
         tree = await run.tree(8)
     # The timer and the child's end are versions 2 and 3, in the order in which they come.
@@ -204,7 +204,7 @@ async def test_children_events_and_timers_are_part_of_the_tree(tmp_path: Path) -
 
 async def test_an_event_of_another_trace_is_linked(tmp_path: Path) -> None:
     other = "00-11111111111111111111111111111111-2222222222222222-01"
-    async with traced(tmp_path, family(), ()) as run:
+    async with traced(tmp_path, _family(), ()) as run:
         await run.publish("Begin", {}, "p")
         await run.tree(8)
         await run.publish("Poked", {}, "p", parent=other)
@@ -221,7 +221,7 @@ async def test_an_event_of_another_trace_is_linked(tmp_path: Path) -> None:
 
 
 async def test_without_a_client_trace_the_publish_is_the_root(tmp_path: Path) -> None:
-    async with traced(tmp_path, family(), ()) as run:
+    async with traced(tmp_path, _family(), ()) as run:
         await run.publish("Begin", {}, "p", parent="")
         await eventually(lambda: len(run.all()) >= 8)
         (trace_id,) = {_hex(_ids(span).trace_id, 32) for span in run.all()}
@@ -230,7 +230,7 @@ async def test_without_a_client_trace_the_publish_is_the_root(tmp_path: Path) ->
 
 
 async def test_a_trace_that_is_not_sampled_makes_no_spans(tmp_path: Path) -> None:
-    async with traced(tmp_path, family(), ()) as run:
+    async with traced(tmp_path, _family(), ()) as run:
         await run.publish("Begin", {}, "p", parent=CLIENT[:-2] + "00")
         await run.api.decided()
         assert run.all() == ()
