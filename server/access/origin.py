@@ -14,6 +14,9 @@ from urllib.parse import urlsplit
 
 from server.access.file import Network
 
+HOST_CHARS_MAX = 300  # what is longer is no name, and would only fill the caches below
+ADDRESS_CHARS_MAX = 100
+
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 OWN_SITES = frozenset({"same-origin", "none"})  # none: typed or bookmarked, no page sent it
 
@@ -37,7 +40,7 @@ def host_allowed(header: str, allowed: Sequence[str], *, only_local: bool) -> bo
     A literal address always is: no foreign page can have it as its name. With ``only_local`` names
     other than localhost are not, otherwise ``allowed`` decides, empty being any.
     """
-    name = host_name(header)
+    name = host_name(header) if len(header) <= HOST_CHARS_MAX else None
     if name is None:
         return False
     if _address(name) is not None or name == "localhost" or name.endswith(".localhost"):
@@ -91,7 +94,7 @@ def is_trusted(peer: str | None, networks: Iterable[Network]) -> bool:
 def forwarded_for(peer: str, header: str, networks: Sequence[Network]) -> str:
     """Who asked a trusted proxy: the last address of X-Forwarded-For that is no proxy itself."""
     for one in reversed([part.strip() for part in header.split(",")]):
-        if _address(one) is None:
+        if len(one) > ADDRESS_CHARS_MAX or _address(one) is None:
             break
         peer = one
         if not is_trusted(one, networks):

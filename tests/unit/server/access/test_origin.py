@@ -35,6 +35,7 @@ def test_names_and_addresses_of_this_machine_are_ours(host: str) -> None:
         "localhost?x",
         "localhost:port",
         "localhost:99999",
+        f"{'a' * 400}.localhost",
     ],
 )
 def test_other_names_and_nonsense_are_not(host: str) -> None:
