@@ -140,9 +140,12 @@ class Change:
         data = self._data
         if isinstance(data, SagaChange):
             document = self._stored.data
-            shown = _head.decode(document if view.clear else mask(document))
-            state = shown.state if view.state else UNSET
-            data = structs.replace(data, cause=shown.cause, error=shown.error, state=state)
+            try:
+                shown = _head.decode(document if view.clear else mask(document))
+                state = shown.state if view.state else UNSET
+                data = structs.replace(data, cause=shown.cause, error=shown.error, state=state)
+            except msgspec.MsgspecError:  # the mask hid it as a whole
+                data = structs.replace(data, error=None)
         body = _encode(data)
         # Only the last one moves the client's Last-Event-ID: whoever loses the connection between
         # the two gets both again.
@@ -246,7 +249,7 @@ def _read(stored: Stored) -> _Head | DeadLetter | None:
                 return _letter_decoder.decode(stored.data)
             case _:
                 return None
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         log.warning("revision %d (%s) can't be shown: %s", stored.seq, stored.subject, error)
         return None
 

@@ -1,4 +1,4 @@
-"""Goal: an engine process shows its figures and health on a port of its own, and says why not.
+"""Goal: an engine process shows its figures and health on a port of its own, and its traces.
 
 Method: a real `snorri engine` beside the session's nats-server, asked over HTTP.
 """
@@ -31,12 +31,13 @@ def _where(server: NatsServer, names: Names) -> tuple[str, ...]:
     )
 
 
-def test_an_engine_shows_figures_and_health(
+def test_an_engine_shows_figures_health_and_traces(
     tmp_path: Path, nats_server: NatsServer, fresh_names: Callable[[], Names]
 ) -> None:
     names, port = fresh_names(), _free_port()
     where = _where(nats_server, names)
-    engine = Process(tmp_path, "engine", *where, "--metrics-port", str(port))
+    shown = ("--metrics-port", str(port), "--traces", "console")
+    engine = Process(tmp_path, "engine", *where, *shown)
     try:
         engine.until("engine on nats://")
         base = f"http://127.0.0.1:{port}"
@@ -57,6 +58,7 @@ def test_an_engine_shows_figures_and_health(
         eventually_sync(counted, 20, "the transition")
         assert httpx.get(f"{base}/health/live").json() == {"status": "ok"}
         assert engine.stop(signal.SIGTERM) == 0
+        assert '"name": "transition CheckoutSaga"' in engine.output  # sent at the latest now
     finally:
         engine.close()
 

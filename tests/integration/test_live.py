@@ -21,6 +21,7 @@ from server.live import replay
 from server.live.limits import Limits
 from store.jetstream.backend import connect
 from store.memory import MemoryBroker
+from store.port import Committed, Outgoing
 from store.projection.port import Progress
 from store.subjects import Names
 from tests.access_kit import FILE
@@ -175,6 +176,34 @@ async def test_only_admins_unmask_and_it_is_on_record(
         async with Client(live.port, "?state=true&unmask=true") as admin:
             assert admin.status == 200
     assert [line for line in caplog.records if line.message == "unmasked"]
+
+
+async def test_a_document_that_is_hidden_as_a_whole_is_told_without_its_insides(
+    writer: Writer,
+) -> None:
+    def hide(document: bytes) -> bytes:
+        return b'"hidden"'
+
+    async with (
+        served(writer, mask=hide) as live,
+        Client(live.port, "?state=true", role="viewer") as viewer,
+    ):
+        await writer.write("a", status="parked", error=Failure(type="Boom", message="4111"))
+        data = (await viewer.events(2))[1].data
+    assert (data["key"], data["status"], data["error"]) == ("a", "parked", None)
+    assert "state" not in data
+
+
+async def test_what_is_no_revision_is_passed_over(writer: Writer) -> None:
+    rubbish = (b"", b"null", b"{", b"\xff", b'{"v":1}', b"[" * 100_000)
+    async with served(writer) as live, Client(live.port) as client:
+        for n, data in enumerate(rubbish):
+            outcome = await writer.backend.log.commit(
+                [Outgoing(writer.names.instance("Shop", f"x{n}"), data)]
+            )
+            assert isinstance(outcome, Committed)
+        await writer.write("a")
+        assert (await client.next()).data["key"] == "a"
 
 
 async def test_dead_letters_and_the_projection_are_told_on_request(writer: Writer) -> None:
