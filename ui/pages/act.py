@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import FormMultiDict, State
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from msgspec import Raw, Struct
 
 from sagas.actions import ACTIONS, Action, ActionRequest, Plan, allowed
@@ -82,7 +84,11 @@ class BadField(ValueError):
 
 @get("/instances/{saga:str}/{key:str}/act/{action:str}", opt={"role": "operator"})
 async def act_form(
-    request: Request[Who, Any, State], desk: Desk, saga: str, key: str, action: str
+    request: Request[Who, Any, State],
+    desk: NamedDependency[Desk],
+    saga: FromPath[str],
+    key: FromPath[str],
+    action: FromPath[str],
 ) -> Response[str]:
     """The form of an action; its fields may be filled by the address (``command``, ``types``)."""
     revision = await desk.client.latest(saga, key)
@@ -103,7 +109,11 @@ async def act_form(
 
 @post("/instances/{saga:str}/{key:str}/act/{action:str}", opt={"role": "operator"}, status_code=200)
 async def act(
-    request: Request[Who, Any, State], desk: Desk, saga: str, key: str, action: str
+    request: Request[Who, Any, State],
+    desk: NamedDependency[Desk],
+    saga: FromPath[str],
+    key: FromPath[str],
+    action: FromPath[str],
 ) -> Response[str]:
     """Preview, or with ``plan`` (or ``confirm`` where no preview can be made) the action itself."""
     revision = await desk.client.latest(saga, key)

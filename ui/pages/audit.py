@@ -6,6 +6,8 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from msgspec import Struct
 
 from sagas.actions import ACTIONS
@@ -35,14 +37,14 @@ class AuditPage(Struct, frozen=True, kw_only=True):
 @get("/audit", opt={"role": "viewer"})
 async def audit(
     request: Request[Who, Any, State],
-    desk: Desk,
-    by: str = "",
-    saga: str = "",
-    key: str = "",
-    action: str = "",
-    outcome: str = "",
-    since: str = "",
-    after: str = "",
+    desk: NamedDependency[Desk],
+    by: FromQuery[str] = "",
+    saga: FromQuery[str] = "",
+    key: FromQuery[str] = "",
+    action: FromQuery[str] = "",
+    outcome: FromQuery[str] = "",
+    since: FromQuery[str] = "",
+    after: FromQuery[str] = "",
 ) -> Response[str]:
     """Operator actions, the newest first."""
     asked = {"by": by, "saga": saga, "key": key, "action": action, "outcome": outcome}

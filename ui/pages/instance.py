@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures import State
-from litestar.params import QueryParameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Raw, Struct, structs
 
 from sagas.actions import ACTIONS, allowed
@@ -123,14 +124,14 @@ class InstancePage(Struct, frozen=True, kw_only=True):
 @get("/instances/{saga:str}/{key:str}", opt={"role": "viewer"})
 async def instance(
     request: Request[Who, Any, State],
-    desk: Desk,
-    saga: str,
-    key: str,
+    desk: NamedDependency[Desk],
+    saga: FromPath[str],
+    key: FromPath[str],
     version: Annotated[int | None, QueryParameter(ge=1)] = None,
-    view: View = "story",
-    scale: Scale = "short",
-    show: Literal["diff", "state"] = "diff",
-    done: str = "",
+    view: FromQuery[View] = "story",
+    scale: FromQuery[Scale] = "short",
+    show: FromQuery[Literal["diff", "state"]] = "diff",
+    done: FromQuery[str] = "",
 ) -> Response[str]:
     """An instance as it stands, and at the version asked for."""
     history = [_masked(one, desk) async for one in desk.client.history(saga, key)]

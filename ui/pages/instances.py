@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
-from litestar.params import QueryParameter
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
 from sagas.instance import Status
@@ -79,15 +80,15 @@ class InstancesPage(Struct, frozen=True, kw_only=True):
 @get("/instances", opt={"role": "viewer"})
 async def instances(
     request: Request[Who, Any, State],
-    desk: Desk,
-    saga: str = "",
-    status: Texts = None,
-    key: str = "",
-    q: str = "",
-    since: str = "",
-    until: str = "",
-    where: Texts = None,
-    order: Literal["newest", "oldest"] = "newest",
+    desk: NamedDependency[Desk],
+    saga: FromQuery[str] = "",
+    status: FromQuery[Texts] = None,
+    key: FromQuery[str] = "",
+    q: FromQuery[str] = "",
+    since: FromQuery[str] = "",
+    until: FromQuery[str] = "",
+    where: FromQuery[Texts] = None,
+    order: FromQuery[Literal["newest", "oldest"]] = "newest",
     place: Annotated[int | None, QueryParameter(ge=0)] = None,
 ) -> Response[str]:
     """The instances that match, those changed last first."""
@@ -137,7 +138,9 @@ async def _find(desk: Desk, asked: Asked, place: int | None) -> Found:
 
 
 @get("/find", opt={"role": "viewer"})
-async def find(request: Request[Who, Any, State], desk: Desk, q: str = "") -> Response[None]:
+async def find(
+    request: Request[Who, Any, State], desk: NamedDependency[Desk], q: FromQuery[str] = ""
+) -> Response[None]:
     """The quick search: straight to the instance when only one fits, else to the list."""
     to, text = Addresses(desk.base), q.strip()
     target = to.page("/instances", {"q": text})

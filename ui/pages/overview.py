@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from msgspec import Struct
 
 from sagas.instance import Status
@@ -75,8 +77,8 @@ class OverviewPage(Struct, frozen=True, kw_only=True):
 @get("/", opt={"role": "viewer"})
 async def overview(
     request: Request[Who, Any, State],
-    desk: Desk,
-    window: Literal["1h", "6h", "24h", "7d"] = "1h",
+    desk: NamedDependency[Desk],
+    window: FromQuery[Literal["1h", "6h", "24h", "7d"]] = "1h",
 ) -> Response[str]:
     """What needs somebody now, and how much goes through."""
     now = desk.now()

@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from msgspec import Struct
 
 from store.cards import SagaCard, saga_cards
@@ -41,7 +42,7 @@ class SagasPage(Struct, frozen=True):
 
 
 @get("/sagas", opt={"role": "viewer"})
-async def sagas(request: Request[Who, Any, State], desk: Desk) -> Response[str]:
+async def sagas(request: Request[Who, Any, State], desk: NamedDependency[Desk]) -> Response[str]:
     """All registered definitions."""
     counts = await desk.read.fetch(COUNTS, {}, Count)
     entries = tuple(

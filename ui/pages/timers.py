@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from litestar import Request, Response, get
 from litestar.datastructures import State
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from msgspec import Struct
 
 from store.cards import SagaCard, saga_cards
@@ -36,11 +38,11 @@ class TimersPage(Struct, frozen=True, kw_only=True):
 @get("/timers", opt={"role": "viewer"})
 async def timers(
     request: Request[Who, Any, State],
-    desk: Desk,
-    saga: str = "",
-    key: str = "",
-    status: Literal["pending", "fired", "cancelled", "replaced"] = "pending",
-    after: str = "",
+    desk: NamedDependency[Desk],
+    saga: FromQuery[str] = "",
+    key: FromQuery[str] = "",
+    status: FromQuery[Literal["pending", "fired", "cancelled", "replaced"]] = "pending",
+    after: FromQuery[str] = "",
 ) -> Response[str]:
     """Timers, those due first first."""
     where = Where()
