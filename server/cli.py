@@ -5,7 +5,18 @@ from __future__ import annotations
 import rich_click as click
 
 from sagas.actions import ACTIONS
-from server.commands import access, doctor, events, letters, look, setup, start, write
+from server.commands import (
+    access,
+    doctor,
+    events,
+    letters,
+    look,
+    projections,
+    setup,
+    sql,
+    start,
+    write,
+)
 from server.commands.act import make_command
 from server.commands.common import Commands
 
@@ -20,9 +31,13 @@ HELP_CONFIG = {
 @click.rich_config(help_config=HELP_CONFIG)
 @click.command_panel("Run", commands=["dev", "engine", "jobs", "serve"])
 @click.command_panel("Send", commands=["publish", "start"])
-@click.command_panel("Look", commands=["sagas", "instances", "show", "history", "events", "event"])
+@click.command_panel(
+    "Look", commands=["sagas", "instances", "show", "history", "events", "event", "sql"]
+)
 @click.command_panel("Act", commands=[*ACTIONS, "dead-letters"])
-@click.command_panel("Set up", commands=["access", "doctor", "init", "new", "config", "version"])
+@click.command_panel(
+    "Set up", commands=["access", "rebuild", "doctor", "init", "new", "config", "version"]
+)
 def cli() -> None:
     """Sagas on NATS JetStream: run them, look at them, step in.
 
@@ -42,10 +57,12 @@ for _command in (
     look.instances,
     look.show,
     look.history,
+    sql.sql,
     events.events,
     events.event,
     *(make_command(action) for action in ACTIONS),
     letters.dead_letters,
+    projections.rebuild,
     access.access,
     doctor.doctor,
     setup.init,

@@ -11,11 +11,10 @@ from rich.text import Text
 
 from sagas.effects import Cancel, Fail
 from sagas.instance import Instance, Status
+from server.commands.api import API, PANEL_API
 from server.commands.common import (
     CONNECTION,
     PANEL_CONNECTION,
-    USAGE,
-    Failed,
     json_option,
     run,
     settings_options,
@@ -34,6 +33,7 @@ from server.commands.output import (
     time_text,
 )
 from server.commands.reach import check_saga, existing, open_session, saga_cards
+from server.commands.sql import Matching, find_instances
 from server.settings import Settings
 from store.closing import closing
 from store.diagnosis import Wait
@@ -79,8 +79,13 @@ def sagas(settings: Settings, as_json: bool) -> None:
     show_default=True,
     help="How many, those changed last first.",
 )
-@click.option("--where", default=None, metavar="SQL", help="A condition in SQL (not yet).")
-@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@click.option(
+    "--where",
+    default=None,
+    metavar="SQL",
+    help="A condition in SQL over the columns of instances; asks the running API.",
+)
+@settings_options(*CONNECTION, panel=PANEL_CONNECTION, more={PANEL_API: API})
 @json_option
 def instances(
     settings: Settings,
@@ -92,11 +97,8 @@ def instances(
 ) -> None:
     """List instances, those changed last first."""
     if where is not None:
-        raise Failed(
-            "--where asks the projections, which arrive with the API (`snorri serve`); "
-            "until then use --saga and --status",
-            USAGE,
-        )
+        _print_matching(find_instances(settings, where, saga, status, limit), as_json)
+        return
 
     async def work() -> list[Revision]:
         async with open_session(settings) as session:
@@ -112,6 +114,22 @@ def instances(
         note("no instances; `snorri sagas` shows what starts one")
     else:
         table(("saga", "key", "status", "version", "changed", "by"), map(_row, found))
+
+
+def _print_matching(found: Sequence[Matching], as_json: bool) -> None:
+    if as_json:
+        emit(found)
+    elif not found:
+        note("no instance fits the condition")
+    else:
+        headings = ("saga", "key", "status", "version", "changed", "by")
+        table(
+            headings,
+            (
+                (i.saga, i.key, status_text(i.status), str(i.version), time_text(i.at), i.cause)
+                for i in found
+            ),
+        )
 
 
 def _summary(revision: Revision) -> dict[str, object]:

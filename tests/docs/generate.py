@@ -19,6 +19,7 @@ from server.commands.act import HELP
 from server.settings import explain_settings
 from tests.docs.api_page import API, api_page
 from tests.docs.metrics_page import METRICS, metrics_page
+from tests.docs.queries_page import QUERIES, queries_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "schema" / "instance.json"
@@ -151,6 +152,7 @@ def main() -> None:
     OPERATING.write_text(operating_page(), encoding="utf-8")
     API.write_text(api_page(), encoding="utf-8")
     METRICS.write_text(metrics_page(), encoding="utf-8")
+    QUERIES.write_text(queries_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from sagas.names import KEY_BYTES_MAX, NAME_BYTES_MAX
 from store import broker_version, codec
 from tests.docs.api_page import API, api_page
 from tests.docs.generate import OPERATING, ROOT, SCHEMA, instance_schema, operating_page
+from tests.docs.queries_page import QUERIES, queries_page
 
 NATS = (ROOT / "docs" / "nats.md").read_text(encoding="utf-8")
 JOBS = (ROOT / "docs" / "jobs.md").read_text(encoding="utf-8")
@@ -41,6 +42,7 @@ def test_what_is_generated_is_current() -> None:
     assert SCHEMA.read_text(encoding="utf-8") == instance_schema(), "run `make docs`"
     assert OPERATING.read_text(encoding="utf-8") == operating_page(), "run `make docs`"
     assert API.read_text(encoding="utf-8") == api_page(), "run `make docs`"
+    assert QUERIES.read_text(encoding="utf-8") == queries_page(), "run `make docs`"
 
 
 def test_the_schema_names_every_field_and_its_references_lead_somewhere() -> None:

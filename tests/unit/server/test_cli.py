@@ -66,7 +66,9 @@ def test_every_command_has_help(snorri: Snorri, command: str) -> None:
         (["start", "S", "[1,"], "is not JSON"),
         (["instances", "--status", "happy"], "happy"),
         (["instances", "--limit", "0"], "0"),
-        (["instances", "--where", "1=1"], "arrive with the API"),
+        (["sql", "SELECT 1", "--param", "x"], "NAME=VALUE"),
+        (["sql", "SELECT 1", "--format", "xml"], "xml"),
+        (["sql", "SELECT 1", "--limit", "0"], "0"),
         (["patch", "S", "k", "--patch", "{"], "--patch is not JSON"),
         (["patch", "S", "k", "--version", "x"], "x"),
         (["signal", "S", "k"], "--name"),
@@ -119,6 +121,16 @@ def test_a_broker_out_of_reach_is_3(
     result = snorri(*line)
     assert result.exit_code == 3, result.output
     assert "no connection to NATS" in result.output
+
+
+@pytest.mark.parametrize(
+    "line", [["sql", "SELECT 1"], ["sql", "-"], ["instances", "--where", "version > 1"]]
+)
+def test_an_api_out_of_reach_is_3(snorri: Snorri, closed_url: str, line: list[str]) -> None:
+    result = snorri(*line, "--port", closed_url.rpartition(":")[2])
+    assert result.exit_code == 3, result.output
+    assert "no API answers" in result.output
+    assert "snorri serve" in result.output
 
 
 @pytest.mark.parametrize("command", ["engine", "jobs", "dev", "serve"])
