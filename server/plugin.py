@@ -12,7 +12,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,10 @@ class SnorriPlugin(InitPlugin):
             client = SagaClient(runtime.backend, runtime.names)
             self._running = _Running(client, process.serving)
             try:
-                yield
+                async with AsyncExitStack() as inner:
+                    if process.serving is not None:
+                        await inner.enter_async_context(process.serving.http.lifespan())
+                    yield
             finally:
                 self._running = None
                 if process.serving is not None and process.serving.deps.live is not None:

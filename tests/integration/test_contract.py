@@ -34,6 +34,7 @@ from server.cli import cli
 from server.commands.common import DONE, FAILED, UNREACHED, USAGE
 from server.settings import load_settings
 from store.publisher import create_publisher
+from tests.api_document import document
 from tests.chaos.processes import World, world
 from tests.waiting import eventually
 
@@ -108,10 +109,48 @@ def test_what_authors_read_is_there(owner: Any, names: str) -> None:
     assert [name for name in names.split() if not hasattr(owner, name)] == []
 
 
+ROUTES = """
+GET /health/live
+GET /health/ready
+GET /metrics
+GET /api/v1/sagas/sagas
+GET /api/v1/sagas/sagas/{saga}
+GET /api/v1/sagas/instances
+GET /api/v1/sagas/instances/{saga}/{key}
+GET /api/v1/sagas/instances/{saga}/{key}/transitions
+GET /api/v1/sagas/instances/{saga}/{key}/at/{when}
+GET /api/v1/sagas/instances/{saga}/{key}/query/{name}
+POST /api/v1/sagas/sagas/{saga}/start
+POST /api/v1/sagas/publish
+POST /api/v1/sagas/publish-many
+POST /api/v1/sagas/bulk
+GET /api/v1/sagas/subscribe
+GET /api/v1/workers/jobs
+POST /api/v1/workers/jobs/{id}/trigger
+GET /api/v1/workers/jobs/{id}/executions
+GET /api/v1/sagas/dead-letters
+POST /api/v1/sagas/dead-letters/{id}/redrive
+POST /api/v1/sagas/dead-letters/{id}/discard
+POST /api/v1/sql
+"""
+
+
+def test_every_route_that_was_promised_is_served() -> None:
+    wanted = {(line.split()[0].lower(), line.split()[1]) for line in ROUTES.split("\n") if line}
+    acts = "/api/v1/sagas/instances/{saga}/{key}/"
+    wanted |= {("post", acts + action) for action in ACTIONS}
+    paths = document()["paths"]
+    assert {(method, path) for path, item in paths.items() for method in item} >= wanted
+    at_once = {"limit", "cursor", "saga", "status", "key", "q", "since", "until"}
+    listed = paths["/api/v1/sagas/instances"]["get"]["parameters"]
+    assert {one["name"] for one in listed} >= at_once
+
+
 def test_words_and_numbers() -> None:
     assert set(get_args(Status)) == STATUSES
     assert (DONE, FAILED, USAGE, UNREACHED) == (0, 1, 2, 3)
     promised = "dev engine jobs start publish sagas instances show history dead-letters doctor init"
+    promised += " serve sql"
     assert {*promised.split(), "new", "config", "version", *ACTIONS} <= set(cli.commands)
     acts = "retry resume pause cancel compensate signal patch skip"
     assert set(ACTIONS) == set(acts.split())
