@@ -21,6 +21,7 @@ from jobs.telemetry import Hook
 from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
 from sagas.names import escape
+from sagas.schemas import message_schemas
 from store.cards import KeyRule, SagaCard, key_rule_of
 from store.codec import Envelope
 from store.port import Backend, Committed, Outgoing, StoreError
@@ -159,6 +160,11 @@ class Engine:
             key_path=start.path,
             key_rules={type: rule for type, rule in rules.items() if rule != start},
             secrets=definition.secrets,
+            time_zone=definition.cron.time_zone if definition.cron else "",
+            retention=definition.retention,
+            on_unknown=definition.on_unknown,
+            concurrency=definition.concurrency.limit if definition.concurrency else 0,
+            schemas=message_schemas(definition),
         )
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
 

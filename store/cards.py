@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Literal, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from sagas.definition import CorrelationRule
 from sagas.retry import RetryPolicy
@@ -34,7 +34,8 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     ``key_rule`` tells how a starting message names its instance: ``field``, with the path in
     ``key_path``, ``function``, or empty where the ordering key or a new one serves. ``key_rules``
     are those of the other message types, where they differ. ``secrets`` are the names of the secret
-    fields of its state and messages.
+    fields of its state and messages, ``schemas`` the JSON Schemas of its messages, as far as known.
+    ``concurrency`` is how many instances may be at work at once, 0 for any number.
     """
 
     id: str
@@ -55,6 +56,11 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     key_path: str = ""
     key_rules: dict[str, KeyRule] = {}
     secrets: tuple[str, ...] = ()
+    time_zone: str = ""
+    retention: str = ""
+    on_unknown: str = ""
+    concurrency: int = 0
+    schemas: dict[str, Raw] = {}
 
     def rule_of(self, type: str) -> KeyRule:
         """How a message of this type names its instance."""

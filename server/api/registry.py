@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from litestar import get
 from msgspec import Meta, Struct
@@ -34,6 +34,12 @@ class SagaItem(Struct, frozen=True, kw_only=True, rename="camel"):
     version: Annotated[str, Meta(description="Hash of what it declares and of its code")]
     durability: str
     cron: Annotated[str | None, Meta(description="When it starts by itself, if it does")]
+    time_zone: Annotated[str | None, Meta(description="Of `cron`; null for UTC")]
+    retention: Annotated[str | None, Meta(description="How long ended instances are kept")]
+    on_unknown: Annotated[
+        str, Meta(description="For messages without an instance: start, ignore or dead_letter")
+    ]
+    concurrency: Annotated[int | None, Meta(description="Instances at work at once, if limited")]
     enabled: bool
     key_rule: Annotated[
         str | None,
@@ -59,6 +65,10 @@ class SagaDetail(Struct, frozen=True, kw_only=True, rename="camel"):
     """One saga."""
 
     saga: SagaItem
+    schemas: Annotated[
+        dict[str, Any],
+        Meta(description="JSON Schema of each message type and signal whose handler declares one"),
+    ]
     projection: Projection
 
 
@@ -91,7 +101,7 @@ async def get_saga(deps: Parts, saga: Saga, wait_for: WaitFor = None) -> SagaDet
     counts = await count_instances(deps.read, saga)
     engines = await engine_cards(deps.backend.meta)
     item = _item(card, counts.get(saga, {}), engines, deps)
-    return SagaDetail(saga=item, projection=projection_of(deps.read))
+    return SagaDetail(saga=item, schemas=dict(card.schemas), projection=projection_of(deps.read))
 
 
 def _item(
@@ -112,6 +122,10 @@ def _item(
         version=card.hash,
         durability=card.durability,
         cron=card.cron or None,
+        time_zone=card.time_zone or None,
+        retention=card.retention or None,
+        on_unknown=card.on_unknown,
+        concurrency=card.concurrency or None,
         enabled=card.enabled,
         key_rule=card.key_rule or None,
         key_path=card.key_path or None,

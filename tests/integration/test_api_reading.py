@@ -77,7 +77,8 @@ async def test_the_registry(api: Api) -> None:
     await api.caught_up()
 
     listed = await api.get(SAGAS)
-    saga = (await api.get(f"{SAGAS}/CheckoutSaga"))["saga"]
+    detail = await api.get(f"{SAGAS}/CheckoutSaga")
+    saga = detail["saga"]
 
     ids = [item["id"] for item in listed["items"]]
     assert ids == sorted(ids)
@@ -89,6 +90,10 @@ async def test_the_registry(api: Api) -> None:
     assert saga["counts"] == {"completed": 2}
     assert (saga["instances"], saga["engines"], saga["loaded"]) == (2, 1, True)
     assert (saga["keyRule"], saga["keyPath"]) == ("field", "orderId")
+    assert (saga["retention"], saga["onUnknown"]) == ("90d", "dead_letter")
+    order = detail["schemas"]["OrderCreated"]["$defs"]["OrderCreated"]
+    assert order["required"] == ["orderId"]
+    assert order["properties"]["total"] == {"type": "integer", "default": 0}
     nightly = next(item for item in listed["items"] if item["id"] == "NightlyReportSaga")
     assert nightly["cron"]
 
