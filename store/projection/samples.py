@@ -64,12 +64,12 @@ WHERE e.id = $id ORDER BY e.seq""",
         title="Everything about one key",
         question="Which events, commands and attempts belong to this order, in order of time?",
         sql="""\
-SELECT stored_at AS at, 'event' AS what, type AS name, outcome AS result
+SELECT stored_at AS moment, 'event' AS what, type AS name, outcome AS result
 FROM events WHERE key = $key
 UNION ALL SELECT sent_at, 'command', target, status FROM commands WHERE key = $key
 UNION ALL SELECT started_at, 'attempt ' || attempt, target, outcome
 FROM executions WHERE key = $key
-ORDER BY at""",
+ORDER BY moment""",
         parameters={"key": "o-1001"},
     ),
     # --- all instances, now and then
