@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from litestar.connection import ASGIConnection
 from litestar.handlers import BaseRouteHandler
@@ -22,7 +23,7 @@ async def check_role(
         return  # Litestar's own answer to OPTIONS names the methods, nothing else
     identity: Identity | None = connection.scope.get("user")
     if identity is None:
-        raise unauthorized("This needs a login or a token.")
+        raise _to_login(connection) or unauthorized("This needs a login or a token.")
     if needed not in ROLES:
         raise Problem(
             403,
@@ -43,3 +44,24 @@ async def check_role(
             f"Ask an admin for the role {needed}.",
             {"needs": needed, "role": identity.role},
         )
+
+
+def _to_login(connection: ASGIConnection[Any, Any, Any, Any]) -> Problem | None:
+    """The way to the login and back for somebody who looks at a page; None for programs.
+
+    Relative, since the whole may be mounted at a path that this knows nothing of; by the template,
+    in which a slash within a key is none.
+    """
+    scope = connection.scope
+    if scope.get("method") != "GET" or "text/html" not in connection.headers.get("accept", ""):
+        return None
+    came_from = (scope.get("raw_path") or b"/").split(b"?")[0] + b"?" + scope["query_string"]
+    up = "../" * (scope["path_template"].count("/") - 1)
+    return Problem(
+        303,
+        "login-first",
+        "Log in first",
+        "This page is for those who are logged in.",
+        "Follow the Location header.",
+        headers={"Location": f"{up}login?next={quote(came_from.rstrip(b'?'), safe='/')}"},
+    )

@@ -25,7 +25,8 @@ from server.api.problems import Problem
 
 AnyRequest = Request[Any, Any, Any]
 FIELD_CHARS_MAX = 1000
-HERE = "login"  # relative, so that it holds under whatever path all this is mounted
+# Relative, so that they hold under whatever path all this is mounted.
+LOGIN, START = "login", "./"
 
 
 class LoginForm(Struct, frozen=True, kw_only=True):
@@ -95,7 +96,7 @@ async def login(
 async def logout(request: AnyRequest, deps: NamedDependency[Deps]) -> Response[Any]:
     """End the session in every process, and forget the cookie."""
     await deps.access.logout(request.auth)
-    return Redirect(HERE, status_code=303, cookies=[_cookie(request, deps.access, "", 0)])
+    return Redirect(LOGIN, status_code=303, cookies=[_cookie(request, deps.access, "", 0)])
 
 
 @get("/api/v1/me", opt={ROLE: "viewer"}, summary="Who am I")
@@ -140,9 +141,9 @@ def _is_tls(request: AnyRequest, access: Access) -> bool:
 
 
 def _own_path(path: str) -> str:
-    """A path of this server; anything that could lead elsewhere becomes the page of the login."""
+    """A path of this server; anything that could lead elsewhere becomes the first page."""
     own = path.startswith("/") and not path.startswith(("//", "/\\"))
-    return path if own and path.isprintable() and path.isascii() else HERE
+    return path if own and path.isprintable() and path.isascii() else START
 
 
 def _page(content: str, status: int) -> Response[str]:

@@ -7,6 +7,7 @@ Method: the real application, asked as browsers ask for their own and for foreig
 from __future__ import annotations
 
 import asyncio
+import html
 import logging
 import re
 from collections.abc import AsyncGenerator
@@ -207,17 +208,40 @@ async def test_logging_in_right_any_number_of_times_is_no_guessing(guarded: Guar
     ("asked", "led"),
     [
         ("/sagas?status=parked", "/sagas?status=parked"),
-        ("//evil.example/x", "login"),
-        ("/\\evil.example", "login"),
-        ("https://evil.example", "login"),
-        ("javascript:alert(1)", "login"),
-        ("/x\r\nset-cookie: a=b", "login"),
-        ("", "login"),
+        ("//evil.example/x", "./"),
+        ("/\\evil.example", "./"),
+        ("https://evil.example", "./"),
+        ("javascript:alert(1)", "./"),
+        ("/x\r\nset-cookie: a=b", "./"),
+        ("", "./"),
     ],
 )
 async def test_a_login_leads_to_a_page_of_ours_only(guarded: Guarded, asked: str, led: str) -> None:
     answer = await log_in(await guarded.client(), "vera", next=asked)
     assert answer.headers["location"] == led
+
+
+@pytest.mark.parametrize(
+    ("path", "login"),
+    [
+        ("/instances?status=parked", "login?next=/instances%3Fstatus%3Dparked"),
+        ("/instances/A/a%2Fb", "../../login?next=/instances/A/a%252Fb"),
+        ("/", "login?next=/"),
+    ],
+)
+async def test_somebody_who_looks_at_a_page_is_led_to_the_login_and_back(
+    guarded: Guarded, path: str, login: str
+) -> None:
+    browser = await guarded.client(accept="text/html,*/*")
+    answer = await browser.get(path)
+    assert (answer.status_code, answer.headers["location"]) == (303, login)
+    page = await browser.get(answer.headers["location"], follow_redirects=True)
+    back = re.search(r'name="next" value="([^"]*)"', page.text)
+    assert back is not None
+    answer = await log_in(browser, "vera", next=html.unescape(back.group(1)))
+    assert answer.headers["location"] == path
+    program = await guarded.client(accept="application/json")
+    assert (await program.get(path)).status_code == 401
 
 
 async def test_the_page_asks_again_in_words_and_repeats_nothing_unescaped(guarded: Guarded) -> None:
