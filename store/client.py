@@ -92,6 +92,10 @@ class SagaClient:
         """The keys of a saga's instances, those changed last first."""
         return await self._lookup.keys(saga)
 
+    async def sagas_with(self, key: str) -> list[str]:
+        """The sagas that have an instance of this key; raises BadName."""
+        return await self._lookup.sagas_with(key)
+
     async def query(
         self,
         definition: SagaDefinition,

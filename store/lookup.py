@@ -17,6 +17,7 @@ from msgspec import Struct
 from sagas.draft import GATE_SAGA
 from sagas.errors import IllegalTransition
 from sagas.instance import Instance, Status, decode, document_hash, evolve
+from sagas.names import check_key
 from store.closing import closing
 from store.codec import moment
 from store.port import Log, Stored
@@ -138,6 +139,15 @@ class Lookup:
         async for stored in self._log.latest(self._names.instances(saga)):
             kept.append(self._names.parse_instance(stored.subject)[1])
         return list(reversed(kept))
+
+    async def sagas_with(self, key: str) -> list[str]:
+        """The sagas that have an instance of this key, our own left out; raises BadName."""
+        check_key(key)
+        found: list[str] = []
+        async for stored in self._log.latest(self._names.instances(None, key)):
+            if not stored.subject.startswith(self._own):
+                found.append(self._names.parse_instance(stored.subject)[0])
+        return sorted(found)
 
     @property
     def _own(self) -> str:

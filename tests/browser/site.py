@@ -74,13 +74,15 @@ class Site:
         return answer.json() if answer.is_success else None
 
     def until(self, key: str, *statuses: str, saga: str = "CheckoutSaga") -> Any:
-        """The instance once it has one of these statuses."""
+        """The instance once it has one of these statuses, and lists hold it so."""
 
         def look() -> Any:
             found = self.instance(key, saga)
             return found if found and _status(found) in statuses else None
 
-        return eventually_sync(look, 30.0, f"{saga}/{key} is {' or '.join(statuses)}")
+        found = eventually_sync(look, 30.0, f"{saga}/{key} is {' or '.join(statuses)}")
+        self.get(f"/sagas/instances?limit=1&wait_for={found['seq']}")
+        return found
 
 
 def _status(instance: Any) -> str:
