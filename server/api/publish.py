@@ -26,6 +26,7 @@ from store.codec import TRACEPARENT
 from store.events import NewEvent, Published, Receipt, Rejected
 from store.publishing import Mode
 
+PATH = "/api/v1/sagas/publish"
 MESSAGES_MAX = 1000
 
 EXAMPLE = {
@@ -126,7 +127,7 @@ class _Receipts(Struct, frozen=True):
 
 
 @post(
-    "/api/v1/sagas/publish",
+    PATH,
     opt={ROLE: "operator"},
     dto=Exact[EventBody],
     return_dto=None,
@@ -140,21 +141,11 @@ async def publish(
     """Store an event for whichever sagas handle its type. 400 when it can't be one, 503 when it is
     not known to be stored: both with `reason` and `retryable`. An `Idempotency-Key` becomes the id.
     """
-    event = _event(data, idempotency_key)
-    with deps.tracing.publishing(event.type, request.headers.get(TRACEPARENT, "")) as trace:
-        headers = _traced(event.headers, trace)
-        receipt = await deps.client.publish(event.type, event.payload, event.key, event.id, headers)
-    match receipt:
-        case Published():
-            if receipt.duplicate and idempotency_key is not None:
-                await _check_same(deps, receipt.seq, event)
-            return await _stored(deps, event, receipt)
-        case Rejected():
-            raise _rejected(receipt)
+    return await store_event(deps, data, request.headers.get(TRACEPARENT, ""), idempotency_key)
 
 
 @post(
-    "/api/v1/sagas/publish-many",
+    f"{PATH}-many",
     opt={ROLE: "operator"},
     dto=Exact[ManyBody],
     return_dto=None,
@@ -183,6 +174,26 @@ async def publish_many(
     ]
     published = sum(1 for receipt in receipts if receipt.published)
     return ManyReceipts(published=published, rejected=len(receipts) - published, receipts=receipts)
+
+
+async def store_event(
+    deps: Deps, body: EventBody, incoming: str, idempotency_key: str | None = None
+) -> EventReceipt:
+    """Publish an event and give its receipt; ``incoming`` is the request's traceparent.
+
+    Raises Problem when it is rejected.
+    """
+    event = _event(body, idempotency_key)
+    with deps.tracing.publishing(event.type, incoming) as trace:
+        headers = _traced(event.headers, trace)
+        receipt = await deps.client.publish(event.type, event.payload, event.key, event.id, headers)
+    match receipt:
+        case Published():
+            if receipt.duplicate and idempotency_key is not None:
+                await _check_same(deps, receipt.seq, event)
+            return await _stored(deps, event, receipt)
+        case Rejected():
+            raise _rejected(receipt)
 
 
 async def _publish_all(

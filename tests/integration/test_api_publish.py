@@ -7,9 +7,11 @@ stream. Bad requests are sent as a foreign program would send them, byte by byte
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from store.memory import LoseReply, MemoryBroker, ScriptedFaults, SystemClock
@@ -212,3 +214,45 @@ async def test_a_trace_goes_on(tmp_path: Path) -> None:
         await api.post(PUBLISH, _order("o-1"), headers={"traceparent": trace})
         revision = await api.status("Shop", "o-1")
         assert revision.instance.trace[:35] == trace[:35]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"type": "OrderPlaced", "payload": {"orderId": "o-1"}, "key": "o-1"},
+        {"type": "T"},
+        {"type": "T", "id": "once"},
+        {"type": ""},
+        {"type": "T", "headers": {"Nats-X": "1"}},
+        {"type": 3},
+        {"typo": "T"},
+        [],
+    ],
+)
+async def test_the_quick_way_answers_as_the_other_does(body: Any, tmp_path: Path) -> None:
+    """A content type with a parameter goes the framework's way."""
+    plain, other = JSON, {"Content-Type": "application/json; charset=utf-8"}
+    content = msgspec.json.encode(body)
+    answers: list[tuple[int, Any, set[str]]] = []
+    for number, headers in enumerate((plain, other)):
+        async with open_api(tmp_path / str(number), worker=False) as api:
+            response = await api.http.post(PUBLISH, content=content, headers=headers)
+            assert response.headers["content-type"].startswith("application/")
+            names = {name for name in response.headers if name != "content-length"}
+            answers.append((response.status_code, response.json(), names))
+            assert len(await _stored(api)) == (1 if response.status_code == 200 else 0)
+    assert answers[0] == answers[1]
+
+
+async def test_a_body_that_comes_in_pieces(tmp_path: Path) -> None:
+    async with open_api(tmp_path, engine=False, worker=False) as api:
+        whole = b'{"type":"T","payload":"' + b"x" * 300_000 + b'"}'
+
+        async def pieces() -> AsyncIterator[bytes]:
+            for start in range(0, len(whole), 10_000):
+                yield whole[start : start + 10_000]
+
+        sized = {**JSON, "Content-Length": str(len(whole))}
+        answer(await api.http.post(PUBLISH, content=pieces(), headers=sized), 200)
+        answer(await api.http.post(PUBLISH, content=pieces(), headers=JSON), 200)
+        assert [len(data) for _, _, data in await _stored(api)] == [300_002] * 2
