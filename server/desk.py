@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from server.access.roles import ROLES, Identity, Role
 from server.api.deps import Deps
+from server.api.shown import show_text
 from ui.desk import Desk, Who
 
 
@@ -20,6 +21,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         diagnosis=deps.diagnosis,
         now=lambda: datetime.now(UTC),
         mask=deps.mask,
+        mask_text=lambda text, source: show_text(deps.mask, text, source),
         may=may,
         csrf=lambda request: str(request.auth.csrf),
         base=base,

@@ -38,7 +38,7 @@ class Desk(Struct, kw_only=True):
     ``diagnosis`` says what an instance waits for, ``base`` is the path the pages are mounted at
     without a slash at its end, ``csrf`` gives the token that a form of this visitor must carry
     (empty where none is needed), ``may`` tells whether a visitor has the rights of a role, ``mask``
-    hides secret fields in JSON.
+    hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON.
     """
 
     client: SagaClient
@@ -49,6 +49,7 @@ class Desk(Struct, kw_only=True):
     diagnosis: Diagnosis
     now: Callable[[], datetime]
     mask: Callable[[bytes], bytes]
+    mask_text: Callable[[str, bytes], str]
     may: Callable[[Who, str], bool]
     csrf: Callable[[Request[Who, Any, State]], str]
     base: str = ""
