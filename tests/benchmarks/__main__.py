@@ -1,4 +1,4 @@
-"""``make bench``: the engine, publishing and lists, on a broker that syncs every write."""
+"""``make bench``: the engine, publishing, lists and SQL, on a broker that syncs every write."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from server.embedded import EmbeddedServer
 from server.tuning import tune
 from tests.benchmarks import measure
+from tests.benchmarks.asking import asking
 from tests.benchmarks.lists import lists
 from tests.benchmarks.publishing import publishes
 
@@ -22,8 +23,8 @@ console = Console()
 
 
 async def main(names: list[str]) -> None:
-    """Run the named benchmarks (engine, checkout, publish, size, lists) or all of them."""
-    wanted = names or ["engine", "checkout", "publish", "size", "lists"]
+    """Run the named benchmarks (engine, checkout, publish, size, lists, sql) or all of them."""
+    wanted = names or ["engine", "checkout", "publish", "size", "lists", "sql"]
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedServer(Path(folder), port=0, sync_always=True) as server:
             console.print(
@@ -40,6 +41,8 @@ async def main(names: list[str]) -> None:
                 await _size(server.url)
             if "lists" in wanted:
                 await _lists(server.url, Path(folder) / "lists")
+            if "sql" in wanted:
+                await _sql(Path(folder) / "sql")
 
 
 async def _engine(url: str) -> None:
@@ -116,6 +119,23 @@ async def _lists(url: str, folder: Path) -> None:
             f"{figures.complete:.0%}",
         )
     console.print(table)
+
+
+async def _sql(folder: Path) -> None:
+    figures = await asking(folder)
+    table = Table("", "p50 ms", "p95 ms", title="SQL over 1,000,000 instances, 1,000 changes /s")
+    for what, (p50_ms, p95_ms) in {
+        "bring a copy up to date": figures.renew_ms,
+        "ask for a count": figures.ask_ms,
+        "apply 100 changes, nobody asks": figures.apply_alone_ms,
+        "apply 100 changes, somebody asks": figures.apply_asked_ms,
+    }.items():
+        table.add_row(what, f"{p50_ms:.0f}", f"{p95_ms:.0f}")
+    console.print(table)
+    console.print(
+        f"file {figures.file_mb:,.0f} MB, first copy {figures.first_copy_ms:,.0f} ms,"
+        f" what was read was {figures.age_s_max:.1f} s old at most"
+    )
 
 
 if __name__ == "__main__":
