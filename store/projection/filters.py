@@ -184,10 +184,7 @@ def condition(filter: InstanceFilter) -> Where:
     where = Where()
     where.one_of("saga", filter.sagas)
     where.one_of("status", filter.statuses)
-    if filter.key.endswith("*"):
-        where.add(f"starts_with(key, {where.bind(filter.key[:-1])})")
-    else:
-        where.equal("key", filter.key)
+    key_condition(filter, where)
     where.between("changed_at", filter.since, filter.until)
     for word in filter.words:
         in_key, in_state = where.bind(word), where.bind(any_case(_in_json(word)))
@@ -195,6 +192,14 @@ def condition(filter: InstanceFilter) -> Where:
     for test in filter.state:
         where.add(_test(test, where))
     return where
+
+
+def key_condition(filter: InstanceFilter, where: Where) -> None:
+    """Add what the filter says of the key."""
+    if filter.key.endswith("*"):
+        where.add(f"starts_with(key, {where.bind(filter.key[:-1])})")
+    else:
+        where.equal("key", filter.key)
 
 
 def _test(test: StateTest, where: Where) -> str:

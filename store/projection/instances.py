@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from store.projection.filters import InstanceFilter, condition
+from store.projection.filters import InstanceFilter, condition, key_condition
 from store.projection.port import ReadModel
 from store.projection.where import Where
 
@@ -106,10 +106,10 @@ async def find_instances(
 ) -> Found:
     """The instances behind ``place`` (None: from the beginning of the order); raises ReadError."""
     started_s = clock()
-    extent = (await read.fetch(_EXTENT, {}, _Extent))[0]
+    extent = await _extent(read, filter)
     if extent.low is None or extent.high is None:
         return Found(rows=[], next=None, complete=True, through=0)
-    windows = _Windows(extent.low, extent.high, place, order, filter)
+    windows = _Windows(extent.low, extent.high, place, order, filter.reads_state)
     sql, values = _page_sql(filter, order, with_state)
     rows: list[InstanceRow] = []
     while (window := windows.next()) is not None:
@@ -132,7 +132,7 @@ class _Windows:
     """The windows of sequences a search reads one after the other, both ends inclusive."""
 
     def __init__(
-        self, low: int, high: int, place: int | None, order: Order, filter: InstanceFilter
+        self, low: int, high: int, place: int | None, order: Order, reads_state: bool
     ) -> None:
         self._newest = order == "newest"
         self._low, self._high = low, high
@@ -140,9 +140,8 @@ class _Windows:
             self._high = min(high, place - 1)
         elif place is not None:
             self._low = max(low, place + 1)
-        self._growth = STATE_GROWTH if filter.reads_state else GROWTH
-        # A key has one instance a saga: nearly always nothing is gained by looking at the newest.
-        self._width = high + 1 if filter.key and not filter.reads_state else WINDOW
+        self._growth = STATE_GROWTH if reads_state else GROWTH
+        self._width = WINDOW
         self._searched = 0
         self.through = self._high + 1 if self._newest else self._low - 1
 
@@ -197,7 +196,15 @@ SELECT key FROM (SELECT key FROM instances WHERE saga = $saga ORDER BY seq DESC 
 WHERE jaro_winkler_similarity(lower(key), lower($key)) >= $near
 ORDER BY jaro_winkler_similarity(lower(key), lower($key)) DESC, key LIMIT $limit
 """
-_EXTENT = "SELECT min(seq) AS low, max(seq) AS high FROM instances"
+
+
+async def _extent(read: ReadModel, filter: InstanceFilter) -> _Extent:
+    """Between which sequences anything can match, as far as that is quickly told."""
+    where = Where()
+    key_condition(filter, where)
+    where.between("changed_at", filter.since, filter.until)
+    sql = f"SELECT min(seq) AS low, max(seq) AS high FROM instances WHERE {where.sql}"  # noqa: S608
+    return (await read.fetch(sql, where.parameters, _Extent))[0]
 
 
 def _page_sql(
