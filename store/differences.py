@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 Kind: TypeAlias = Literal["added", "removed", "changed"]
 Path: TypeAlias = tuple[str, ...]
@@ -28,8 +28,8 @@ class Difference(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     path: str
     kind: Kind
-    before: Raw | None = None
-    after: Raw | None = None
+    before: Raw | UnsetType = UNSET
+    after: Raw | UnsetType = UNSET
 
 
 def differences(before: bytes, after: bytes) -> tuple[list[Difference], bool]:

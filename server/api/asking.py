@@ -16,7 +16,9 @@ from sagas.definition import Query, SagaDefinition
 from sagas.errors import error_text
 from sagas.messages import to_raw
 from server.access.roles import ROLE
+from server.api import examples
 from server.api.deps import Deps
+from server.api.examples import answers
 from server.api.intake import FREE, QUERY
 from server.api.missing import existing, near_names
 from server.api.parameters import Key, Parts, Saga
@@ -42,6 +44,7 @@ class Answer(Struct, frozen=True, kw_only=True, rename="camel"):
     opt={ROLE: "viewer", QUERY: FREE},
     operation_id="queryInstance",
     summary="Ask a declared query",
+    responses=answers(Answer, examples.ANSWER, "The answer"),
 )
 async def query_instance(
     request: Asked,

@@ -10,8 +10,11 @@ from litestar import get
 from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta, Raw, Struct
 
+from sagas.messages import NULL
 from server.access.roles import ROLE
+from server.api import examples
 from server.api.deps import Deps
+from server.api.examples import answers
 from server.api.lists import (
     LIMIT_DEFAULT,
     CursorText,
@@ -51,7 +54,7 @@ class StoredMessage(Struct, frozen=True, kw_only=True, rename="camel"):
     key: Annotated[str | None, Meta(description="Ordering key of an event, or the instance's key")]
     stored_at: datetime
     headers: dict[str, str]
-    payload: Annotated[Raw | None, Meta(description="null when it is no JSON")]
+    payload: Annotated[Raw, Meta(description="null when it is no JSON")]
     text: Annotated[str | None, Meta(description="The payload where it is no JSON")]
 
 
@@ -129,6 +132,7 @@ async def list_dead_letters(
     opt={ROLE: "viewer"},
     operation_id="getDeadLetter",
     summary="A dead letter with its message",
+    responses=answers(DeadLetterDetail, examples.LETTER, "The dead letter"),
 )
 async def get_dead_letter(
     request: Asked,
@@ -188,7 +192,7 @@ def _message(deps: Deps, letter: DeadLetter, stored: Stored, show: Show) -> Stor
         key=key,
         stored_at=time_of(stored.at_ns),
         headers=dict(stored.headers),
-        payload=None if payload is None else Raw(show(payload)),
+        payload=NULL if payload is None else Raw(show(payload)),
         text=stored.data.decode(errors="replace") if payload is None else None,
     )
 

@@ -15,7 +15,9 @@ from msgspec import Meta, Raw, Struct
 from sagas.errors import IllegalTransition
 from sagas.instance import Status, encode
 from server.access.roles import ROLE
+from server.api import examples
 from server.api.deps import Deps
+from server.api.examples import answers
 from server.api.lists import LIMIT_MAX, SEQ_MAX, Limit
 from server.api.missing import existing
 from server.api.parameters import Key, Parts, Saga
@@ -78,6 +80,7 @@ class _Document(Struct, frozen=True):
     opt={ROLE: "viewer"},
     operation_id="listTransitions",
     summary="The history of an instance",
+    responses=answers(History, examples.HISTORY, "The versions"),
 )
 async def list_transitions(
     request: Asked,

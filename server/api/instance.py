@@ -17,6 +17,8 @@ from msgspec import Meta, Raw, Struct, structs
 from sagas.actions import allowed
 from sagas.instance import encode
 from server.access.roles import ROLE
+from server.api import examples
+from server.api.examples import answers
 from server.api.histories import revision_at
 from server.api.lists import SEQ_MAX
 from server.api.missing import existing
@@ -70,6 +72,7 @@ class _Document(Struct, frozen=True):
     opt={ROLE: "viewer"},
     operation_id="getInstance",
     summary="An instance as it is now",
+    responses=answers(InstanceNow, examples.INSTANCE, "The instance"),
 )
 async def get_instance(
     request: Asked,
@@ -115,6 +118,7 @@ async def get_instance_at(
     opt={ROLE: "viewer"},
     operation_id="diffInstance",
     summary="What differs between two versions",
+    responses=answers(StateDifference, examples.DIFFERENCE, "The differences"),
 )
 async def diff_instance(
     request: Asked,

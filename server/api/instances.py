@@ -13,6 +13,8 @@ from litestar.params import QueryParameter
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from server.access.roles import ROLE
+from server.api import examples
+from server.api.examples import answers
 from server.api.intake import FREE, QUERY
 from server.api.lists import (
     LIMIT_DEFAULT,
@@ -125,6 +127,7 @@ class InstancePage(Struct, frozen=True, kw_only=True, rename="camel"):
     opt={ROLE: "viewer", QUERY: FREE},
     operation_id="listInstances",
     summary="List instances",
+    responses=answers(InstancePage, examples.INSTANCES, "A page"),
 )
 async def list_instances(
     request: Asked,

@@ -12,7 +12,9 @@ from litestar.params import PathParameter, QueryParameter
 from msgspec import Meta, Struct, structs
 
 from server.access.roles import ROLE
+from server.api import examples
 from server.api.deps import Deps
+from server.api.examples import answers
 from server.api.lists import (
     LIMIT_DEFAULT,
     CursorText,
@@ -162,6 +164,7 @@ async def list_jobs(
     opt={ROLE: "viewer"},
     operation_id="listExecutions",
     summary="List attempts of jobs",
+    responses=answers(ExecutionPage, examples.EXECUTIONS, "A page"),
 )
 async def list_executions(
     request: Asked,

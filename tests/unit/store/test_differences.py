@@ -31,7 +31,7 @@ def _changes(before: object, after: object) -> list[tuple[str, str, object, obje
 
 
 def _value(raw: Any) -> object:
-    return MISSING if raw is None else msgspec.json.decode(raw)
+    return MISSING if raw is msgspec.UNSET else msgspec.json.decode(raw)
 
 
 @pytest.mark.parametrize(
