@@ -113,15 +113,23 @@ class Follower:
         self._stopping = False
 
     async def advance_to(self, goal: Mapping[StreamName, int]) -> None:
-        """Write exactly up to these sequences, which are known to exist; instead of ``run``."""
-        while any(self.applied[name] < goal[name] for name in STREAMS):
+        """Write up to these sequences, which were in the streams, and no more; not while ``run``
+        runs.
+        """
+        while True:
             self._wake.clear()
             self._collect()
             await self._reap()
             if self._writing is None:
+                if all(self._is_past(name, goal[name]) for name in STREAMS):
+                    return
                 self._write(BATCH_MAX, goal)
-            if any(self.applied[name] < goal[name] for name in STREAMS):
-                await self._wake.wait()
+            await self._wake.wait()
+
+    def _is_past(self, name: StreamName, seq: int) -> bool:
+        """Whether nothing up to ``seq`` is missing; the message itself may be gone from there."""
+        held = self._held[name]
+        return self.applied[name] >= seq or (bool(held) and held[0].seq > seq)
 
     async def close(self) -> None:
         """Wait for the write on its way and end both feeds; idempotent, raises nothing."""

@@ -86,6 +86,7 @@ def build_serving(
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
     redactor.hide(lambda: mask.names)
     projections = DuckProjections(projections_folder(settings), names, mask)
+    projector = Projector(backend, projections)
     folder = console_folder(settings)
     console = DuckConsole(Copies(projections, folder / "copies"), folder)
     observing = observing or Observing(settings, backend, names)
@@ -96,6 +97,7 @@ def build_serving(
         backend=backend,
         client=SagaClient(backend, names),
         read=projections,
+        projector=projector,
         app=app,
         mask=mask,
         live=hub,
@@ -106,7 +108,7 @@ def build_serving(
         access=Access(access_source(settings), backend.meta),
     )
     http = create_app(deps, base=mount)
-    services: list[Service] = [mask, Projector(backend, projections), console, hub]
+    services: list[Service] = [mask, projector, console, hub]
     api: ApiService | None = None
     if not mount:
         api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)

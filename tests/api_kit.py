@@ -198,6 +198,7 @@ async def open_api(
             backend=backend,
             client=SagaClient(backend, broker.names),
             read=projections,
+            projector=projector,
             console=console,
             app=App(
                 modules=("tests",) if loaded else (),

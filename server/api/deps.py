@@ -7,6 +7,7 @@ from functools import cached_property
 
 from msgspec import Struct, field
 
+from jobs.projector import Projector
 from server.access.access import Access
 from server.bulk import BulkRunner
 from server.correlation import KnownSagas
@@ -38,6 +39,7 @@ class Deps(Struct, kw_only=True, dict=True):
     read: ReadModel
     app: App
     mask: Callable[[bytes], bytes]  # JSON in, JSON out, secret fields replaced
+    projector: Projector | None = None  # None: somebody else writes what ``read`` reads
     live: Hub | None = None  # None: this process streams nothing
     console: Console | None = None  # None: this process answers no SQL
     metrics: Scrape = field(default_factory=lambda: Scrape(Catalog()))

@@ -38,6 +38,11 @@ STEPS = (
     *(*merge_instances.STEPS, *merge_commands.STEPS),
     *(*merge_executions.STEPS, *merge_events.STEPS),
 )
+# Errors that speak of what is written, not of the disk or of the database itself.
+BLAMELESS = (
+    *(duckdb.DataError, duckdb.InvalidInputException, duckdb.ConversionException),
+    *(OverflowError, TypeError, ValueError, UnicodeError),
+)
 MADE_OF = (
     *(arrow, merge_commands, merge_events, merge_executions, merge_instances),
     *(checkpoint, rows_events, rows_log, schema, staged),
@@ -77,6 +82,7 @@ class DuckFile:
             self._writer.execute("SET GLOBAL TimeZone = 'UTC'")
             self._writer.execute(f"ATTACH '{quoted}' AS {NAME} (RECOVERY_MODE no_wal_writes)")
             self._writer.execute(f"USE {NAME}")
+            self._check_size()
             self.checkpoint = self._read_checkpoint()
             self.unreadable = self._count_unreadable()
         except BaseException:
@@ -84,6 +90,7 @@ class DuckFile:
             raise
         self._flushed = self.checkpoint
         self._resting = threading.Lock()
+        self.is_closed = False
 
     def begin(self, streams: Streams, mask: str) -> None:
         """Make the tables of an empty file; ``mask`` is the fingerprint of the mask."""
@@ -97,12 +104,26 @@ class DuckFile:
         self.checkpoint = made
 
     def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
-        """Add the rows of these messages and move the checkpoint, in one transaction."""
-        if self.checkpoint is None:
-            raise RuntimeError("the tables were never begun")
+        """Add the rows of these messages and move the checkpoint, in one transaction.
+
+        Messages that the database can't take are found, one by one, and named as unreadable.
+        """
         rows = Rows()
         self._log.read(log, rows)
         self._events.read(events, rows)
+        try:
+            self._commit(rows, events, log)
+        except BLAMELESS as error:
+            if len(events) + len(log) > 1:
+                for part in _halves(events, log):
+                    self.apply(*part)
+                return
+            logger.exception("a message can't be projected and is left out")
+            self._commit(_unreadable(events, log, error), events, log)
+
+    def _commit(self, rows: Rows, events: Sequence[Stored], log: Sequence[Stored]) -> None:
+        if self.checkpoint is None:
+            raise RuntimeError("the tables were never begun")
         moved = msgspec.structs.replace(
             self.checkpoint,
             events=advance(self.checkpoint.events, self._names, events),
@@ -178,6 +199,7 @@ class DuckFile:
             logger.warning(
                 "the last of the projections is not kept and will be read again: %s", error
             )
+        self.is_closed = True
         self._writer.close()
 
     def _roll_back(self) -> None:
@@ -185,6 +207,15 @@ class DuckFile:
             self._writer.execute("ROLLBACK")
         except duckdb.Error:
             pass  # the failure that led here has ended the transaction, or the whole database
+
+    def _check_size(self) -> None:
+        """Raises ValueError for a file that has lost its end; DuckDB would notice it much later."""
+        sql = """SELECT block_size * total_blocks FROM pragma_database_size()
+            WHERE database_name = 'projections'"""
+        wanted = int(self._writer.execute(sql).fetchall()[0][0])
+        found = self.path.stat().st_size
+        if found < wanted:
+            raise ValueError(f"the file has {found} bytes and says of itself that it has {wanted}")
 
     def _read_checkpoint(self) -> Checkpoint | None:
         made = self._writer.execute(
@@ -200,6 +231,25 @@ class DuckFile:
         if self.checkpoint is None:
             return 0
         return int(self._writer.execute("SELECT count(*) FROM base.unreadable").fetchall()[0][0])
+
+
+def _halves(
+    events: Sequence[Stored], log: Sequence[Stored]
+) -> Sequence[tuple[Sequence[Stored], Sequence[Stored]]]:
+    """A batch in two parts, each stream in its order."""
+    event, message = (len(events) + 1) // 2, (len(log) + 1) // 2
+    if len(events) + len(log) == 2 and events and log:
+        return (events, ()), ((), log)
+    return (events[:event], log[:message]), (events[event:], log[message:])
+
+
+def _unreadable(events: Sequence[Stored], log: Sequence[Stored], error: Exception) -> Rows:
+    rows = Rows()
+    for stream, messages in (("events", events), ("log", log)):
+        for stored in messages:
+            reason = f"the database can't take it: {str(error).splitlines()[0]}"
+            rows.unreadable.append((stream, stored.seq, stored.subject, stored.at_ns, reason))
+    return rows
 
 
 def _text(record: Checkpoint) -> str:

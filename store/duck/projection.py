@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,8 @@ T = TypeVar("T")
 FLUSH_MESSAGES = 100_000  # applied in memory at most; a crash loses them and they are read again
 FLUSH_S = 15.0
 
+NAME = re.compile(r"[0-9]{6,}\.duckdb")
+DAMAGE = re.compile(r"corrupt|checksum|not a valid DuckDB|read enough bytes|version number", re.I)
 CURRENT = "current"
 BROKEN = "broken"
 
@@ -113,6 +116,7 @@ class DuckProjections:
         self._tables: DuckTables | None = None
         self._fresh: DuckTables | None = None
         self._progress = Progress()
+        self._damage = ""  # what a read has met in the file
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._readers = Readers()
         self._writer = ThreadPoolExecutor(1, "projection-write")
@@ -126,8 +130,19 @@ class DuckProjections:
 
     async def fetch(self, sql: str, parameters: Mapping[str, object], row: type[R]) -> list[R]:
         """See ReadModel."""
-        live = self.live()
-        return await self._readers.fetch(live.cursor, sql, parameters, row)
+        while True:
+            live = self.live()
+            try:
+                return await self._readers.fetch(live.cursor, sql, parameters, row)
+            except duckdb.Error as error:
+                if live.is_closed and live is not self.live():
+                    continue  # it was replaced just now
+                if is_damage(error):
+                    self._damage = _first_line(error)
+                raise ReadError(
+                    f"the projections could not be read: {_first_line(error)}; try again, and run "
+                    "`snorri rebuild` when it stays so"
+                ) from error
 
     def live(self) -> DuckFile:
         """The file that is read now; raises ReadError."""
@@ -176,6 +191,8 @@ class DuckProjections:
     @property
     def outdated(self) -> str:
         """See Projections."""
+        if self._damage:
+            return f"their file is damaged: {self._damage}"
         return self._outdated(self._tables.checkpoint) if self._tables is not None else ""
 
     def report(self, progress: Progress) -> None:
@@ -223,18 +240,22 @@ class DuckProjections:
             self._tables.file.close()
         path = self._current()
         self._sweep(path)
-        try:
-            file = DuckFile(path, self._names, self._mask)
-        except (duckdb.Error, ValueError) as error:
-            if _is_passing(error):
-                raise
-            file = self._put_aside(path, error)
+        file = self._put_aside(path, self._damage) if self._damage else self._opened(path)
         if found := self._outdated(file.checkpoint):
             log.warning("the projections are built anew: %s", found)
             file.close()
             file = self._new_file()
         self._tables = DuckTables(file, self._writer)
         return self._tables
+
+    def _opened(self, path: Path) -> DuckFile:
+        """The file as it is, or an empty one in place of a damaged one."""
+        try:
+            return DuckFile(path, self._names, self._mask)
+        except (duckdb.Error, ValueError) as error:
+            if not is_damage(error):
+                raise
+            return self._put_aside(path, _first_line(error))
 
     def _outdated(self, made: Checkpoint | None) -> str:
         if made is None or (made.schema, made.code, made.mask) == self._version():
@@ -252,7 +273,7 @@ class DuckProjections:
             name = pointer.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             name = ""
-        return self._folder / name if name else self._next_path()
+        return self._folder / name if NAME.fullmatch(name) else self._next_path()
 
     def _next_path(self) -> Path:
         numbers = [
@@ -265,11 +286,12 @@ class DuckProjections:
     def _new_file(self) -> DuckFile:
         return DuckFile(self._next_path(), self._names, self._mask)
 
-    def _put_aside(self, path: Path, error: Exception) -> DuckFile:
+    def _put_aside(self, path: Path, why: str) -> DuckFile:
+        self._damage = ""
         aside = self._folder / BROKEN
         log.error(
             "the projections can't be opened (%s); the file is kept as %s, rebuilding them",
-            *(str(error).splitlines()[0], aside.name),
+            *(why, aside.name),
         )
         path.replace(aside)
         _wal(path).unlink(missing_ok=True)
@@ -288,6 +310,7 @@ class DuckProjections:
         if self._fresh is None or tables is not self._fresh:
             raise RuntimeError("only tables made by fresh() can be adopted")
         old, self._tables, self._fresh = self._tables, self._fresh, None
+        self._damage = ""
         self._point_to(self._tables.file.path)
         if old is not None:
             old.file.close()
@@ -319,9 +342,9 @@ async def _run(pool: ThreadPoolExecutor, work: Callable[[], T]) -> T:
     try:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
     except (duckdb.Error, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise WriteError(
-            f"the projections can't be written: {first}; check the disk of the data directory"
+            f"the projections can't be written: {_first_line(error)}; "
+            "check the disk of the data directory"
         ) from error
 
 
@@ -330,9 +353,15 @@ def _number(cursor: duckdb.DuckDBPyConnection, sql: str) -> int:
     return int(found[0]) if found else 0
 
 
-def _is_passing(error: Exception) -> bool:
-    """Whether opening may succeed later with the same file: no room, no right, no memory."""
-    return isinstance(error, duckdb.OutOfMemoryException | duckdb.PermissionException)
+def is_damage(error: Exception) -> bool:
+    """Whether the file itself is at fault, not the disk, the memory or another process."""
+    if isinstance(error, duckdb.SerializationException | duckdb.FatalException | ValueError):
+        return True
+    return DAMAGE.search(str(error)) is not None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _wal(path: Path) -> Path:

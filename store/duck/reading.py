@@ -35,7 +35,7 @@ class Readers:
         parameters: Mapping[str, object],
         row: type[R],
     ) -> list[R]:
-        """See ReadModel; ``cursor`` opens one on the file to read. Raises ReadError."""
+        """See ReadModel; ``cursor`` opens one on the file to read. Raises duckdb.Error."""
         query = _Query(cursor, sql, parameters, row)
         future = asyncio.get_running_loop().run_in_executor(self._pool, query.run)
         try:
@@ -44,11 +44,6 @@ class Readers:
             query.cancel()
             future.add_done_callback(_forget)
             raise
-        except duckdb.Error as error:
-            raise ReadError(
-                f"the projections could not be read: {_first_line(error)}; try again, and run "
-                "`snorri rebuild` when it stays so"
-            ) from error
 
     def close(self) -> None:
         """Let the queries that run end, take no more."""
@@ -121,7 +116,3 @@ def _forget(future: asyncio.Future[Any]) -> None:
     """Look at the error of a query nobody waits for, so that it is not told as lost."""
     if not future.cancelled():
         future.exception()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -18,7 +18,7 @@ from store.duck.file import DuckFile
 from store.live_mask import LiveMask
 from store.port import Stored
 from store.projection.checkpoint import digest_of
-from tests.unit.store.projected import Story, dump, rows, tables_of, tell
+from tests.unit.store.projected import MADE, Story, dump, rows, tables_of, tell
 
 Cut = list[tuple[int, int]]
 
@@ -216,4 +216,25 @@ def test_an_event_that_cannot_be_read_is_a_row_all_the_same(
         assert found[relation] == whole[relation]
     named = len(found["unreadable"]) + len(found["executions"])
     assert named == len(whole["unreadable"]) + len(whole["executions"]) + ("xecution" in str(bad))
+    file.close()
+
+
+def test_a_message_the_database_refuses_is_left_out_alone(
+    story: Story, whole: dict[str, list[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that nobody thought of: here a column that takes no such number."""
+    file = DuckFile(tmp_path / "t.duckdb", story.names, LiveMask())
+    file.begin(MADE, "")
+    with file.cursor() as cursor:
+        cursor.execute("ALTER TABLE base.events ALTER bytes TYPE UTINYINT")
+    large = Stored("saga.events.Large", story.events[-1].seq + 1, 1, b'"%s"' % (b"x" * 300), {})
+    file.apply([*story.events, large], story.log)
+    found = dump(file)
+    assert found["events"] == whole["events"]
+    assert found["transitions"] == whole["transitions"]
+    assert [row[:3] for row in found["unreadable"] if row not in whole["unreadable"]] == [
+        ("events", large.seq, large.subject)
+    ]
+    assert file.checkpoint is not None
+    assert file.checkpoint.events.applied == large.seq
     file.close()
