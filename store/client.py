@@ -178,6 +178,10 @@ class SagaClient:
 
     # --- events that have passed
 
+    async def event(self, seq: int) -> Stored | None:
+        """The event of a sequence as it is stored, or None; raises Unreachable."""
+        return await self._redelivery.stored(seq)
+
     async def resend(
         self,
         seq: int,

@@ -47,6 +47,10 @@ class Redelivery:
         self._operations = operations
         self._publisher = publisher
 
+    async def stored(self, seq: int) -> Stored | None:
+        """The event of a sequence, or None when none is stored there."""
+        return await self._log.at("events", seq)
+
     async def resend(
         self,
         seq: int,
@@ -62,7 +66,7 @@ class Redelivery:
         The same request again is recognised by its id while nothing of it differs, ``reason``
         included. Never raises for an event that is refused.
         """
-        stored = await self._log.at("events", seq)
+        stored = await self.stored(seq)
         if stored is None:
             return Rejected(reason=_gone(seq))
         try:
@@ -99,7 +103,7 @@ class Redelivery:
         try:
             check_name(saga, "saga id")
             check_key(key)
-            event = self._event(await self._log.at("events", seq), seq)
+            event = self._event(await self.stored(seq), seq)
         except BadName as error:
             return _refused(to, str(error))
         if event is None:

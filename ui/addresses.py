@@ -33,9 +33,17 @@ class Addresses:
         """The page of a job."""
         return f"{self.base}/jobs/{_part(target)}"
 
-    def event(self, seq: int) -> str:
-        """The page that tells what happened to an event."""
-        return f"{self.base}/events/{seq}"
+    def event(self, seq: int, tail: str = "", query: Query | None = None) -> str:
+        """The page that tells what happened to an event, or a part of it (``/resend``)."""
+        return f"{self.base}/events/{seq}{tail}{_query(query)}"
+
+    def letter(self, id: str, tail: str = "") -> str:
+        """The page of a dead letter, or a part of it (``/redrive``)."""
+        return f"{self.base}/failures/dead-letters/{_part(id)}{tail}"
+
+    def failure(self, fingerprint: str, tail: str = "", query: Query | None = None) -> str:
+        """The page of a group of failures, or a part of it."""
+        return f"{self.base}/failures/{_part(fingerprint)}{tail}{_query(query)}"
 
 
 def _part(text: str) -> str:

@@ -10,7 +10,17 @@ from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
 
 from ui.desk import Desk
-from ui.pages import act, audit, instance, instances, overview, sagas, timers
+from ui.pages import (
+    act,
+    audit,
+    events,
+    instance,
+    instances,
+    overview,
+    resending,
+    sagas,
+    timers,
+)
 from ui.render import STATIC
 
 PAGES: tuple[BaseRouteHandler, ...] = (
@@ -19,6 +29,8 @@ PAGES: tuple[BaseRouteHandler, ...] = (
     *instance.ROUTES,
     *instances.ROUTES,
     *act.ROUTES,
+    *events.ROUTES,
+    *resending.ROUTES,
     *timers.ROUTES,
     *audit.ROUTES,
 )

@@ -1,4 +1,4 @@
-"""JSON that people edit before it is sent again: shown without secrets, sent only when changed. Pure.
+"""JSON that people edit before it is sent again: no secrets shown, sent only when changed. Pure.
 
 A field of a form comes back with other line ends, and with the mask where a secret stood. Both are
 no change: what the mask hides is put back from the original, so nobody has to know it.

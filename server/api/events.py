@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import msgspec
 from litestar import get
@@ -32,6 +32,7 @@ from server.api.problems import Problem
 from server.api.shown import Asked, Show, Unmask, raw, show_text, shower
 from store.codec import ATTEMPTED, CAUSE, MSG_ID, REDRIVEN
 from store.codec import moment as time_of
+from store.event_standing import standing_of
 from store.event_story import DEPTH_DEFAULT, DEPTH_MAX, Place, Story, answer, story_of
 from store.port import Stored
 from store.projection.events import (
@@ -48,7 +49,6 @@ from store.projection.events import (
 from store.projection.where import Where
 
 DAYS_DEFAULT = 7
-STANDING_MAX = 20  # instances whose present status is looked up
 WORDS_MAX = 10
 
 
@@ -256,13 +256,10 @@ async def stored_event(deps: Deps, seq: int) -> Stored:
 
 async def _reached(deps: Deps, story: Story) -> list[Reached]:
     """Where the event and those after it went, with how those instances stand now."""
-    standing: dict[tuple[str, str], _Standing] = {}
-    for one in story.own:
-        if one.key and len(standing) < STANDING_MAX:
-            standing[one.saga, one.key] = await _standing(deps, one.saga, one.key, story.seq)
+    standing = await standing_of(deps.client, story)
     found: list[Reached] = []
     for one in story.outcomes:
-        status, waits = standing.get((one.saga, one.key), (None, None))
+        stands = standing.get((one.saga, one.key))
         found.append(
             Reached(
                 seq=one.seq,
@@ -274,30 +271,11 @@ async def _reached(deps: Deps, story: Story) -> list[Reached]:
                 reason=one.reason,
                 by=one.by,
                 at=one.recorded_at,
-                status=status,
-                waits=waits if one.seq == story.seq else None,
+                status=stands.status if stands else None,
+                waits=stands.waits if stands and one.seq == story.seq else None,
             )
         )
     return found
-
-
-_Standing: TypeAlias = tuple[str | None, Place | None]
-
-
-async def _standing(deps: Deps, saga: str, key: str, seq: int) -> _Standing:
-    """The status of an instance now, and whether the event still waits there."""
-    try:
-        instance = await deps.client.get(saga, key)
-    except BadName:  # a dead letter may claim any key
-        return None, None
-    if instance is None:
-        return None, None
-    parked = instance.parked.cause if instance.parked else None
-    if parked is not None and (parked.kind, parked.seq) == ("event", seq):
-        return instance.status, "parked"
-    if any((cause.kind, cause.seq) == ("event", seq) for cause in instance.backlog):
-        return instance.status, "backlog"
-    return instance.status, None
 
 
 def _detail(
