@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
+
+from msgspec import structs
 
 from server.access.roles import ROLES, Identity, Role
 from server.api.deps import Deps
+from server.api.openapi import release
 from server.api.shown import show_text
+from server.settings import TOML_NAME, SettingWithOrigin, explain_settings
 from ui.desk import Desk, Who
+from ui.system import Check, Rebuild, Setting, System
 
 
 def desk_of(deps: Deps, base: str = "") -> Desk:
@@ -24,7 +31,42 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         mask_text=lambda text, source: show_text(deps.mask, text, source),
         may=may,
         csrf=lambda request: str(request.auth.csrf),
+        system=system_of(deps),
         base=base,
+    )
+
+
+def system_of(deps: Deps) -> System:
+    """What the system page asks of this process."""
+
+    async def checks() -> tuple[Check, ...]:
+        health = await deps.health.look()
+        return tuple(Check(one.name, one.ok, one.detail) for one in health.checks)
+
+    def rebuild() -> Rebuild | None:
+        state = deps.projector.rebuilder.state if deps.projector is not None else None
+        if state is None:
+            return None
+        if state.status == "running":
+            return Rebuild(state.part, "")
+        return Rebuild(None, state.error or "The last rebuild went well.")
+
+    def begin() -> None:
+        assert deps.projector is not None
+        deps.projector.rebuilder.begin()
+
+    rows = explain_settings({}, os.environ, Path(TOML_NAME))
+    shown: list[SettingWithOrigin] = []
+    for one in rows:
+        value = getattr(deps.settings, one.name)
+        origin = one.origin if value == one.value else "command line"
+        shown.append(structs.replace(one, value=value, origin=origin))
+    return System(
+        version=release(),
+        settings=tuple(Setting(one.name, one.shown, one.origin, one.help) for one in shown),
+        checks=checks,
+        rebuild=rebuild,
+        begin_rebuild=begin if deps.projector is not None else None,
     )
 
 

@@ -19,6 +19,7 @@ from ui.pages import (
     overview,
     resending,
     sagas,
+    system,
     timers,
 )
 from ui.render import STATIC
@@ -32,6 +33,7 @@ PAGES: tuple[BaseRouteHandler, ...] = (
     *events.ROUTES,
     *resending.ROUTES,
     *timers.ROUTES,
+    *system.ROUTES,
     *audit.ROUTES,
 )
 

@@ -16,6 +16,7 @@ from store.diagnosis_gather import Diagnosis
 from store.port import Meta
 from store.projection.port import ReadModel
 from store.subjects import Names
+from ui.system import System
 
 
 class Who(Protocol):
@@ -52,4 +53,5 @@ class Desk(Struct, kw_only=True):
     mask_text: Callable[[str, bytes], str]
     may: Callable[[Who, str], bool]
     csrf: Callable[[Request[Who, Any, State]], str]
+    system: System
     base: str = ""
