@@ -7,6 +7,7 @@ worth logging is decided by the other rooms.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import sys
@@ -60,6 +61,8 @@ def configure_logs(
     )
     root = logging.getLogger()
     root.handlers[:] = [handler]
+    # Or the redactor's sources, and all that they hold, would outlive the modules they are from.
+    atexit.register(root.removeHandler, handler)
     root.setLevel(level.upper())
     for name in FOREIGN:
         logger = logging.getLogger(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 
 YOUNG_OBJECTS_MAX = 200_000
@@ -16,4 +17,6 @@ def tune() -> None:
     """
     gc.collect()
     gc.freeze()
+    # Looked at again at the end: DuckDB would complain of what stays frozen as leaked.
+    atexit.register(gc.unfreeze)
     gc.set_threshold(YOUNG_OBJECTS_MAX, 20, 50)

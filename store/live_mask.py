@@ -37,7 +37,7 @@ class LiveMask:
     ``start`` reads the cards there are and follows new ones; it raises Unreachable.
     """
 
-    name = "secret names"
+    name = "mask"
 
     def __init__(self, names: Iterable[str] = (), meta: Meta | None = None) -> None:
         self._mask = Mask(names)

@@ -148,7 +148,8 @@ def _welcome(settings: Settings, runtime: Runtime, app: App, process: Process) -
     say(f"  jobs       {', '.join(sorted(app.jobs.targets)) or 'none'}")
     api = process.serving.address if process.serving else ""
     open_to = "needs a login or a token" if settings.auth else "open to this machine, no login"
-    say(f"  API        {api} ({open_to}; its routes: {api}/schema)")
+    say(f"  dashboard  {api} ({open_to})")
+    say(f"  API        {api}/api/v1, its routes: {api}/schema")
     type, body, key = example_of(app)
     say("try")
     say(f"  {program()} publish {type} '{body}' --key {key}{_flags(settings, runtime)}")

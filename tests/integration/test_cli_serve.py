@@ -88,6 +88,7 @@ def test_it_stops_soon_with_streams_open_and_starts_again_at_once(tmp_path: Path
     finally:
         first.close()
     assert "Traceback" not in first.output
+    assert "leaked" not in first.output  # what DuckDB says of objects that nobody took back
     again = dev(tmp_path, "--port", port)
     try:
         assert _api(again) == url
