@@ -116,6 +116,15 @@ def page(
     return Response(text, media_type=MediaType.HTML, status_code=status)
 
 
+class ErrorPage(Struct, frozen=True):
+    """The context of ``error.html``: what happened and what to do next."""
+
+    status: int
+    title: str
+    detail: str
+    next: str
+
+
 class MissingPage(Struct, frozen=True):
     """The context of ``missing.html``: what is not there, and where to look instead."""
 

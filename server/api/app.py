@@ -11,9 +11,11 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from litestar import Litestar, Router
+from litestar.config.compression import CompressionConfig
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
 
+from server import error_pages
 from server.access.guard import check_role
 from server.access.middleware import AccessMiddleware
 from server.api import (
@@ -21,7 +23,6 @@ from server.api import (
     asking,
     bulk,
     dead_letters,
-    errors,
     events,
     failures,
     health,
@@ -59,6 +60,14 @@ from ui.app import dashboard
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 
+# Pages and lists shrink to a fifth; what is sent as it comes (events, rows of SQL) is left alone.
+COMPRESSION = CompressionConfig(
+    backend="gzip",
+    gzip_compress_level=5,
+    minimum_size=1000,
+    exclude=["^/api/v1/sagas/subscribe", "^/api/v1/sql"],
+)
+
 # The tag in the OpenAPI document and the modules whose ROUTES stand under it.
 CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
     ("access", (login,)),
@@ -86,18 +95,20 @@ def create_app(
     known_query = KnownQuery()
     deps.metrics.installation(deps.backend, deps.read, deps.live)
     handlers = list(_tagged())
+    desk = desk_of(deps, base)
     app = Litestar(
         route_handlers=[
             *options_handlers(handlers),
             *handlers,
-            dashboard(desk_of(deps, base)),
+            dashboard(desk),
             *more,
         ],
         dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
-        exception_handlers=errors.HANDLERS,
+        exception_handlers=error_pages.handlers(desk),
         guards=[one_guard(check_role, known_query, json_only)],
         middleware=[WholeSegments()],
         openapi_config=openapi.config(),
+        compression_config=COMPRESSION,
         request_max_body_size=BODY_BYTES_MAX,
         on_shutdown=[deps.close],
         logging_config=None,  # the process has set its logs up

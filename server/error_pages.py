@@ -1,0 +1,44 @@
+"""Errors as pages for people in a browser; programs get the problem document of the same error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ExceptionHandlersMap
+
+from server.access.roles import Identity
+from server.api import errors
+from ui.desk import Desk
+from ui.render import ErrorPage, page
+
+FOR_PROGRAMS = ("/api/", "/schema", "/health", "/metrics", "/version")
+
+
+def handlers(desk: Desk) -> ExceptionHandlersMap:
+    """The exception handlers of an application that serves the dashboard."""
+    answer = _answer(desk)
+    return {Exception: answer, HTTPException: answer}
+
+
+def _answer(desk: Desk) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
+    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+        if not _wants_page(request) or not isinstance(request.scope.get("user"), Identity):
+            return errors.answer(request, error)
+        problem = errors.to_problem(error)
+        context = ErrorPage(problem.status, problem.title, problem.detail, problem.next)
+        response = page(
+            request, desk, "error.html", context, title=problem.title, status=problem.status
+        )
+        response.headers.update(problem.headers)
+        return response
+
+    return answer
+
+
+def _wants_page(request: Request[Any, Any, Any]) -> bool:
+    if request.scope["path"].startswith(FOR_PROGRAMS):
+        return False
+    return "text/html" in request.headers.get("accept", "")
