@@ -12,10 +12,12 @@ import logging
 import secrets
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from typing import TypeAlias
 
 from msgspec import structs
 
 from sagas.messages import Address
+from server.bulk_steps import take_step
 from store.bulk import CHUNK_TARGETS, LEASE_S, BulkJob, BulkJobs, BulkRefusal, BulkStatus, Tally
 from store.client import SagaClient
 from store.operations import utc_now
@@ -23,8 +25,9 @@ from store.port import StoreError
 
 log = logging.getLogger("snorri.bulk")
 
+Hide: TypeAlias = Callable[[str, bytes], str]
+
 ACTIONS_AT_ONCE = 16
-OUTCOME_S = 30.0  # for one action; after that nobody reads what is stored
 SAVE_EVERY_S = 1.0
 LOOK_EVERY_S = LEASE_S / 5
 HOLD_ATTEMPTS = 10
@@ -43,12 +46,15 @@ class BulkRunner:
         self._owner = secrets.token_hex(6)
         self._runs: dict[str, tuple[_Run, asyncio.Task[None]]] = {}
 
-    async def start(self, job: BulkJob) -> bool:
-        """Begin or go on with a job; False when a process works on it already."""
+    async def start(self, job: BulkJob, hide: Hide) -> bool:
+        """Begin or go on with a job; False when a process works on it already.
+
+        ``hide`` takes the secret values of a JSON document out of a text that may quote them.
+        """
         revision = await self._hold(job.id)
         if revision is None:
             return False
-        run = _Run(self._jobs, self._client, job, self._now, revision)
+        run = _Run(self._jobs, self._client, job, self._now, revision, hide)
         await run.save()
         task = asyncio.create_task(self._work(run), name=f"bulk {job.id}")
         self._runs[job.id] = (run, task)
@@ -127,12 +133,14 @@ class _Run:
         job: BulkJob,
         now: Callable[[], datetime],
         lease: int,
+        hide: Hide,
     ) -> None:
         stop_at = job.stop_after and job.tally.refused + job.stop_after
         self.job = structs.replace(
             job, status="running", partial=Tally(), ended=None, note="", stop_at=stop_at
         )
         self.lease = lease
+        self._hide = hide
         self._jobs = jobs
         self._client = client
         self._now = now
@@ -186,37 +194,26 @@ class _Run:
                 await self.save()
 
     async def _act(self, index: int, target: Address) -> None:
-        job = self.job
         try:
-            reply = await self._client.act(
-                target.saga,
-                target.key,
-                job.action,
-                by=job.by,
-                reason=job.reason,
-                request=job.request,
-                timeout_s=OUTCOME_S,
-                id=job.action_id(index),
-                origin=job.origin,
-            )
+            outcome = await take_step(self._client, self.job, index, target)
         except StoreError as error:
             self.end("interrupted", f"the broker does not answer: {error}; resume it later")
             return
-        if reply.pending:
+        if outcome is None:
             self.end("interrupted", "no engine reads what is stored; start one and resume it")
-        elif reply.done:
-            self._change(partial=self.job.partial.plus(Tally(done=1)))
+        elif outcome:
+            self._refused(target, outcome)
         else:
-            self._refused(target, reply.reason)
+            self._change(partial=self.job.partial.plus(Tally(done=1)))
 
     def _refused(self, target: Address, reason: str) -> None:
         refusal = BulkRefusal(saga=target.saga, key=target.key, reason=reason)
-        plain = reason.replace(str(target), "it")
+        plain = reason.replace(str(target) if target.saga else target.key, "it")
         one = Tally(refused=1, refusals=(refusal,), reasons={plain: 1})
         self._change(partial=self.job.partial.plus(one))
         count = self.job.settled.refused + self.job.partial.refused
         if self.job.stop_at and count >= self.job.stop_at:
-            self.end("stopped", f"{count} instances refused it")
+            self.end("stopped", f"{count} refused it or failed again")
 
     def _change(self, **changes: object) -> None:
         self.job = structs.replace(self.job, **changes)  # type: ignore[arg-type]

@@ -7,18 +7,19 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 from litestar import Response
-from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType, structs
 
 from sagas.actions import ACTION_STATUSES, Action, ActionRequest, Plan
 from sagas.effects import Effect, Send
-from sagas.instance import Failure
+from sagas.instance import Instance, encode
+from sagas.messages import NULL
 from server.access.access import Standing
 from server.api.asking import loaded
 from server.api.deps import Deps
 from server.api.idempotency import once
 from server.api.missing import existing
 from server.api.problems import Problem
-from server.api.shown import Asked, raw
+from server.api.shown import Asked, document, raw, show_text
 from store.codec import ActionReply
 from store.lookup import Revision, revision_of
 
@@ -166,7 +167,7 @@ async def take(
     if reply.pending:
         return Response(_pending(action, reply), status_code=202)
     if not reply.done:
-        raise refused(action, reply, wanted)
+        raise refused(action, _hidden(deps, reply, current, wanted), wanted)
     return Response(await _done(deps, action, reply))
 
 
@@ -201,6 +202,20 @@ def refused(action: str, reply: ActionReply, request: ActionRequest) -> Problem:
         next,
         {"currentVersion": reply.version, "currentStatus": status, "allowed": can},
     )
+
+
+class ShownParts(Struct, frozen=True, kw_only=True):
+    """Parts of a document, secret fields masked."""
+
+    state: Raw
+    effects: Raw
+    error: Raw
+    result: Raw = NULL
+
+
+def shown_parts(deps: Deps, instance: Instance) -> ShownParts:
+    """What of an instance's document goes out; texts lose what they quote of its secrets."""
+    return msgspec.json.decode(document(deps.mask, encode(instance)), type=ShownParts)
 
 
 async def revision_at_seq(deps: Deps, seq: int) -> Revision:
@@ -244,12 +259,26 @@ async def _plan(
             status=plan.status,
             reason=plan.refused,
         )
-        raise refused(action, now, wanted)
-    return plan_view(deps, plan, same_code=definition.hash == instance.definition)
+        raise refused(action, _hidden(deps, now, current, wanted), wanted)
+    source = _source(instance, wanted)
+    return plan_view(deps, plan, source, same_code=definition.hash == instance.definition)
 
 
-def plan_view(deps: Deps, plan: Plan, *, same_code: bool) -> ActionPlan:
-    """A plan as it goes out, secret fields masked."""
+def _hidden(
+    deps: Deps, reply: ActionReply, current: Revision, request: ActionRequest
+) -> ActionReply:
+    """The reply, its reason without the secret values it may quote."""
+    source = _source(current.instance, request)
+    return structs.replace(reply, reason=show_text(deps.mask, reply.reason, source))
+
+
+def _source(instance: Instance, request: ActionRequest) -> bytes:
+    """All that an error of an action may quote."""
+    return msgspec.json.encode((instance, request))
+
+
+def plan_view(deps: Deps, plan: Plan, source: bytes, *, same_code: bool) -> ActionPlan:
+    """A plan as it goes out, secret fields masked; its error may quote ``source`` (JSON)."""
     return ActionPlan(
         action=plan.action,
         saga=plan.saga,
@@ -262,7 +291,7 @@ def plan_view(deps: Deps, plan: Plan, *, same_code: bool) -> ActionPlan:
         effects=_effects(deps, plan.effects),
         cannot_undo=list(plan.cannot_undo),
         in_flight=list(plan.in_flight),
-        error=plan.error,
+        error=show_text(deps.mask, plan.error, source),
         hash=plan.hash,
         same_code=same_code,
     )
@@ -282,13 +311,10 @@ def _effects(deps: Deps, effects: tuple[Effect, ...]) -> Raw:
     return raw(deps.mask, msgspec.json.encode(effects))
 
 
-def _error(deps: Deps, error: Failure | None) -> Raw:
-    return raw(deps.mask, msgspec.json.encode(error))
-
-
 async def _done(deps: Deps, action: str, reply: ActionReply) -> ActionOutcome:
     revision = await revision_at_seq(deps, reply.seq)
     instance = revision.instance
+    shown = shown_parts(deps, instance)
     return ActionOutcome(
         done=True,
         action=action,
@@ -300,9 +326,9 @@ async def _done(deps: Deps, action: str, reply: ActionReply) -> ActionOutcome:
         at=revision.at.astimezone(UTC),
         by=instance.cause.by,
         reason=instance.cause.reason,
-        state=raw(deps.mask, instance.state),
-        effects=_effects(deps, instance.effects),
-        error=_error(deps, instance.error),
+        state=shown.state,
+        effects=shown.effects,
+        error=shown.error,
     )
 
 

@@ -7,7 +7,9 @@ process: a job that was interrupted is shown as such and goes on where it stood 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -16,6 +18,7 @@ from litestar.params import JSONBody, PathParameter
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from sagas.actions import ABSENT, Action, ActionRequest
+from sagas.messages import Address
 from server.access.roles import ROLE
 from server.api.acting import Reason, origin_of
 from server.api.bodies import Exact
@@ -26,7 +29,7 @@ from server.api.idempotency import IdempotencyKey, once
 from server.api.links import bulk_path
 from server.api.parameters import Parts
 from server.api.problems import Problem
-from server.api.shown import Asked
+from server.api.shown import Asked, show_text
 from store.bulk import BulkJob, BulkRefusal
 
 PATH = "/api/v1/sagas/bulk"
@@ -168,7 +171,12 @@ async def act_on_many(
         return Response(shown, status_code=200)
 
     async def work(id: str) -> _Made:
-        job = await _make(request, deps, data, wanted, id.removeprefix("once-"))
+        id = id.removeprefix("once-")
+        if id and (there := await deps.bulk_jobs.get(id)) is not None:
+            return _Made(there.id)
+        targets = await targets_of(deps, data.filter, data.keys, data.wait_for)
+        who, origin = request.user.name, origin_of(request)
+        job = await make_job(deps, data, wanted, targets, by=who, origin=origin, id=id)
         return _Made(job.id)
 
     made = await once(request, deps, idempotency_key, _Made, work)
@@ -201,15 +209,7 @@ async def get_bulk_job(deps: Parts, id: BulkId) -> BulkProgress:
 )
 async def cancel_bulk_job(deps: Parts, id: BulkId) -> Response[BulkProgress]:
     """Have it end soon, wherever it runs; what was done stays done."""
-    job = await _get(deps, id)
-    if job.status == "interrupted":
-        now = datetime.now(UTC)
-        job = msgspec.structs.replace(job, status="cancelled", ended=now, updated=now)
-        await deps.bulk_jobs.save(job)
-    elif job.status == "running":
-        await deps.bulk.cancel(id)
-    elif job.status != "cancelled":
-        raise _refused(job, "cancel")
+    job = await cancel_job(deps, await _get(deps, id))
     return _answer(job, 202)
 
 
@@ -222,31 +222,29 @@ async def cancel_bulk_job(deps: Parts, id: BulkId) -> Response[BulkProgress]:
 )
 async def resume_bulk_job(deps: Parts, id: BulkId) -> Response[BulkProgress]:
     """Go on with one that was interrupted, stopped or cancelled; nothing is done twice."""
-    job = await _get(deps, id)
-    if job.status in ("running", "done"):
-        raise _refused(job, "resume")
-    await deps.bulk_jobs.forget_end(id)
-    if not await deps.bulk.start(job):
-        raise _refused(await _get(deps, id), "resume")
+    await resume_job(deps, await _get(deps, id))
     return _answer(await _get(deps, id), 202)
 
 
-async def _make(
-    request: Asked, deps: Deps, body: BulkBody, wanted: ActionRequest, id: str
+async def make_job(
+    deps: Deps,
+    body: BulkBody,
+    wanted: ActionRequest,
+    targets: Sequence[Address],
+    *,
+    by: str,
+    origin: str,
+    id: str = "",
 ) -> BulkJob:
-    """Keep the job under ``id`` and begin; a repetition finds it and leaves it alone."""
-    id = id or uuid.uuid4().hex
-    if (there := await deps.bulk_jobs.get(id)) is not None:
-        return there
-    targets = await targets_of(deps, body.filter, body.keys, body.wait_for)
+    """Keep the job under ``id`` (a new one when empty) and begin, unless somebody just did."""
     now = datetime.now(UTC)
     job = BulkJob(
-        id=id,
+        id=id or uuid.uuid4().hex,
         action=body.action,
         request=wanted,
-        by=request.user.name,
+        by=by,
         reason=body.reason,
-        origin=origin_of(request),
+        origin=origin,
         total=len(targets),
         created=now,
         updated=now,
@@ -256,6 +254,28 @@ async def _make(
     if await deps.bulk_jobs.create(job, targets):
         await deps.bulk.start(job)
     return job
+
+
+async def cancel_job(deps: Deps, job: BulkJob) -> BulkJob:
+    """Have a job end, wherever it runs; raises Problem when it has ended otherwise."""
+    if job.status == "interrupted":
+        now = datetime.now(UTC)
+        job = msgspec.structs.replace(job, status="cancelled", ended=now, updated=now)
+        await deps.bulk_jobs.save(job)
+    elif job.status == "running":
+        await deps.bulk.cancel(job.id)
+    elif job.status != "cancelled":
+        raise _refused(job, "cancel")
+    return job
+
+
+async def resume_job(deps: Deps, job: BulkJob) -> None:
+    """Have a job go on here; raises Problem when it runs or is done."""
+    if job.status in ("running", "done"):
+        raise _refused(job, "resume")
+    await deps.bulk_jobs.forget_end(job.id)
+    if not await deps.bulk.start(job):
+        raise _refused(await _get(deps, job.id), "resume")
 
 
 async def _get(deps: Deps, id: str) -> BulkJob:

@@ -21,6 +21,7 @@ from sagas.kernel import Snapshot
 from sagas.messages import Address, Cause, to_raw
 from server.api.acting import ActionPlan, plan_view
 from server.api.deps import Deps
+from server.api.shown import show_text
 from store.bulk import BulkRefusal
 from store.lookup import Revision, revision_of
 
@@ -133,14 +134,15 @@ def _ask(deps: Deps, tally: _Tally, current: Revision, cause: Cause, plans: int)
             tally.refuse(target, f"{text}, possible: {can}")
         return
     made = plan(definition, Snapshot(instance.key, instance, current.hash), cause, cause.at)
+    source = msgspec.json.encode((instance, cause.payload))
     if made.refused:
-        tally.refuse(target, made.refused)
+        tally.refuse(target, show_text(deps.mask, made.refused, source))
         return
     sent = tuple(effect.target for effect in made.effects if isinstance(effect, Send))
     tally.groups[(instance.saga, made.status, made.status_after, sent)] += 1
     if len(tally.plans) < plans:
         same = definition.hash == instance.definition
-        tally.plans.append(plan_view(deps, made, same_code=same))
+        tally.plans.append(plan_view(deps, made, source, same_code=same))
 
 
 def _action(cause: Cause) -> Action:

@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from sagas.messages import NULL
 from sagas.names import KEY_BYTES_MAX, check_key
 from server.access.roles import ROLE
-from server.api.acting import TIMEOUT_MS, TimeoutMs, origin_of, revision_at_seq
+from server.api.acting import TIMEOUT_MS, TimeoutMs, origin_of, revision_at_seq, shown_parts
 from server.api.bodies import Exact
 from server.api.deps import Deps
 from server.api.idempotency import IdempotencyKey, once
@@ -21,7 +21,7 @@ from server.api.links import instance_path
 from server.api.missing import registered
 from server.api.parameters import Parts, Saga
 from server.api.problems import Problem
-from server.api.shown import Asked, raw
+from server.api.shown import Asked
 from server.correlation import NoKey, key_of
 from store.cards import SagaCard
 from store.codec import ActionReply
@@ -177,6 +177,7 @@ async def _outcome(deps: Deps, reply: ActionReply) -> StartOutcome:
     revision = await revision_at_seq(deps, reply.seq)
     instance = revision.instance
     settled = instance.status in SETTLED
+    shown = shown_parts(deps, instance)
     return StartOutcome(
         saga=instance.saga,
         key=instance.key,
@@ -185,8 +186,8 @@ async def _outcome(deps: Deps, reply: ActionReply) -> StartOutcome:
         seq=revision.seq,
         status=instance.status,
         version=instance.version,
-        result=raw(deps.mask, instance.result) if instance.status == "completed" else UNSET,
-        error=raw(deps.mask, msgspec.json.encode(instance.error)),
+        result=shown.result if instance.status == "completed" else UNSET,
+        error=shown.error,
         next=UNSET if settled else "It goes on; look there, or follow /api/v1/sagas/subscribe.",
     )
 

@@ -20,7 +20,7 @@ from server.api.idempotency import IdempotencyKey, once
 from server.api.missing import near_names
 from server.api.parameters import Parts
 from server.api.problems import Problem
-from server.api.shown import Asked, raw
+from server.api.shown import Asked, raw, show_text
 from store.cards import job_cards, worker_cards
 from store.codec import TRACEPARENT
 from store.job_runs import JobResult, JobRun, JobRuns
@@ -101,7 +101,7 @@ async def trigger(
         key=run.key,
         seq=run.seq,
         workers=workers,
-        result=UNSET if result is None else _shown(deps, result),
+        result=UNSET if result is None else _shown(deps, result, data.payload),
         next=UNSET if result is not None else _next(id, workers),
     )
     return Response(answer, status_code=202 if result is None else 200)
@@ -155,12 +155,12 @@ def _next(target: str, workers: int) -> str:
     return f"It runs; GET /api/v1/workers/jobs/{target}/executions shows its attempts."
 
 
-def _shown(deps: Deps, result: JobResult) -> RunResult:
-    error = msgspec.json.decode(deps.mask(msgspec.json.encode({"error": result.error})))
+def _shown(deps: Deps, result: JobResult, payload: Raw | UnsetType) -> RunResult:
+    given = NULL if payload is UNSET else payload
     return RunResult(
         outcome=result.outcome,
         payload=raw(deps.mask, result.payload),
-        error=error["error"],
+        error=show_text(deps.mask, result.error, msgspec.json.encode((given, result.payload))),
         attempt=result.attempt,
         worker=result.worker,
         started_at=result.started,

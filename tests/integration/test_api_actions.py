@@ -7,11 +7,14 @@ history that the log holds.
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Struct
 
+from sagas import Message, SagaHandle, Secret, define_saga, send
 from sagas.actions import ACTIONS
 from server.api import idempotency
 from store.memory import MemoryBroker, SystemClock
@@ -286,3 +289,43 @@ async def test_secrets_are_masked(tmp_path: Path) -> None:
         assert plan["stateAfter"]["notes"] == ["***"]
         done = await api.post(_path("signal"), {"name": "note", "payload": "x-ray"})
         assert done["state"]["notes"] == ["***"]
+
+
+class _Card(Struct):
+    number: Annotated[str, Secret] = ""
+    tries: int = 0
+
+
+def _charge(saga: SagaHandle[_Card], message: Message[_Card]) -> Any:
+    if message.payload.number.endswith("0"):
+        raise ValueError(f"the card {message.payload.number} is blocked")
+    saga.state = message.payload
+    return send("charge", message.payload)
+
+
+CARDS = define_saga("Cards").state(_Card()).on("Charge", _charge).build()
+NUMBER = "4000-1234-0"
+
+
+async def test_no_answer_quotes_a_secret(tmp_path: Path) -> None:
+    """Neither as a field nor within an error: of the action, its plan, in bulk."""
+    async with open_api(tmp_path, worker=False, sagas=(CARDS,)) as api:
+        await api.publish("Charge", {"number": "4000-1234-5"}, "c-1")
+        await api.status("Cards", "c-1", "running")
+        await api.publish("Charge", {"number": NUMBER}, "c-1")
+        await api.status("Cards", "c-1", "parked")
+        path = instance_path("Cards", "c-1", "retry")
+        plan = await api.post(path, {"dryRun": True})
+        assert "is blocked" in plan["error"]
+        done = await api.post(path)
+        assert "is blocked" in done["error"]["message"]
+        body = {"action": "retry", "keys": [{"saga": "Cards", "key": "c-1"}], "dryRun": True}
+        many = await api.post("/api/v1/sagas/bulk", body)
+        assert many["plans"][0]["error"]
+        mended = await api.post(path, {"payload": {"number": "4000-1234-7"}})
+        assert mended["status"] == "running"
+        assert mended["effects"][0]["payload"]["number"] == "•••"
+        for shown in (plan, done, many, mended):
+            text = json.dumps(shown, ensure_ascii=False)
+            assert "4000" not in text
+            assert "•••" in text
