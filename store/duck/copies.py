@@ -37,14 +37,15 @@ BEHIND_MAX = 200_000  # messages; a copy further behind is duplicated anew, whic
 ATTEMPTS = 3
 NAME = "snorri"  # how people may call the database
 
-# What tells a row from the others of its table, where rows change.
+# Where rows change: the column by which they are found. Rows with the same value (hashes may meet)
+# are replaced together.
 KEYS = {
-    "instances": ("ident", "saga", "key"),
-    "commands": ("hash", "id"),
-    "events": ("seq",),
-    "timers": ("ident", "place"),
-    "dead_letters": ("id",),
-    "operator_actions": ("seq",),
+    "instances": "ident",
+    "commands": "hash",
+    "events": "seq",
+    "timers": "place",
+    "dead_letters": "id",
+    "operator_actions": "seq",
 }
 TABLES = (*KEYS, "transitions", "effects", "outcomes", "executions", "unreadable")
 
@@ -232,7 +233,7 @@ def _tick(live: Live) -> int:
 def update(live: Live, path: Path) -> Checkpoint:
     """Bring the copy at ``path`` up to date; blocks. Raises duckdb.Error."""
     with live.cursor() as cursor:
-        cursor.execute(f"ATTACH '{_quoted(path)}' AS copy")
+        cursor.execute(f"ATTACH '{_quoted(path)}' AS copy (RECOVERY_MODE no_wal_writes)")
         try:
             made = _checkpoint(cursor, "copy.base.checkpoint")
             cursor.execute("BEGIN")
@@ -253,16 +254,14 @@ def update(live: Live, path: Path) -> Checkpoint:
 def statements(tick: int) -> Sequence[str]:
     """What makes a copy of that tick equal to the tables of now."""
     made: list[str] = []
-    for table, columns in KEYS.items():
-        same = " AND ".join(f'old."{name}" = new."{name}"' for name in columns)
-        made.append(
-            f"DELETE FROM copy.base.{table} AS old USING base.{table} AS new "  # noqa: S608
-            f"WHERE {same} AND new.tick > {tick}"
-        )
-    made += [
-        f"INSERT INTO copy.base.{table} BY NAME SELECT * FROM base.{table} WHERE tick > {tick}"  # noqa: S608
-        for table in TABLES
-    ]
+    for table in TABLES:
+        new = f"tick > {tick}"
+        if key := KEYS.get(table):
+            found = f"{key} IN (SELECT {key} FROM base.{table} WHERE {new})"  # noqa: S608
+            made.append(f"DELETE FROM copy.base.{table} WHERE {found}")  # noqa: S608
+            # By way of rowid only the rows that are found are read in all their columns.
+            new = f"rowid IN (SELECT rowid FROM base.{table} WHERE {found})"  # noqa: S608
+        made.append(f"INSERT INTO copy.base.{table} BY NAME FROM base.{table} WHERE {new}")
     made.append("UPDATE copy.base.checkpoint SET record = (SELECT record FROM base.checkpoint)")
     return made
 

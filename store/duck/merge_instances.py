@@ -89,7 +89,8 @@ PRIOR = step(
     """
 CREATE OR REPLACE TEMP TABLE prior AS
 SELECT ident, saga, key, version, status, state, changed_at, status_since, seq
-FROM base.instances WHERE ident IN (SELECT ident FROM moved)""",
+FROM base.instances
+WHERE rowid IN (SELECT rowid FROM base.instances WHERE ident IN (SELECT ident FROM moved))""",
     REVISIONS,
 )
 CHAIN = step(
