@@ -25,6 +25,9 @@ REFUSALS_KEPT = 100
 REASONS_KEPT = 50
 
 # ``interrupted`` is never written: a job says running and nobody holds its lease.
+LetterAction: TypeAlias = Literal["redrive", "discard"]
+BulkAction: TypeAlias = Action | LetterAction
+
 BulkStatus: TypeAlias = Literal["running", "done", "cancelled", "stopped", "interrupted"]
 
 
@@ -66,10 +69,14 @@ class BulkJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     made from the job and the place in the list, so nothing happens twice. It stops when
     ``stop_at`` have refused, which is ``stop_after`` more than had when it last began (0: never).
     ``note`` says why it does not go on.
+
+    The targets of ``redrive`` and ``discard`` are dead letters: addresses without a saga whose key
+    is the letter's id. With ``watch_s`` each step waits up to so many seconds for what becomes of
+    it, and one that fails again counts as refused: what keeps failing stops the job.
     """
 
     id: str
-    action: Action
+    action: BulkAction
     request: ActionRequest
     by: str
     total: int
@@ -80,6 +87,7 @@ class BulkJob(Struct, frozen=True, kw_only=True, omit_defaults=True):
     filter: Raw = NULL
     stop_after: int = 0
     stop_at: int = 0
+    watch_s: float = 0.0
     status: BulkStatus = "running"
     chunk: int = 0
     settled: Tally = Tally()
