@@ -5,7 +5,6 @@ The page is plain HTML without scripts or styles, so that it works under the str
 
 from __future__ import annotations
 
-from html import escape
 from typing import Annotated, Any
 
 from litestar import MediaType, Request, Response, get, post
@@ -17,11 +16,11 @@ from litestar.response import Redirect
 from msgspec import Meta, Struct
 
 from server.access.access import COOKIE, Access, Standing, session_id
-from server.access.middleware import CSRF_FIELD
 from server.access.origin import is_trusted
 from server.access.roles import PUBLIC, ROLE, Identity, Role, Via
 from server.api.deps import Deps
 from server.api.problems import Problem
+from ui.login import LoginPage, login_html
 
 AnyRequest = Request[Any, Any, Any]
 FIELD_CHARS_MAX = 1000
@@ -54,8 +53,8 @@ async def login_page(
 ) -> Response[str]:
     """The page that asks for name and password."""
     if request.user is not None:
-        return _page(_standing_words(request.auth), 200)
-    return _page(_form(next, ""), 200)
+        return _page(_standing_page(request.auth), 200)
+    return _page(LoginPage(next=_own_path(next)), 200)
 
 
 @post(
@@ -82,7 +81,8 @@ async def login(
     except Problem as problem:
         if "text/html" not in request.headers.get("accept", ""):
             raise
-        form = _form(data.next, f"{problem.detail} {problem.next if problem.status == 429 else ''}")
+        words = f"{problem.detail} {problem.next if problem.status == 429 else ''}".strip()
+        form = LoginPage(next=_own_path(data.next), error=words)
         response = _page(form, problem.status)
         response.headers.update(problem.headers)
         return response
@@ -146,37 +146,16 @@ def _own_path(path: str) -> str:
     return path if own and path.isprintable() and path.isascii() else START
 
 
-def _page(content: str, status: int) -> Response[str]:
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Snorri: log in</title>'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"></head>'
-        f"<body><main><h1>Snorri</h1>{content}</main></body></html>"
-    )
-    return Response(page, status_code=status, media_type=MediaType.HTML)
+def _page(page: LoginPage, status: int) -> Response[str]:
+    return Response(login_html(page), status_code=status, media_type=MediaType.HTML)
 
 
-def _form(next: str, error: str) -> str:
-    told = f'<p role="alert">{escape(error)}</p>' if error else ""
-    return (
-        f'{told}<form method="post" action="login">'
-        f'<input type="hidden" name="next" value="{escape(_own_path(next))}">'
-        '<p><label>Name <input name="username" autocomplete="username" required autofocus></label>'
-        '</p><p><label>Password <input name="password" type="password" '
-        'autocomplete="current-password" required></label></p>'
-        '<p><button type="submit">Log in</button></p></form>'
-    )
-
-
-def _standing_words(standing: Standing) -> str:
+def _standing_page(standing: Standing) -> LoginPage:
     identity = standing.identity
     assert identity is not None
-    if identity.via == "open":
-        return "<p>No login is needed: everybody on this machine may do anything.</p>"
-    who = f"<p>You are {escape(identity.name)}, with the role {identity.role}.</p>"
-    if not standing.session:
-        return who
-    return (
-        f'{who}<form method="post" action="logout">'
-        f'<input type="hidden" name="{CSRF_FIELD}" value="{escape(standing.csrf)}">'
-        '<button type="submit">Log out</button></form>'
+    return LoginPage(
+        name=identity.name,
+        role=identity.role,
+        open=identity.via == "open",
+        csrf=standing.csrf if standing.session else "",
     )
