@@ -100,7 +100,7 @@ class SnorriPlugin(InitPlugin):
     # --- dependencies
 
     def _publisher(self) -> Publisher:
-        return Publisher(_ClientLine(self._client()))
+        return Publisher(ClientLine(self._client()))
 
     def _client(self) -> SagaClient:
         return self._ready().client
@@ -181,7 +181,7 @@ class _Running:
         return self._serving
 
 
-class _ClientLine:
+class ClientLine:
     """Publishes through a client that somebody else opened and closes."""
 
     def __init__(self, client: SagaClient) -> None:

@@ -162,7 +162,12 @@ async def open_micro(
 
 
 async def _note(error: Exception) -> None:
-    log.debug("the connection of the micro service: %s", error)
+    if "permissions violation" in str(error).lower():
+        log.warning(
+            "the micro service is not let in: %s; grant this user to subscribe to it", error
+        )
+    else:
+        log.debug("the connection of the micro service: %s", error)
 
 
 def _line(text: str) -> str:
