@@ -82,7 +82,6 @@ class DuckFile:
             self._writer.execute("SET GLOBAL TimeZone = 'UTC'")
             self._writer.execute(f"ATTACH '{quoted}' AS {NAME} (RECOVERY_MODE no_wal_writes)")
             self._writer.execute(f"USE {NAME}")
-            self._check_size()
             self.checkpoint = self._read_checkpoint()
             self.unreadable = self._count_unreadable()
         except BaseException:
@@ -207,15 +206,6 @@ class DuckFile:
             self._writer.execute("ROLLBACK")
         except duckdb.Error:
             pass  # the failure that led here has ended the transaction, or the whole database
-
-    def _check_size(self) -> None:
-        """Raises ValueError for a file that has lost its end; DuckDB would notice it much later."""
-        sql = """SELECT block_size * total_blocks FROM pragma_database_size()
-            WHERE database_name = 'projections'"""
-        wanted = int(self._writer.execute(sql).fetchall()[0][0])
-        found = self.path.stat().st_size
-        if found < wanted:
-            raise ValueError(f"the file has {found} bytes and says of itself that it has {wanted}")
 
     def _read_checkpoint(self) -> Checkpoint | None:
         made = self._writer.execute(
