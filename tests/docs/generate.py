@@ -20,6 +20,7 @@ from server.settings import explain_settings
 from tests.docs.api_page import API, api_page
 from tests.docs.metrics_page import METRICS, metrics_page
 from tests.docs.queries_page import QUERIES, queries_page
+from tests.docs.tables_page import TABLES, tables_page
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA = ROOT / "docs" / "schema" / "instance.json"
@@ -153,6 +154,7 @@ def main() -> None:
     API.write_text(api_page(), encoding="utf-8")
     METRICS.write_text(metrics_page(), encoding="utf-8")
     QUERIES.write_text(queries_page(), encoding="utf-8")
+    TABLES.write_text(tables_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
