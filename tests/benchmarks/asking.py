@@ -79,10 +79,11 @@ async def asking(folder: Path) -> AskingFigures:
         await projections.open()
         tables = await projections.reset(Streams(events=BEGAN, log=BEGAN))
         await asyncio.to_thread(_fill, tables)
+        writer = _Writer(projections, tables)
+        await writer.write(0.1)  # the sequence goes on behind the rows that were filled in
         started = time.perf_counter()
         copies.give_back(await copies.take(0))
         first_copy_ms = (time.perf_counter() - started) * 1000
-        writer = _Writer(projections, tables)
         alone = await writer.write(SECONDS_A_ROUND * 2)
         writing = asyncio.create_task(writer.write(SECONDS_A_ROUND * ROUNDS))
         renewed_ms: list[float] = []
