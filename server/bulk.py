@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TypeAlias
 
+import msgspec
 from msgspec import structs
 
 from sagas.messages import Address
@@ -35,26 +36,32 @@ HOLD_PAUSE_S = 0.1
 
 
 class BulkRunner:
-    """Runs bulk jobs; one for each process that serves the API."""
+    """Runs bulk jobs; one for each process that serves the API.
+
+    ``hide`` takes the secret values of a JSON document out of a text that may quote them.
+    """
 
     def __init__(
-        self, jobs: BulkJobs, client: SagaClient, *, now: Callable[[], datetime] = utc_now
+        self,
+        jobs: BulkJobs,
+        client: SagaClient,
+        *,
+        hide: Hide = lambda text, source: text,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
         self._jobs = jobs
         self._client = client
+        self._hide = hide
         self._now = now
         self._owner = secrets.token_hex(6)
         self._runs: dict[str, tuple[_Run, asyncio.Task[None]]] = {}
 
-    async def start(self, job: BulkJob, hide: Hide) -> bool:
-        """Begin or go on with a job; False when a process works on it already.
-
-        ``hide`` takes the secret values of a JSON document out of a text that may quote them.
-        """
+    async def start(self, job: BulkJob) -> bool:
+        """Begin or go on with a job; False when a process works on it already."""
         revision = await self._hold(job.id)
         if revision is None:
             return False
-        run = _Run(self._jobs, self._client, job, self._now, revision, hide)
+        run = _Run(self._jobs, self._client, job, self._now, revision, self._hide)
         await run.save()
         task = asyncio.create_task(self._work(run), name=f"bulk {job.id}")
         self._runs[job.id] = (run, task)
@@ -202,9 +209,19 @@ class _Run:
         if outcome is None:
             self.end("interrupted", "no engine reads what is stored; start one and resume it")
         elif outcome:
-            self._refused(target, outcome)
+            self._refused(target, await self._shown(target, outcome))
         else:
             self._change(partial=self.job.partial.plus(Tally(done=1)))
+
+    async def _shown(self, target: Address, reason: str) -> str:
+        """A refusal as it may be kept where everybody can read it."""
+        instance = None
+        try:
+            if target.saga:
+                instance = await self._client.get(target.saga, target.key)
+        except StoreError:
+            log.info("%s can't be read for what its refusal quotes", target)
+        return self._hide(reason, msgspec.json.encode((instance, self.job.request)))
 
     def _refused(self, target: Address, reason: str) -> None:
         refusal = BulkRefusal(saga=target.saga, key=target.key, reason=reason)

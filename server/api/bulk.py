@@ -9,7 +9,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -29,7 +28,7 @@ from server.api.idempotency import IdempotencyKey, once
 from server.api.links import bulk_path
 from server.api.parameters import Parts
 from server.api.problems import Problem
-from server.api.shown import Asked, show_text
+from server.api.shown import Asked
 from store.bulk import BulkJob, BulkRefusal
 
 PATH = "/api/v1/sagas/bulk"

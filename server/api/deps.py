@@ -21,6 +21,7 @@ from server.tracing import QUIET, Tracing
 from store.bulk import BulkJobs
 from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
+from store.live_mask import LiveMask
 from store.port import Backend
 from store.projection.console import Console
 from store.projection.port import ReadModel
@@ -72,6 +73,8 @@ class Deps(Struct, kw_only=True, dict=True):
     @cached_property
     def bulk(self) -> BulkRunner:
         """Runs bulk jobs in this process."""
+        if isinstance(self.mask, LiveMask):
+            return BulkRunner(self.bulk_jobs, self.client, hide=self.mask.text)
         return BulkRunner(self.bulk_jobs, self.client)
 
     async def close(self) -> None:

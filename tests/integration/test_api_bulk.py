@@ -7,15 +7,18 @@ by ending its runner between two outcomes, as the death of its process would.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from msgspec import Struct
 
-from server import bulk
+from sagas import Message, SagaHandle, Secret, define_saga
+from server import bulk, bulk_steps
 from store.bulk import CHUNK_TARGETS
 from store.memory import MemoryBroker, SystemClock
 from tests.api_kit import Api, open_api
@@ -239,7 +242,7 @@ async def test_a_job_can_be_cancelled_and_go_on(tmp_path: Path) -> None:
 async def test_without_an_engine_it_waits_to_be_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bulk, "OUTCOME_S", 0.1)
+    monkeypatch.setattr(bulk_steps, "OUTCOME_S", 0.1)
     broker = MemoryBroker(clock=SystemClock())
     async with _open(tmp_path / "a", broker=broker) as api:
         names = await _place(api, 20)
@@ -248,7 +251,7 @@ async def test_without_an_engine_it_waits_to_be_resumed(
         job = await _settled(api, made["id"])
         assert job["status"] == "interrupted"
         assert "no engine" in job["note"]
-    monkeypatch.setattr(bulk, "OUTCOME_S", 30.0)
+    monkeypatch.setattr(bulk_steps, "OUTCOME_S", 30.0)
     async with _open(tmp_path / "c", broker=broker) as api:
         await api.post(f"{BULK}/{made['id']}/resume", status=202)
         job = await _settled(api, made["id"], "done")
@@ -278,6 +281,33 @@ async def test_a_long_list_has_several_chunks(tmp_path: Path) -> None:
         assert (job["status"], job["refused"]) == ("done", len(names))
         assert len(job["refusals"]) == 100
         assert len(job["reasons"]) == 1
+
+
+class _Card(Struct):
+    number: Annotated[str, Secret] = ""
+
+    def __post_init__(self) -> None:
+        if self.number.endswith("0"):
+            raise ValueError(f"the card {self.number} is blocked")
+
+
+def _charge(saga: SagaHandle[_Card], message: Message[_Card]) -> None:
+    saga.state = message.payload
+
+
+async def test_refusals_quote_no_secret(tmp_path: Path) -> None:
+    cards = define_saga("Cards").state(_Card()).on("Charge", _charge).build()
+    async with _open(tmp_path, sagas=(cards,)) as api:
+        await api.publish("Charge", {"number": "4000-1234-5"}, "c-1")
+        await api.status("Cards", "c-1")
+        keys = [{"saga": "Cards", "key": "c-1"}]
+        body = {"action": "patch", "keys": keys, "state": {"number": "4000-1234-0"}}
+        plan = await api.post(BULK, {**body, "dryRun": True})
+        job = await _settled(api, (await api.post(BULK, body))["id"])
+        for shown in (plan, job):
+            (refusal,) = shown["refusals"]
+            assert "is blocked" in refusal["reason"]
+            assert "4000" not in json.dumps(shown)
 
 
 @pytest.mark.parametrize(
