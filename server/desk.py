@@ -12,7 +12,9 @@ from server.access.roles import ROLES, Identity, Role
 from server.api.deps import Deps
 from server.api.openapi import release
 from server.api.shown import show_text
+from server.desk_waves import DeskWaves
 from server.settings import TOML_NAME, SettingWithOrigin, explain_settings
+from store.failure_notes import FailureNotes
 from ui.desk import Desk, Who
 from ui.system import Check, Rebuild, Setting, System
 
@@ -32,6 +34,8 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         may=may,
         csrf=lambda request: str(request.auth.csrf),
         system=system_of(deps),
+        waves=DeskWaves(deps),
+        notes=FailureNotes(deps.backend, deps.names),
         base=base,
     )
 

@@ -25,21 +25,21 @@ class Addresses:
         """The page of an instance, or a part of it (``/act/retry``)."""
         return f"{self.base}/instances/{_part(saga)}/{_part(key)}{tail}{_query(query)}"
 
-    def saga(self, saga: str) -> str:
-        """The page of a definition."""
-        return f"{self.base}/sagas/{_part(saga)}"
+    def saga(self, saga: str, tail: str = "", query: Query | None = None) -> str:
+        """The page of a definition, or a part of it (``/start``)."""
+        return f"{self.base}/sagas/{_part(saga)}{tail}{_query(query)}"
 
-    def job(self, target: str) -> str:
-        """The page of a job."""
-        return f"{self.base}/jobs/{_part(target)}"
+    def job(self, target: str, tail: str = "", query: Query | None = None) -> str:
+        """The page of a job, or a part of it (``/run``)."""
+        return f"{self.base}/jobs/{_part(target)}{tail}{_query(query)}"
 
     def event(self, seq: int, tail: str = "", query: Query | None = None) -> str:
         """The page that tells what happened to an event, or a part of it (``/resend``)."""
         return f"{self.base}/events/{seq}{tail}{_query(query)}"
 
-    def letter(self, id: str, tail: str = "") -> str:
+    def letter(self, id: str, tail: str = "", query: Query | None = None) -> str:
         """The page of a dead letter, or a part of it (``/redrive``)."""
-        return f"{self.base}/failures/dead-letters/{_part(id)}{tail}"
+        return f"{self.base}/failures/dead-letters/{_part(id)}{tail}{_query(query)}"
 
     def failure(self, fingerprint: str, tail: str = "", query: Query | None = None) -> str:
         """The page of a group of failures, or a part of it."""

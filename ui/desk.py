@@ -13,10 +13,12 @@ from msgspec import Struct
 from sagas.definition import Registry
 from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
+from store.failure_notes import FailureNotes
 from store.port import Meta
 from store.projection.port import ReadModel
 from store.subjects import Names
 from ui.system import System
+from ui.waves import Waves
 
 
 class Who(Protocol):
@@ -54,4 +56,6 @@ class Desk(Struct, kw_only=True):
     may: Callable[[Who, str], bool]
     csrf: Callable[[Request[Who, Any, State]], str]
     system: System
+    waves: Waves
+    notes: FailureNotes
     base: str = ""

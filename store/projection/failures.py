@@ -125,7 +125,7 @@ _MEMBERS = (
     + """
 SELECT kind, saga, key, version, message, failed_at, seq, id, is_open AS "open"
 FROM failures
-WHERE fingerprint = $fingerprint
+WHERE fingerprint = $fingerprint AND (NOT $only_open OR is_open)
     AND ($last_at IS NULL OR (failed_at, seq, id) < ($last_at, $seq, $id))
 ORDER BY failed_at DESC, seq DESC, id DESC
 LIMIT $limit
@@ -225,8 +225,18 @@ async def failure_members(
     *,
     limit: int,
     behind: tuple[datetime, int, str] | None = None,
+    only_open: bool = False,
 ) -> list[Member]:
-    """The failures of a group, newest first; raises ReadError."""
+    """The failures of a group, or only those that wait for somebody, newest first; raises
+    ReadError.
+    """
     last_at, seq, id = behind if behind else (None, 0, "")
-    values = {"fingerprint": fingerprint, "limit": limit, "last_at": last_at, "seq": seq, "id": id}
+    values = {
+        "fingerprint": fingerprint,
+        "limit": limit,
+        "last_at": last_at,
+        "seq": seq,
+        "id": id,
+        "only_open": only_open,
+    }
     return await read.fetch(_MEMBERS, values, Member)
