@@ -23,7 +23,7 @@ from tests.console_kit import content, open_console
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-TIME_S = 2.0
+TIME_S = 1.0  # of what is made to run wild
 SPARE_S = 1.0
 
 REFUSED, ERROR, TIME, MEMORY, SIZE = (
@@ -162,9 +162,10 @@ EXHAUSTING = (
     (f"SELECT '{'x' * 200_000}'", (REFUSED,)),
     ("SELECT json_array(" + ",".join(["repeat('x', 10000000)"] * 60) + ")", (MEMORY, SIZE, TIME)),
 )
-ATTEMPTS: list[tuple[str, tuple[str, ...]]] = [
-    *((sql, (REFUSED, ERROR)) for sql in (*FILES, *WRITES, *SETTINGS, *SECRETS, *HIDING)),
-    *EXHAUSTING,
+ATTEMPTS: list[tuple[str, tuple[str, ...], float]] = [
+    *((sql, (REFUSED, ERROR), 10.0) for sql in (*FILES, *WRITES, *SETTINGS, *SECRETS, *HIDING)),
+    # Whether time or memory ends first depends on the machine.
+    *((sql, (TIME, *codes), TIME_S) for sql, codes in EXHAUSTING),
 ]
 
 
@@ -175,17 +176,19 @@ async def console(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Duc
 
 
 async def test_there_are_enough_attempts() -> None:
-    assert len(ATTEMPTS) == len({sql for sql, _ in ATTEMPTS}) > 90
+    assert len(ATTEMPTS) == len({sql for sql, _, _ in ATTEMPTS}) > 90
 
 
-@pytest.mark.parametrize(("sql", "codes"), ATTEMPTS, ids=[sql[:40] for sql, _ in ATTEMPTS])
+@pytest.mark.parametrize(
+    ("sql", "codes", "time_s"), ATTEMPTS, ids=[sql[:40] for sql, _, _ in ATTEMPTS]
+)
 async def test_an_attempt_fails_in_time_and_tells_nothing(
-    console: DuckConsole, sql: str, codes: tuple[str, ...]
+    console: DuckConsole, sql: str, codes: tuple[str, ...], time_s: float
 ) -> None:
     began_s = time.monotonic()
     with pytest.raises(QueryError) as refused:
-        await console.ask(Query(sql=sql, time_max_s=TIME_S))
-    assert time.monotonic() - began_s < TIME_S + SPARE_S
+        await console.ask(Query(sql=sql, time_max_s=time_s))
+    assert time.monotonic() - began_s < time_s + SPARE_S
     assert refused.value.code in codes, (str(refused.value), refused.value.code)
     said = f"{refused.value} {refused.value.next}"
     for secret in ("secret-place", "/tmp", "/proc", "Traceback", os.path.expanduser("~"), "0x"):
