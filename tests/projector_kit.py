@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 from jobs.projector import Projector
 from store.duck.projection import DuckProjections
 from store.live_mask import LiveMask
+from store.memory import MemoryBroker
 from store.port import Backend
 from store.subjects import Names
-from tests.unit.store.projected import dump
+from tests.unit.store.projected import Story, dump
 from tests.waiting import eventually
 
 WITHIN_S = 30.0
@@ -65,3 +66,12 @@ async def rows_from_nothing(backend: Backend, names: Names, folder: Path) -> dic
 def files(folder: Path) -> list[str]:
     """The names of the files in a folder of projections, without the lock."""
     return sorted(path.name for path in folder.iterdir() if path.name != "lock")
+
+
+async def retell(broker: MemoryBroker, story: Story) -> None:
+    """Put the messages of a story into the streams of a broker, under their own sequences."""
+    for stream, messages in ((broker.events, story.events), (broker.log, story.log)):
+        for stored in messages:
+            stream._messages[stored.seq] = stored
+            stream._by_subject.setdefault(stored.subject, []).append(stored.seq)
+            stream.last_seq = stored.seq

@@ -42,3 +42,8 @@ def eventually_sync(
             raise AssertionError(f"{what} did not happen within {timeout_s:g} s; last: {value!r}")
         time.sleep(POLL_S)
     return value
+
+
+async def until_moment(moment_s: float) -> None:
+    """Wait for a moment of ``time.monotonic()``: the pace of load at a given rate."""
+    await asyncio.sleep(max(0.0, moment_s - time.monotonic()))

@@ -26,6 +26,7 @@ from store.projection.console import Query
 from store.projection.port import Progress
 from store.subjects import Names
 from tests.benchmarks.lists import BEGAN, FILL, SAGAS, STATUSES
+from tests.waiting import until_moment
 
 INSTANCES = 1_000_000
 VERSIONS = 3
@@ -145,7 +146,7 @@ class _Writer:
             await self._tables.apply([], batch)
             took_ms.append((time.perf_counter() - started) * 1000)
             self._projections.report(Progress(log_seq=self._seq, log_last=self._seq))
-            await asyncio.sleep(max(0.0, now_s + 0.1 - time.monotonic()))
+            await until_moment(now_s + 0.1)
         return took_ms
 
     def _revision(self) -> Stored:
