@@ -5,17 +5,23 @@ from __future__ import annotations
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 from msgspec import structs
 
 from server.access.roles import ROLES, Identity, Role
 from server.api.deps import Deps
 from server.api.openapi import release
-from server.api.shown import show_text
+from server.api.shown import Asked, show_text
+from server.api.sql_asking import ask_for
+from server.correlation import key_of
+from server.desk_bulk import DeskBulk
 from server.desk_waves import DeskWaves
 from server.settings import TOML_NAME, SettingWithOrigin, explain_settings
 from store.failure_notes import FailureNotes
+from store.job_runs import JobRuns
 from ui.desk import Desk, Who
+from ui.sending import Sending
 from ui.system import Check, Rebuild, Setting, System
 
 
@@ -33,10 +39,24 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         mask_text=lambda text, source: show_text(deps.mask, text, source),
         may=may,
         csrf=lambda request: str(request.auth.csrf),
+        ask=lambda request, query: ask_for(deps, cast(Asked, request), query),
+        sending=sending_of(deps),
         system=system_of(deps),
+        bulk=DeskBulk(deps),
         waves=DeskWaves(deps),
         notes=FailureNotes(deps.backend, deps.names),
         base=base,
+    )
+
+
+def sending_of(deps: Deps) -> Sending:
+    """What publishing, starting and running jobs by hand asks of this process."""
+    return Sending(
+        receivers=deps.sagas.receivers,
+        key_of=lambda card, payload: key_of(card, payload, deps.app.registry),
+        runs=JobRuns(deps.backend, deps.names),
+        queues=deps.backend.queues,
+        traced=lambda name: deps.tracing.publishing(name, ""),
     )
 
 

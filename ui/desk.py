@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -15,8 +15,11 @@ from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
 from store.failure_notes import FailureNotes
 from store.port import Meta
+from store.projection.console import Answer, Query
 from store.projection.port import ReadModel
 from store.subjects import Names
+from ui.bulk import Bulk
+from ui.sending import Sending
 from ui.system import System
 from ui.waves import Waves
 
@@ -41,7 +44,8 @@ class Desk(Struct, kw_only=True):
     ``diagnosis`` says what an instance waits for, ``base`` is the path the pages are mounted at
     without a slash at its end, ``csrf`` gives the token that a form of this visitor must carry
     (empty where none is needed), ``may`` tells whether a visitor has the rights of a role, ``mask``
-    hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON.
+    hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON,
+    ``ask`` answers SQL for a visitor and keeps a record of it.
     """
 
     client: SagaClient
@@ -55,7 +59,10 @@ class Desk(Struct, kw_only=True):
     mask_text: Callable[[str, bytes], str]
     may: Callable[[Who, str], bool]
     csrf: Callable[[Request[Who, Any, State]], str]
+    ask: Callable[[Request[Who, Any, State], Query], Awaitable[Answer]]
+    sending: Sending
     system: System
     waves: Waves
     notes: FailureNotes
+    bulk: Bulk
     base: str = ""

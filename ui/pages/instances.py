@@ -14,8 +14,10 @@ from sagas.instance import Status
 from sagas.names import BadName
 from store.cards import saga_cards
 from store.projection.filters import FilterError, make_filter
-from store.projection.instances import Found, InstanceRow, Order, find_instances
+from store.projection.instances import Found, InstanceRow, find_instances
 from ui.addresses import Addresses, Query
+from ui.asked import VIEWS, Asked, View
+from ui.bulk import BULK_ACTIONS
 from ui.desk import Desk, Who
 from ui.render import page
 
@@ -25,43 +27,6 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 SINCE = (("", "any time"), ("15m", "15 minutes"), ("1h", "hour"), ("24h", "day"), ("7d", "week"))
 
 Texts: TypeAlias = list[str] | None
-
-
-class Asked(Struct, frozen=True, kw_only=True):
-    """The filters as they stand in the address."""
-
-    saga: str = ""
-    status: tuple[str, ...] = ()
-    key: str = ""
-    q: str = ""
-    since: str = ""
-    until: str = ""
-    where: tuple[str, ...] = ()
-    order: Order = "newest"
-
-    @property
-    def any(self) -> bool:
-        """Whether anything is filtered."""
-        return self != Asked(order=self.order)
-
-    def query(self, **changed: object) -> Query:
-        """The parameters of the address, some of them changed."""
-        given = {
-            "saga": self.saga,
-            "status": list(self.status),
-            "key": self.key,
-            "q": self.q,
-            "since": self.since,
-            "until": self.until,
-            "where": list(self.where),
-            "order": self.order if self.order != "newest" else "",
-        }
-        return {**given, **changed}  # type: ignore[return-value]  # texts, lists and numbers
-
-    def toggled(self, status: str) -> Query:
-        """The address with one status more or less."""
-        rest = [one for one in self.status if one != status]
-        return self.query(status=rest if status in self.status else [*rest, status])
 
 
 class InstancesPage(Struct, frozen=True, kw_only=True):
@@ -75,6 +40,8 @@ class InstancesPage(Struct, frozen=True, kw_only=True):
     fault: str
     sagas: tuple[str, ...]
     statuses: tuple[Status, ...] = STATUSES
+    views: tuple[View, ...] = VIEWS
+    actions: tuple[str, ...] = BULK_ACTIONS
     since: tuple[tuple[str, str], ...] = SINCE
 
 
