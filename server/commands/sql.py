@@ -18,7 +18,7 @@ from rich.text import Text
 from sagas.instance import Status
 from server.commands.api import API, PANEL_API, Refusal, check, open_api
 from server.commands.common import STDIN_BYTES_MAX, USAGE, Failed, settings_options
-from server.commands.output import note, plain, say, table
+from server.commands.output import console, note, plain, say, table
 from server.settings import Settings
 from store.projection.console import (
     FORMATS,
@@ -31,7 +31,7 @@ from store.projection.console import (
 
 BINARY = ("parquet", "arrow")
 ANSWER_S = 30.0  # beyond the time of the query: waiting for its turn, sending the answer
-COLUMN_CHARACTERS_MIN = 10  # narrower columns are no table any more, but a heap of letters
+COLUMN_CHARACTERS = 40  # a column that holds more may be folded, but not to less than this
 
 
 class Column(Struct, frozen=True):
@@ -228,8 +228,7 @@ def _pour(answer: httpx.Response, target: BinaryIO) -> None:
 def _show(found: Rows) -> None:
     names = [plain(column.name) for column in found.columns]
     rows = [[_cell(value) for value in row] for row in found.rows]
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
-    if rows and len(names) * (COLUMN_CHARACTERS_MIN + 2) > width:
+    if rows and _width(names, rows) > console().width:
         _show_records(names, rows)
     else:
         table(names, rows)
@@ -238,6 +237,13 @@ def _show(found: Rows) -> None:
     if found.truncated:
         counted = f"the first {counted}; ask for more with --limit, up to {ROWS_MAX}"
     note(f"{counted}, {found.elapsed_ms:.0f} ms, the log up to {seq}, {age_s} s ago")
+
+
+def _width(names: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """What a table needs at least to be read."""
+    columns = zip(names, *rows, strict=True)
+    widest = (max(map(len, cells)) for cells in columns)
+    return sum(min(COLUMN_CHARACTERS, width) + 2 for width in widest) - 2
 
 
 def _show_records(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -50,6 +50,14 @@ def test_a_table_for_people(process: Process) -> None:
     assert re.search(r"rows?, \d+ ms, the log up to \d+", done.stderr)
 
 
+def test_rows_that_are_too_wide_are_shown_one_below_the_other(process: Process) -> None:
+    done = process.run("sql", "FROM transitions WHERE saga = 'CheckoutSaga' LIMIT 2")
+    assert [line for line in done.stdout.splitlines() if line.startswith("row ")] == [
+        *("row 1", "row 2")
+    ]
+    assert re.search(r"^  cause_type +OrderCreated$", done.stdout, re.MULTILINE)
+
+
 def test_a_limit_that_cuts_is_told(process: Process) -> None:
     done = process.run("sql", "FROM range(10)", "--limit", "2")
     assert "the first 2 rows; ask for more with --limit" in done.stderr
