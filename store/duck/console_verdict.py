@@ -89,11 +89,11 @@ def _question(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Kind, st
     if len(statements) != 1:
         what = "There is no statement." if not statements else "There are several statements."
         raise Refused(what, _ONE)
-    match statements[0].type:
+    match _type(statements[0]):
         case duckdb.StatementType.SELECT:
             return "select", sql
         case duckdb.StatementType.EXPLAIN:
-            for rest in _after_explain(sql):
+            for rest in _after_explain(_alone(sql)):
                 if _is_select(connection, rest):
                     return "explain", rest
             raise Refused("Only a question can be explained.", "EXPLAIN a SELECT.")
@@ -102,8 +102,18 @@ def _question(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Kind, st
                 "PIVOT without a list of values makes several statements.",
                 "Name the values: PIVOT … ON column IN ('a', 'b') USING count(*).",
             )
+        case None:
+            raise Refused("This is not a question.", _ONE)
         case other:
             raise Refused(f"{other.name} is not a question.", _ONE)
+
+
+def _type(statement: duckdb.Statement) -> duckdb.StatementType | None:
+    """What it is, None for what DuckDB's Python has no name for."""
+    try:
+        return statement.type
+    except ValueError:
+        return None
 
 
 def _after_explain(sql: str) -> Iterator[str]:
@@ -136,7 +146,7 @@ def _is_select(connection: duckdb.DuckDBPyConnection, sql: str) -> bool:
         statements = connection.extract_statements(sql)
     except duckdb.Error:
         return False
-    return [one.type for one in statements] == [duckdb.StatementType.SELECT]
+    return [_type(one) for one in statements] == [duckdb.StatementType.SELECT]
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
