@@ -60,6 +60,7 @@ class Shell(Struct, frozen=True, kw_only=True):
     admin: bool
     nav: tuple[NavItem, ...] = NAV
     lag_s: float = 0.0
+    seq: int = 0  # of the log as the lists show it; live news begin behind it
     fault: str = ""
 
 
@@ -110,6 +111,7 @@ def page(
         operator=desk.may(who, "operator"),
         admin=desk.may(who, "admin"),
         lag_s=progress.lag_s,
+        seq=progress.log_seq,
         fault=progress.fault,
     )
     text = ENVIRONMENT.get_template(template).render(page=context, shell=shell)

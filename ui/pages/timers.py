@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 from litestar import Request, Response, get
@@ -10,20 +12,37 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from msgspec import Struct
 
-from store.cards import SagaCard, saga_cards
+from store.cards import SagaCard, engine_cards, saga_cards
+from store.projection.figures import Count
 from store.projection.records import TIMERS, TimerRow
 from store.projection.where import Where
 from ui.addresses import Query
 from ui.desk import Desk, Who
+from ui.pages.saga import runs_of
 from ui.paging import read_place, write_place
 from ui.render import page
 
 ROWS = 50
+LAST = datetime.max.replace(tzinfo=UTC)
+LATE = timedelta(seconds=15)  # the broker fires within a second
+RUNS = 3
 STATUSES = ("pending", "fired", "cancelled", "replaced")
 
 
+OVERDUE = """
+SELECT count(*) AS count FROM timers WHERE status = 'pending' AND due_at < $before
+"""
+
+
+class Planned(Struct, frozen=True):
+    """A saga that starts by itself, and when it does next; none are known of ``@every``."""
+
+    card: SagaCard
+    runs: tuple[datetime, ...]
+
+
 class TimersPage(Struct, frozen=True, kw_only=True):
-    """The context of ``timers.html``."""
+    """The context of ``timers.html``; ``overdue`` counts those that should have fired."""
 
     rows: list[TimerRow]
     next: Query | None
@@ -31,7 +50,9 @@ class TimersPage(Struct, frozen=True, kw_only=True):
     key: str
     status: str
     sagas: tuple[str, ...]
-    schedules: tuple[SagaCard, ...]
+    schedules: tuple[Planned, ...]
+    overdue: int
+    engines: int
     statuses: tuple[str, ...] = STATUSES
 
 
@@ -49,8 +70,14 @@ async def timers(
     where.equal("saga", saga or None)
     where.equal("key", key.strip() or None)
     where.equal("status", status)
-    rows, place = await TIMERS.page(desk.read, where, read_place(TIMERS, after), ROWS)
-    cards = await saga_cards(desk.meta)
+    now = desk.now()
+    (rows, place), late, cards, engines = await asyncio.gather(
+        TIMERS.page(desk.read, where, read_place(TIMERS, after), ROWS),
+        desk.read.fetch(OVERDUE, {"before": now - LATE}, Count),
+        saga_cards(desk.meta),
+        engine_cards(desk.meta),
+    )
+    planned = [Planned(card, runs_of(card, now, RUNS)) for card in cards if card.cron]
     query = {"saga": saga, "key": key, "status": status if status != "pending" else ""}
     context = TimersPage(
         rows=rows,
@@ -59,7 +86,9 @@ async def timers(
         key=key,
         status=status,
         sagas=tuple(card.id for card in cards),
-        schedules=tuple(card for card in cards if card.cron),
+        schedules=tuple(sorted(planned, key=lambda one: (one.runs or (LAST,))[0])),
+        overdue=late[0].count,
+        engines=len(engines),
     )
     return page(request, desk, "timers.html", context, title="Timers")
 

@@ -1,0 +1,90 @@
+"""What the projections tell of jobs over time, and of commands that wait: named queries."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from msgspec import Raw, Struct
+
+from store.codec import ATTEMPTED
+from store.projection.port import ReadModel
+
+WAITING_MAX = 20
+
+
+class JobSpan(Struct, frozen=True, kw_only=True):
+    """The attempts that ended within a span of time; durations are milliseconds."""
+
+    from_at: datetime
+    completed: int
+    failed: int
+    p50_ms: float
+    p95_ms: float
+
+
+class WaitingCommand(Struct, frozen=True, kw_only=True):
+    """A command of an instance without an answer; ``version`` is the one that sent it."""
+
+    id: str
+    saga: str
+    key: str
+    version: int
+    sent_at: datetime
+    attempts: int
+    error: str | None
+
+
+async def job_spans(
+    read: ReadModel, target: str, since: datetime, width: timedelta
+) -> list[JobSpan]:
+    """A job's attempts in spans of ``width``; empty spans are left out. Raises ReadError."""
+    about = {"target": target, "since": since, "width": width}
+    return await read.fetch(_SPANS, about, JobSpan)
+
+
+async def waiting_commands(read: ReadModel, target: str) -> list[WaitingCommand]:
+    """The commands of a job that wait longest for their answer; raises ReadError."""
+    return await read.fetch(_WAITING, {"target": target, "rows": WAITING_MAX}, WaitingCommand)
+
+
+async def last_payload(read: ReadModel, target: str) -> Raw | None:
+    """What the job was sent last, masked; None when that is not known. Raises ReadError."""
+    rows = await read.fetch(_LAST, {"target": target}, _Sent)
+    return rows[0].payload if rows else None
+
+
+async def answer_to(read: ReadModel, command: str) -> int:
+    """The sequence of the event that answers a command, 0 while there is none; raises ReadError."""
+    rows = await read.fetch(_ANSWER, {"command": command, "record": ATTEMPTED}, _Answer)
+    return rows[0].seq if rows else 0
+
+
+class _Answer(Struct, frozen=True):
+    seq: int
+
+
+class _Sent(Struct, frozen=True):
+    payload: Raw | None
+
+
+_SPANS = """
+SELECT time_bucket($width, ended_at, $since) AS from_at,
+    count(*) FILTER (outcome = 'completed') AS completed,
+    count(*) FILTER (outcome NOT IN ('completed', 'returned')) AS failed,
+    quantile_cont(duration_ms, 0.5) AS p50_ms, quantile_cont(duration_ms, 0.95) AS p95_ms
+FROM executions WHERE target = $target AND ended_at >= $since
+GROUP BY from_at ORDER BY from_at
+"""
+
+_WAITING = """
+SELECT id, saga, key, version, sent_at, attempts, error FROM commands
+WHERE target = $target AND status = 'open' AND seq IS NOT NULL ORDER BY sent_at LIMIT $rows
+"""
+
+_LAST = "SELECT payload FROM commands WHERE target = $target ORDER BY seq DESC NULLS LAST LIMIT 1"
+
+# Records of attempts name the command too; the answer is what is not one of them.
+_ANSWER = """
+SELECT seq FROM events
+WHERE answers = $command AND type <> $record ORDER BY seq DESC LIMIT 1
+"""
