@@ -12,6 +12,7 @@ from server.commands import (
     letters,
     look,
     projections,
+    replay,
     setup,
     sql,
     start,
@@ -32,7 +33,7 @@ HELP_CONFIG = {
 @click.command_panel("Run", commands=["dev", "engine", "jobs", "serve"])
 @click.command_panel("Send", commands=["publish", "start"])
 @click.command_panel(
-    "Look", commands=["sagas", "instances", "show", "history", "events", "event", "sql"]
+    "Look", commands=["sagas", "instances", "show", "history", "replay", "events", "event", "sql"]
 )
 @click.command_panel("Act", commands=[*ACTIONS, "dead-letters"])
 @click.command_panel(
@@ -57,6 +58,7 @@ for _command in (
     look.instances,
     look.show,
     look.history,
+    replay.replay_command,
     sql.sql,
     events.events,
     events.event,

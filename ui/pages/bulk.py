@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias
 
+import msgspec
 from litestar import Request, Response, get, post
 from litestar.datastructures import FormMultiDict, MultiDict, State
 from litestar.di import NamedDependency
@@ -250,7 +251,7 @@ def _confirmed(wish: Wish, total: str, typed: str) -> int:
 
 
 def _action(text: str) -> Action:
-    return next((one for one in BULK_ACTIONS if one == text), None) or "retry"
+    return msgspec.convert(text, Action) if text in BULK_ACTIONS else "retry"
 
 
 def _address(pick: str) -> Address:
