@@ -1,14 +1,10 @@
 """SQL over history: questions of people and programs, read-only, each with limits that say so.
 
 What may be asked and how it is kept apart from this process is in ``store.duck.console_child``.
-Every question is on record in the log ``snorri.audit``: who, from where, what, with what result.
 """
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import Awaitable
 from typing import Annotated, Any
 
 from litestar import get, post
@@ -17,11 +13,9 @@ from litestar.params import HeaderParameter, JSONBody
 from litestar.response import Stream
 from msgspec import Meta, Struct
 
-from server.access.audit import record
 from server.access.roles import ROLE
 from server.api.lists import WaitFor, settle
 from server.api.parameters import Parts
-from server.api.problems import Problem
 from server.api.shown import Asked
 from server.api.sql_answers import (
     SqlAnswer,
@@ -30,6 +24,7 @@ from server.api.sql_answers import (
     respond,
     to_problem,
 )
+from server.api.sql_asking import ask_for
 from store.projection import samples, schema
 from store.projection.console import (
     AGE_MAX_S,
@@ -43,7 +38,6 @@ from store.projection.console import (
     SQL_CHARACTERS_MAX,
     TIME_DEFAULT_S,
     TIME_MAX_S,
-    Answer,
     Query,
     QueryError,
 )
@@ -176,21 +170,10 @@ async def ask(
         log_seq=wait_for or 0,
     )
     await settle(deps.read, wait_for)
-    if deps.console is None:
-        raise to_problem(_no_console())
-    started_s = time.monotonic()
-    outcome, rows = "client gone", 0
     try:
-        answer = await _until_gone(request, deps.console.ask(query))
-        outcome, rows = "cut" if answer.truncated else "answered", answer.rows
+        answer = await ask_for(deps, request, query)
     except QueryError as error:
-        outcome = error.code
         raise to_problem(error) from error
-    finally:
-        address = request.client.host if request.client else ""
-        ms = round((time.monotonic() - started_s) * 1000)
-        asked = {"sql": data.sql, "outcome": outcome, "rows": rows, "ms": ms}
-        record("a query was asked", request.user, address, **asked)
     return respond(answer, data.limit)
 
 
@@ -228,30 +211,6 @@ async def queries() -> SampleQueries:
             for one in samples.SAMPLES
         )
     )
-
-
-async def _until_gone(request: Asked, work: Awaitable[Answer]) -> Answer:
-    """What ``work`` gives; it is cancelled when the client goes away first. Raises Problem."""
-    asking = asyncio.ensure_future(work)
-    leaving = asyncio.create_task(_gone(request))
-    try:
-        await asyncio.wait({asking, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if asking.done():
-            return asking.result()
-    finally:
-        leaving.cancel()
-        asking.cancel()
-        await asyncio.gather(asking, leaving, return_exceptions=True)
-    raise Problem(499, "client-gone", "The client has gone", "Nobody waits for this.", "Ask again.")
-
-
-async def _gone(request: Asked) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
-def _no_console() -> QueryError:
-    return QueryError("unavailable", "This process answers no SQL.", "Ask `snorri serve`.")
 
 
 ROUTES = (ask, describe, queries)
