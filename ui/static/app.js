@@ -1,20 +1,19 @@
-// What every page does beyond plain links and forms: live connection, keyboard, copy, theme, times.
+// What every page does beyond plain links and forms: keyboard, copy, theme, times.
 // Pages work without this file; each function below is one such comfort. Values from payloads are
 // only ever written as text.
 
-import { connect } from "./live.js";
-
-const base = document.body.dataset.base;
 const $ = (selector, root = document) => root.querySelector(selector);
 const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-export function toast(text) {
+function toast(text) {
   const note = document.createElement("div");
   note.className = "toast";
   note.textContent = text;
   $("#toasts").append(note);
   setTimeout(() => note.remove(), 5000);
 }
+
+document.addEventListener("snorri:toast", (event) => toast(event.detail));
 
 // --- copy buttons
 
@@ -28,6 +27,14 @@ document.addEventListener("click", async (event) => {
     toast("The browser did not allow copying; select the text and copy it");
   }
 });
+
+// --- a field that is wrong at a place: the cursor goes there
+
+const wrong = $("textarea[data-at]");
+if (wrong) {
+  wrong.focus();
+  wrong.setSelectionRange(Number(wrong.dataset.at), Number(wrong.dataset.at) + 1);
+}
 
 // --- theme: system, or what was chosen
 
@@ -126,5 +133,3 @@ document.addEventListener("htmx:config:request", (event) => {
   const token = document.body.dataset.csrf;
   if (token) event.detail.ctx.request.headers["X-CSRFToken"] = token;
 });
-
-connect(base, toast);

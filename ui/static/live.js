@@ -11,7 +11,10 @@ const QUIET_MS = 250; // changes within this time are one refresh
 const EVENTS = ["saga:started", "saga:state_changed", "saga:completed", "saga:failed", "saga:compensating",
   "saga:compensated", "saga:parked", "saga:cancelled", "saga:dropped", "saga:reset"];
 
-export function connect(base, toast) {
+const toast = (text) => document.dispatchEvent(new CustomEvent("snorri:toast", { detail: text }));
+
+function connect() {
+  const { base } = document.body.dataset;
   const light = document.querySelector("#live");
   if (!light || !window.EventSource) return;
   const parts = () => [...document.querySelectorAll("[data-live]")];
@@ -25,6 +28,8 @@ export function connect(base, toast) {
   const query = new URLSearchParams();
   if (sagas.size === 1 && [...sagas][0]) query.set("saga", [...sagas][0]);
   if (query.has("saga") && keys.size === 1 && [...keys][0]) query.set("key", [...keys][0]);
+  // From where the page was made, so that nothing between that and now is missed.
+  if (Number(document.body.dataset.seq)) query.set("after", document.body.dataset.seq);
   const source = new EventSource(`${base}/api/v1/sagas/subscribe?${query}`);
   let lost = false;
   source.addEventListener("open", () => {
@@ -66,10 +71,12 @@ function announce(part) {
   button.onclick = () => { button.hidden = true; part.dataset.liveCount = 0; refresh(part); };
 }
 
-export async function refresh(part) {
+async function refresh(part) {
   const answer = await fetch(part.dataset.live, { headers: { "HX-Request": "true" } }).catch(() => null);
   if (!answer?.ok) return;
   const text = await answer.text();
   if (!part.isConnected) return;
   await htmx.swap({ sourceElement: part, target: part, text, select: `#${part.id}`, swap: "outerMorph" });
 }
+
+connect();
