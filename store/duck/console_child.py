@@ -129,7 +129,9 @@ def _limit(task: Task) -> None:
         (resource.RLIMIT_NOFILE, FILES_MAX),
         (resource.RLIMIT_CORE, 0),
     ):
-        resource.setrlimit(what, (most, most))
+        _, hard = resource.getrlimit(what)
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (least, least))
 
 
 def _die_with(parent: int) -> None:
@@ -138,8 +140,11 @@ def _die_with(parent: int) -> None:
         prctl = ctypes.CDLL(None, use_errno=True).prctl
         prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        # When memory runs out, it is a question that goes and not the service.
-        Path("/proc/self/oom_score_adj").write_text("1000")
+        try:
+            # When memory runs out, it is a question that goes and not the service.
+            Path("/proc/self/oom_score_adj").write_text("1000")
+        except OSError:
+            pass  # a container may not let anybody write there
     if os.getppid() != parent:
         os._exit(0)
 
