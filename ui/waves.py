@@ -10,7 +10,8 @@ from sagas.messages import Address
 from store.bulk import BulkAction
 
 STOP_AFTER = 5
-WATCH_S = 10.0
+WATCH_S = 30  # a job's last attempt comes some seconds after its first
+WATCH_S_MAX = 600
 
 
 class Wave(Struct, frozen=True, kw_only=True):
@@ -25,7 +26,7 @@ class Wave(Struct, frozen=True, kw_only=True):
     reason: str
     by_hand: bool = False
     stop_after: int = STOP_AFTER
-    watch_s: float = WATCH_S
+    watch_s: float = float(WATCH_S)
 
 
 class Waves(Protocol):

@@ -231,7 +231,12 @@ def _drawn(counts: Sequence[Count], since: datetime, width: timedelta) -> Chart:
     form = "%d %b %H:%M" if width >= timedelta(hours=1) else "%H:%M"
     names = [f"{since + width * i:{form}}" for i in range(BUCKETS)]
     series = [Series("failures", tuple(places), tone="red")]
-    return chart(f"Failures per {span(width)}", names, series, number)
+    return chart(f"Failures per {span(width)}", names, series, _whole)
+
+
+def _whole(value: float) -> str:
+    """A count; empty for what lies between two."""
+    return number(value) if value == round(value) else ""
 
 
 ROUTES = (failures, failure, note)
