@@ -67,8 +67,10 @@ def test_a_preview_of_an_instance_that_moved_on_is_refused(page: Page, site: Sit
     expect(page.get_by_role("alert")).to_be_visible()
     site.until(key, "cancelled")
     eventually_sync(
-        lambda: {one["outcome"] for one in site.get(f"/audit?key={key}")["items"]}
-        == {"done", "refused"},
+        lambda: (
+            {one["outcome"] for one in site.get(f"/audit?key={key}")["items"]}
+            == {"done", "refused"}
+        ),
         10.0,
         "both actions on record",
     )

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from sagas import define_saga, fail
+from sagas import Effects, Message, SagaHandle, define_saga, fail
 from sagas.effects import cancel
 from tests.api_kit import Api, open_api
 from tests.unit.store.shop import charge, shop
@@ -22,18 +22,14 @@ pytestmark = pytest.mark.asyncio
 
 FAILURES = "/api/v1/sagas/failures"
 
-ends = (
-    define_saga("Ends")
-    .state({})
-    .on(
-        "EndWanted",
-        lambda saga, message: (cancel if message.payload["mild"] else fail)(
-            f"order {saga.key} is not for us"
-        ),
-        starts=True,
-    )
-    .build()
-)
+
+def end_wanted(saga: SagaHandle[Any], message: Message[Any]) -> Effects:
+    """Ends at once, mildly or not."""
+    reason = f"order {saga.key} is not for us"
+    return [cancel(reason) if message.payload["mild"] else fail(reason)]
+
+
+ends = define_saga("Ends").state({}).on("EndWanted", end_wanted, starts=True).build()
 
 
 @pytest_asyncio.fixture
