@@ -23,13 +23,13 @@ pytestmark = pytest.mark.asyncio
 FAILURES = "/api/v1/sagas/failures"
 
 
-def end_wanted(saga: SagaHandle[Any], message: Message[Any]) -> Effects:
+def _end_wanted(saga: SagaHandle[Any], message: Message[Any]) -> Effects:
     """Ends at once, mildly or not."""
     reason = f"order {saga.key} is not for us"
     return [cancel(reason) if message.payload["mild"] else fail(reason)]
 
 
-ends = define_saga("Ends").state({}).on("EndWanted", end_wanted, starts=True).build()
+ends = define_saga("Ends").state({}).on("EndWanted", _end_wanted, starts=True).build()
 
 
 @pytest_asyncio.fixture
