@@ -1,0 +1,126 @@
+"""What every page holds: both themes, phone and desk, keyboard, live, whatever payloads say."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import SIZES, check_axe
+from tests.browser.site import Site
+from ui.render import NAV
+
+HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> "&amp; \u202eevil\u202c 🙂'
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_every_page_fits_and_is_accessible_in_both_themes(
+    page: Page, site: Site, size: str
+) -> None:
+    site.until(site.order(simulate="decline"), "cancelled")
+    width, height = SIZES[size]
+    page.set_viewport_size({"width": width, "height": height})
+    for item in NAV:
+        page.goto(item.path)
+        expect(page.get_by_role("heading", level=1)).to_have_count(1)
+        page.emulate_media(color_scheme="light")
+        check_axe(page)
+        page.emulate_media(color_scheme="dark")
+        check_axe(page)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), item.path
+
+
+def test_the_keyboard_reaches_pages_and_rows(page: Page, site: Site) -> None:
+    site.until(site.order(), "completed")
+    site.until(site.order(), "completed")
+    page.goto("/")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog", name="Keyboard")).to_be_hidden()
+    page.keyboard.press("/")
+    find = page.get_by_role("searchbox", name=re.compile("Find"))
+    expect(find).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(find).not_to_be_focused()
+    page.keyboard.press("g")
+    page.keyboard.press("i")
+    expect(page.get_by_role("heading", name="Instances", level=1)).to_be_visible()
+    for key, row in (("j", 0), ("j", 1), ("k", 0)):
+        page.keyboard.press(key)
+        expect(page.locator("[data-row]").nth(row)).to_have_class(re.compile(r"\bat\b"))
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name=re.compile("Version"))).to_be_visible()
+
+
+def test_a_theme_that_was_chosen_stays(page: Page, site: Site) -> None:
+    page.emulate_media(color_scheme="light")
+    page.goto("/")
+    page.get_by_role("button", name="Switch between light and dark").click()
+    page.goto("/sagas")
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
+
+
+def test_a_transition_elsewhere_shows_within_a_second(page: Page, site: Site) -> None:
+    key = site.order()
+    site.until(key, "completed")
+    page.goto(f"/instances/CheckoutSaga/{key}")
+    expect(page.locator("#live")).to_have_attribute("data-state", "live")
+    site.post(
+        f"/sagas/instances/CheckoutSaga/{key}/compensate",
+        {"reason": "seen live", "types": ["RefundPayment"]},
+    )
+    expect(page.get_by_role("heading", name=re.compile("Version 5|Version 6"))).to_be_visible(
+        timeout=2000
+    )
+
+
+def test_hostile_payloads_are_text_on_every_view(page: Page, site: Site) -> None:
+    key = f"k-{'ü' * 95}"
+    site.order(key=key, customerId=HOSTILE, note="long " * 20_000)
+    site.until(key, "completed")
+    page.goto(f"/find?q={key}")
+    expect(page.get_by_role("heading", name=key)).to_be_visible()
+    for view in ("Messages", "Raw", "Sequence", "Graph", "Story"):
+        page.get_by_role("link", name=view, exact=True).click()
+        expect(page.get_by_role("link", name=view, exact=True)).to_have_attribute(
+            "aria-current", "true"
+        )
+        assert page.locator("main script, main img[src='x']").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
+    expect(page.locator("body")).to_contain_text(key)
+
+
+def test_lists_and_actions_need_no_script(browser: Browser, site: Site) -> None:
+    key = site.order()
+    site.until(key, "completed")
+    context = browser.new_context(base_url=site.url, java_script_enabled=False)
+    page = context.new_page()
+    for item in NAV:
+        answer = page.goto(item.path)
+        assert answer is not None
+        assert answer.ok, item.path
+    page.goto(f"/instances?key={key}")
+    page.get_by_role("link", name=key, exact=True).click()
+    page.get_by_role("link", name="Compensate").click()
+    page.get_by_role("checkbox", name="RefundPayment").check()
+    page.get_by_label("Reason").fill("without script")
+    page.get_by_role("button", name="Preview").click()
+    page.get_by_role("button", name="Compensate now").click()
+    expect(page.get_by_text("Done: compensate")).to_be_visible()
+    context.close()
+
+
+def test_an_instance_is_printed_without_the_frame(page: Page, site: Site) -> None:
+    key = site.order()
+    site.until(key, "completed")
+    page.goto(f"/instances/CheckoutSaga/{key}")
+    page.emulate_media(media="print")
+    expect(page.get_by_role("heading", name=key)).to_be_visible()
+    expect(page.get_by_role("banner")).to_be_hidden()
+    assert page.evaluate("getComputedStyle(document.documentElement).backgroundColor") in (
+        "rgb(255, 255, 255)",
+        "rgba(0, 0, 0, 0)",
+    )
