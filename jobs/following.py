@@ -17,11 +17,16 @@ from store.port import Backend, Feed, Stored, StreamName
 from store.projection.port import Tables
 
 STREAMS: tuple[StreamName, ...] = get_args(StreamName)
-BATCH_MAX = 20_000  # messages of one stream in one write
-HELD_MAX = 40_000  # messages of one stream that wait for a write
+# The larger the batches of a long way, the less they cost; these fit into some hundred megabytes.
+BATCH_MAX = 30_000  # messages of one stream in one write
+HELD_MAX = 30_000  # messages of one stream that wait for a write
 HELD_BYTES_MAX = 48 * 1024 * 1024
 TAKE_MAX = 4_000
-BREATH_S = 0.075  # between the beginnings of two writes, so that a busy time has fewer of them
+# Between the beginnings of two small writes: as long again as the last one took, since a write of a
+# few messages costs nearly as much as one of a thousand.
+BREATH_S = 0.075
+BREATH_MAX_S = 0.2
+MANY = 2_000  # messages that wait for no breath
 
 
 class Follower:
@@ -40,7 +45,8 @@ class Follower:
         self._held_bytes: dict[StreamName, int] = dict.fromkeys(STREAMS, 0)
         self._wake = asyncio.Event()
         self._writing: asyncio.Task[None] | None = None
-        self._written_s = 0.0
+        self._written_s = 0.0  # when the last write began, and how long it took
+        self._took_s = 0.0
         self._oldest_ns = 0  # of what is being written
         self._stopping = False
 
@@ -158,8 +164,9 @@ class Follower:
         """Begin to write what is held, if there is anything and it is time."""
         if not any(self._held.values()):
             return
-        wait_s = self._written_s + BREATH_S - time.monotonic()
-        if wait_s > 0:
+        breath_s = min(max(BREATH_S, 2 * self._took_s), BREATH_MAX_S)
+        wait_s = self._written_s + breath_s - time.monotonic()
+        if wait_s > 0 and sum(map(len, self._held.values())) < MANY:
             asyncio.get_running_loop().call_later(wait_s, self._wake.set)
             return
         batch: dict[StreamName, list[Stored]] = {}
@@ -200,6 +207,7 @@ class Follower:
             if part:
                 self.applied[name] = part[-1].seq
         self._oldest_ns = 0
+        self._took_s = time.monotonic() - self._written_s
         await self.finish()
 
     async def _reap(self) -> None:

@@ -66,6 +66,8 @@ def _plain(kind: Kind, data: array[int], count: int) -> Any:
 
 def _text(values: Sequence[str]) -> Any:
     joined = "".join(values)
+    if not joined:
+        return _empty(len(values))
     if joined.isascii():
         return _strings(values, joined.encode())
     parts = [value.encode("utf-8", "replace") for value in values]
@@ -81,6 +83,13 @@ def _json(values: Sequence[Any]) -> Any:
             values = [bytes(value).decode("utf-8", "replace").encode() for value in values]
             joined = b"".join(values)
     return _strings(values, joined)
+
+
+def _empty(count: int) -> Any:
+    """So many empty texts."""
+    return na.c_array_from_buffers(
+        na.string(), count, [None, bytes(4 * count + 4), b""], null_count=0
+    )
 
 
 def _strings(parts: Sequence[Any], joined: bytes) -> Any:

@@ -21,6 +21,7 @@ import duckdb
 import msgspec
 
 from store.duck import arrow, merge_commands, merge_events, merge_executions, merge_instances
+from store.duck.step import Need
 from store.duck.tables import ddl
 from store.port import Stored
 from store.projection import checkpoint, rows_events, rows_log, schema, staged
@@ -32,11 +33,14 @@ from store.subjects import Names
 
 logger = logging.getLogger("snorri.projection")
 
-MEMORY = "600MB"
+MEMORY = "500MB"
 NAME = "projections"  # of the attached file
 STEPS = (
     *(*merge_instances.STEPS, *merge_commands.STEPS),
     *(*merge_executions.STEPS, *merge_events.STEPS),
+)
+UNREADABLE: frozenset[Need] = frozenset(
+    {staged.UNREADABLE, staged.ILLEGIBLE, merge_executions.NO_RECORD}
 )
 # Errors that speak of what is written, not of the disk or of the database itself.
 BLAMELESS = (
@@ -89,6 +93,7 @@ class DuckFile:
             raise
         self._flushed = self.checkpoint
         self._resting = threading.Lock()
+        self._emptied: set[str] = set()  # staged tables that are there and have no rows
         self.is_closed = False
 
     def begin(self, streams: Streams, mask: str) -> None:
@@ -100,6 +105,9 @@ class DuckFile:
         )
         self._writer.execute("INSERT INTO base.checkpoint VALUES ($1)", [_text(made)])
         self._writer.execute("COMMIT")
+        # Nobody reads while they are filled, and a second thread costs such batches more than it
+        # gives.
+        self._writer.execute("SET GLOBAL threads = 1")
         self.checkpoint = made
 
     def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
@@ -128,28 +136,40 @@ class DuckFile:
             events=advance(self.checkpoint.events, self._names, events),
             log=advance(self.checkpoint.log, self._names, log),
         )
-        filled = {table for table in staged.TABLES if rows.of(table)}
-        for table in staged.TABLES:
-            self._writer.register(table.name, arrow.to_arrow(table, rows.of(table)))
+        has: set[Need] = {*(table for table in staged.TABLES if rows.of(table)), *rows.traits}
+        self._stage(rows)
         self._writer.execute(f"SET VARIABLE tick = {moved.tick}")
         self._writer.execute("BEGIN")
         try:
             for step in STEPS:
-                if not step.needs or not filled.isdisjoint(step.needs):
-                    self._writer.execute(step.sql)
+                if step.needs and has.isdisjoint(step.needs):
+                    continue
+                made = self._writer.execute(step.sql)
+                if step.if_fewer and made.fetchall()[0][0] < len(getattr(rows, step.source)):
+                    has.add(step.if_fewer)
             self._writer.execute("UPDATE base.checkpoint SET record = $1", [_text(moved)])
             self._writer.execute("COMMIT")
         except BaseException:
             self._roll_back()
             raise
         self.checkpoint = moved
-        self.unreadable = self._count_unreadable()
+        if not has.isdisjoint(UNREADABLE):
+            self.unreadable = self._count_unreadable()
+
+    def _stage(self, rows: Rows) -> None:
+        """Show the rows to the database as tables; empty ones stay as they are."""
+        for table in staged.TABLES:
+            filled = bool(rows.of(table))
+            if filled or table.name not in self._emptied:
+                self._writer.register(table.name, arrow.to_arrow(table, rows.of(table)))
+                (self._emptied.discard if filled else self._emptied.add)(table.name)
 
     def finish(self) -> None:
         """Note that the tables have caught up with their streams."""
         if self.checkpoint is not None and not self.checkpoint.complete:
             done = msgspec.structs.replace(self.checkpoint, complete=True)
             self._writer.execute("UPDATE base.checkpoint SET record = $1", [_text(done)])
+            self._writer.execute("RESET GLOBAL threads")
             self.checkpoint = done
 
     def cursor(self) -> duckdb.DuckDBPyConnection:

@@ -12,6 +12,8 @@ from store.duck.step import step
 from store.projection.staged import (
     COMMANDS,
     LETTERS,
+    OPERATOR,
+    RESENT,
     REVISIONS,
 )
 
@@ -79,7 +81,7 @@ SET seq = m.seq, sends = m.sends, payload = m.payload, deadline = m.deadline, tr
     tick = getvariable('tick')
 FROM messages AS m
 WHERE c.hash = hash(m.id) AND c.id = m.id AND m.id NOT IN (SELECT id FROM sent)""",
-    COMMANDS,
+    RESENT,
 )
 SETTLE = step(
     """
@@ -101,6 +103,6 @@ FROM (SELECT ident, saga, key, max(version) AS version, arg_max(commands, versio
       FROM moved WHERE cause_kind = 'operator' GROUP BY ident, saga, key) AS i
 WHERE c.ident = i.ident AND c.saga = i.saga AND c.key = i.key AND c.status = 'open'
     AND c.version <= i.version AND NOT coalesce(list_contains(i.still_open, c.id), false)""",
-    REVISIONS,
+    OPERATOR,
 )
 STEPS = (SENT, MESSAGES, SAID, ADD, MOVE, SETTLE, DROP)

@@ -12,6 +12,7 @@ from store.projection.staged import (
     DECIDED,
     EVENTS,
     LETTERS,
+    OPERATOR,
     OUTCOMES,
     REVISIONS,
     UNREADABLE,
@@ -126,7 +127,7 @@ FROM (SELECT seq, arg_min(outcome, rank) AS outcome, arg_min(version, rank) AS v
       GROUP BY seq) AS d
 WHERE a.seq = d.seq AND a.outcome <> 'done'""",
     DECIDED,
-    REVISIONS,
+    OPERATOR,
 )
 
 ADD_UNREADABLE = step(

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from store import codec
 from store.duck.step import of, shape, step
-from store.projection.staged import EVENTS
+from store.projection.staged import ATTEMPTS
+
+NO_RECORD = "no record"  # a header that should be the record of an attempt is none
 
 _EXECUTION = shape(
     command=of("VARCHAR"),
@@ -44,7 +46,9 @@ SELECT seq, x.command, coalesce(x.target, '') AS target, {_token(1)} AS saga,
     coalesce(x.error, '') AS error, hash(x.command) AS hash
 FROM parsed
 WHERE x.command IS NOT NULL AND x.attempt > 0 AND x.outcome IS NOT NULL""",
-    EVENTS,
+    ATTEMPTS,
+    source="attempts",
+    if_fewer=NO_RECORD,
 )
 ADD_ILLEGIBLE = step(
     f"""
@@ -52,12 +56,12 @@ INSERT INTO base.unreadable BY NAME
 SELECT 'events' AS stream, seq, type AS subject, stored_at,
     'its header {codec.EXECUTION} is no record of an attempt' AS reason
 FROM staged_events WHERE execution <> '' AND seq NOT IN (SELECT seq FROM ran)""",
-    EVENTS,
+    NO_RECORD,
 )
 ADD = step(
     """
 INSERT INTO base.executions BY NAME SELECT * FROM ran ORDER BY seq""",
-    EVENTS,
+    ATTEMPTS,
 )
 COUNT_ATTEMPTS = step(
     """
@@ -68,7 +72,7 @@ SET attempts = c.attempts + e.attempts,
 FROM (SELECT command, count(*) AS attempts, arg_max(error, seq) AS error, max(seq) AS seq
       FROM ran GROUP BY command) AS e
 WHERE c.hash = hash(e.command) AND c.id = e.command""",
-    EVENTS,
+    ATTEMPTS,
 )
 
 STEPS = (RAN, ADD_ILLEGIBLE, ADD, COUNT_ATTEMPTS)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from sagas.instance import SCHEMA_VERSION
 from store.duck.step import of, shape, step
-from store.projection.staged import REVISIONS
+from store.projection.staged import ILLEGIBLE, REVISIONS, TIMERS
 
 ENDED = "('completed', 'failed', 'compensated', 'cancelled')"
 PLACES = 4096  # more than a transition can have effects
@@ -75,7 +75,9 @@ SELECT seq, before_seq, committed_at, saga, key, hash(saga, key) AS ident, d.ver
     coalesce(len(list_filter(map_values(d.children), lambda one: one = 'running')), 0)
         AS open_children,
     coalesce(len(d.backlog), 0) AS backlog
-FROM parsed WHERE {_LEGIBLE}"""
+FROM parsed WHERE {_LEGIBLE}""",
+    source="revisions",
+    if_fewer=ILLEGIBLE,
 )
 ADD_ILLEGIBLE = step(
     """
@@ -83,7 +85,7 @@ INSERT INTO base.unreadable BY NAME
 SELECT 'log' AS stream, seq, saga || '/' || key AS subject, committed_at AS stored_at,
     'it is no document of this instance that this program can read' AS reason
 FROM staged_revisions WHERE seq NOT IN (SELECT seq FROM moved)""",
-    REVISIONS,
+    ILLEGIBLE,
 )
 PRIOR = step(
     """
@@ -177,7 +179,7 @@ INSERT INTO base.timers BY NAME
 SELECT saga, key, id, version, name AS "type", payload, committed_at AS set_at, due AS due_at,
     'pending' AS status, ident, seq * {PLACES} + ordinal + 1 AS place
 FROM acted WHERE kind = 'schedule' ORDER BY seq, ordinal""",
-    REVISIONS,
+    TIMERS,
 )
 ENDS = step(
     f"""
@@ -190,7 +192,7 @@ UNION ALL
 SELECT ident, saga, key, regexp_replace(cause_id, '@[^@]*$', '') AS id, epoch AS version,
     seq * {PLACES} AS place, 'fired' AS status, cause_at AS ended_at
 FROM moved WHERE cause_kind = 'timer' AND epoch > 0""",
-    REVISIONS,
+    TIMERS,
 )
 END_TIMERS = step(
     """
@@ -206,7 +208,7 @@ FROM (
     GROUP BY t.ident, t.id, t.place
 ) AS e
 WHERE t.ident = e.ident AND t.id = e.id AND t.place = e.place""",
-    REVISIONS,
+    TIMERS,
 )
 
 STEPS = (

@@ -1,4 +1,4 @@
-"""One step of a merge: a statement, and the staged tables without which it would do nothing."""
+"""One step of a merge: a statement, and that without which it would do nothing."""
 
 from __future__ import annotations
 
@@ -6,17 +6,26 @@ from msgspec import Struct
 
 from store.projection.staged import Table
 
+Need = Table | str  # a staged table, or a trait of a batch (``staged.Rows.traits``)
+
 
 class Step(Struct, frozen=True):
-    """Run ``sql`` when any of ``needs`` has rows; with none of them always."""
+    """Run ``sql`` when the batch has any of ``needs``; with none of them always.
+
+    Where it makes fewer rows than the list ``source`` of the batch has, the batch gets the trait
+    ``if_fewer``. Statements are left out since planning one takes longer than running it on a
+    small batch.
+    """
 
     sql: str
-    needs: tuple[Table, ...] = ()
+    needs: tuple[Need, ...] = ()
+    source: str = ""
+    if_fewer: str = ""
 
 
-def step(sql: str, *needs: Table) -> Step:
+def step(sql: str, *needs: Need, source: str = "", if_fewer: str = "") -> Step:
     """A step; without ``needs`` it always runs."""
-    return Step(sql.strip(), needs)
+    return Step(sql.strip(), needs, source, if_fewer)
 
 
 def shape(**fields: str) -> str:

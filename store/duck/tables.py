@@ -40,8 +40,9 @@ COMPUTED = {
 # JSON and for hashes, nothing for what is looked up by its value.
 COMPRESSION = {
     **dict.fromkeys(("state_before", "state_after", "cause_payload", "detail"), "zstd"),
-    **dict.fromkeys(("payload", "headers", "result", "request", "prev", "trace"), "zstd"),
+    **dict.fromkeys(("payload", "headers", "result", "request"), "zstd"),
     **dict.fromkeys(("key", "id", "cause_id", "answers", "command"), "uncompressed"),
+    **dict.fromkeys(("prev", "trace"), "uncompressed"),
 }
 OWN = {
     # What could not be read, where it is and why.

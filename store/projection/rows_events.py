@@ -12,11 +12,10 @@ from sagas.names import BadName
 from store import codec
 from store.port import Stored
 from store.projection.rows_log import Masking, headers_json
-from store.projection.staged import Rows
+from store.projection.staged import ATTEMPTS, Rows
 from store.subjects import Names
 
 RECORD_ONLY = "the record of an attempt that will be repeated; it changes no instance"
-QUOTING = (codec.EXECUTION, codec.DEAD_LETTER)  # headers whose texts may quote the payload
 
 
 class EventRows:
@@ -28,6 +27,7 @@ class EventRows:
 
     def read(self, messages: Sequence[Stored], rows: Rows) -> None:
         """Add the rows of ``messages``, which are in the order of the stream."""
+        mask, add = self._mask, rows.events.append
         for stored in messages:
             data, headers = stored.data, stored.headers
             try:
@@ -37,16 +37,25 @@ class EventRows:
             if headers:
                 headers = self._masked(headers, data)
             tell = headers.get
-            rows.events.append(
+            add(
                 (
-                    *(stored.seq, type, key or "", tell(codec.MSG_ID, ""), stored.at_ns),
-                    self._mask(data),
-                    *(tell(codec.CAUSE, ""), tell(codec.OUTCOME) == "failed"),
+                    stored.seq,
+                    type,
+                    key or "",
+                    tell(codec.MSG_ID, ""),
+                    stored.at_ns,
+                    mask(data),
+                    tell(codec.CAUSE, ""),
+                    tell(codec.OUTCOME) == "failed",
                     tell(codec.TRACEPARENT, ""),
                     headers_json(headers) if headers else b"{}",
-                    *(len(data), tell(codec.EXECUTION, "")),
+                    len(data),
+                    tell(codec.EXECUTION, ""),
                 )
             )
+            if codec.EXECUTION in headers:
+                rows.attempts.append(stored.seq)
+                rows.traits.add(ATTEMPTS)
             if type == codec.ATTEMPTED:  # the engine passes it by without a note
                 rows.outcomes.append(
                     (
@@ -56,7 +65,11 @@ class EventRows:
                 )
 
     def _masked(self, headers: Mapping[str, str], data: bytes) -> Mapping[str, str]:
-        quoting = {
-            name: self._mask.text(headers[name], data) for name in QUOTING if name in headers
-        }
-        return {**headers, **quoting} if quoting else headers
+        record, reason = headers.get(codec.EXECUTION, ""), headers.get(codec.DEAD_LETTER, "")
+        if not reason and '"error"' not in record:  # only what failed quotes what it was given
+            return headers
+        shown = dict(headers)
+        for name, text in ((codec.EXECUTION, record), (codec.DEAD_LETTER, reason)):
+            if text:
+                shown[name] = self._mask.text(text, data)
+        return shown

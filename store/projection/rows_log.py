@@ -19,7 +19,7 @@ from sagas.names import BadName, unescape
 from store import codec
 from store.codec import DeadLetter, Note, Notes
 from store.port import Stored
-from store.projection.staged import Rows
+from store.projection.staged import OPERATOR, RESENT, TIMERS, Rows
 from store.subjects import Names
 
 Seq = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -86,8 +86,8 @@ class LogRows:
         self._mask = mask
         self._gates = names.instances(GATE_SAGA).removesuffix("*")
         self._signal_kind = names.namespace.count(".") + 3
+        # The most frequent ones first.
         self._readers: tuple[tuple[str, Callable[[Stored, Rows], None]], ...] = (
-            (self._gates, self._gate),
             (f"{bucket}i.", self._revision),
             (f"{names.namespace}.commands.", self._command),
             (f"{names.namespace}.sig.", self._action),
@@ -114,11 +114,19 @@ class LogRows:
         return None  # positions and schedules make no rows
 
     def _revision(self, stored: Stored, rows: Rows) -> None:
+        if stored.subject.startswith(self._gates):
+            self._gate(stored, rows)
+            return
         tokens = stored.subject.split(".")
         if len(tokens) != 5:
             raise BadName(f"{stored.subject!r} is no subject of an instance")
         saga, key = unescape(tokens[3]), unescape(tokens[4])
         document = self._mask.document(stored.data)
+        if b'"operator"' in document:
+            rows.traits.add(OPERATOR)
+        if b'schedule"' in document or b'"timer"' in document:  # unschedule, too
+            rows.traits.add(TIMERS)
+        rows.last_revised = stored.subject
         before = rows.revised.get(stored.subject, -1)
         rows.revised[stored.subject] = stored.seq
         rows.revisions.append((stored.seq, stored.at_ns, saga, key, document, before))
@@ -134,6 +142,10 @@ class LogRows:
         id, sends = headers.get(codec.COMMAND_ID, ""), headers.get(codec.ATTEMPT, "1")
         if not id:
             raise ValueError(f"it has no header {codec.COMMAND_ID}")
+        sender = f".{headers.get(codec.SAGA)}.{headers.get(codec.KEY)}"
+        sent_by = f".{headers.get(codec.VERSION)}."
+        if not rows.last_revised.endswith(sender) or not id.startswith(f"{sender[1:]}{sent_by}"):
+            rows.traits.add(RESENT)
         rows.commands.append(
             (
                 *(id, stored.seq, int(sends) if SMALL.fullmatch(sends) else 1),

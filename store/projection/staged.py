@@ -125,12 +125,25 @@ UNREADABLE = _table(
 TABLES = (REVISIONS, COMMANDS, OUTCOMES, LETTERS, ACTIONS, DECIDED, EVENTS, UNREADABLE)
 
 
+OPERATOR = "operator"  # traits: the batch may have an operator's action
+TIMERS = "timers"  # something about a timer
+RESENT = "resent"  # a command whose revision is not in the batch, or that is sent again
+ATTEMPTS = "attempts"  # the record of an attempt
+ILLEGIBLE = "illegible"  # a document that could not be read
+
+
 class Rows:
-    """The rows of one batch, a list for each staged table; filled in the order of the streams."""
+    """The rows of one batch, a list for each staged table; filled in the order of the streams.
+
+    ``traits`` are what else it may have, so that steps of a merge can be left out.
+    """
 
     def __init__(self) -> None:
         self.revisions: list[Row] = []
         self.revised: dict[str, int] = {}  # the last sequence of each instance's subject
+        self.last_revised = ""  # the subject of the last revision
+        self.attempts: list[int] = []  # sequences of events with the record of an attempt
+        self.traits: set[str] = set()
         self.commands: list[Row] = []
         self.outcomes: list[Row] = []
         self.letters: list[Row] = []

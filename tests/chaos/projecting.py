@@ -26,7 +26,7 @@ FLUSH = 300
 
 async def main(url: str, namespace: str, bucket: str, folder: str) -> int:
     """Follow until a signal comes; says when it has begun."""
-    following.BATCH_MAX, following.BREATH_S, projection.FLUSH_MESSAGES = BATCH, 0.0, FLUSH
+    following.BATCH_MAX, following.MANY, projection.FLUSH_MESSAGES = BATCH, 1, FLUSH
     names = Names(namespace=namespace, bucket=bucket)
     backend = await connect(url, names, name="projector")
     try:
