@@ -86,12 +86,13 @@ class DuckFile:
             self._writer.execute("SET GLOBAL TimeZone = 'UTC'")
             self._writer.execute(f"ATTACH '{quoted}' AS {NAME} (RECOVERY_MODE no_wal_writes)")
             self._writer.execute(f"USE {NAME}")
-            self.checkpoint = self._read_checkpoint()
+            self.checkpoint: Checkpoint | None = self._read_checkpoint()
             self.unreadable = self._count_unreadable()
         except BaseException:
             self._writer.close()
             raise
-        self._flushed = self.checkpoint
+        self._flushed: Checkpoint | None = self.checkpoint
+        self.unflushed_bytes = 0  # of messages that were applied since the last flush
         self._resting = threading.Lock()
         self._emptied: set[str] = set()  # staged tables that are there and have no rows
         self.is_closed = False
@@ -153,6 +154,7 @@ class DuckFile:
             self._roll_back()
             raise
         self.checkpoint = moved
+        self.unflushed_bytes += sum(len(one.data) for part in (events, log) for one in part)
         if not has.isdisjoint(UNREADABLE):
             self.unreadable = self._count_unreadable()
 
@@ -203,6 +205,7 @@ class DuckFile:
         if self.checkpoint is not self._flushed:
             self._writer.execute(f"CHECKPOINT {NAME}")
             self._flushed = self.checkpoint
+            self.unflushed_bytes = 0
 
     @property
     def unflushed(self) -> int:

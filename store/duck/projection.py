@@ -35,7 +35,9 @@ log = logging.getLogger("snorri.projection")
 R = TypeVar("R")
 T = TypeVar("T")
 
-FLUSH_MESSAGES = 100_000  # applied in memory at most; a crash loses them and they are read again
+# Applied in memory at most; a crash loses them and they are read again.
+FLUSH_MESSAGES = 100_000
+FLUSH_BYTES = 100 * 1024 * 1024
 FLUSH_S = 15.0
 
 NAME = re.compile(r"[0-9]{6,}\.duckdb")
@@ -90,7 +92,7 @@ class DuckTables:
 
     def _apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
         self.file.apply(events, log)
-        if self.file.unflushed > FLUSH_MESSAGES:
+        if self.file.unflushed > FLUSH_MESSAGES or self.file.unflushed_bytes > FLUSH_BYTES:
             self._flush()
 
     def _flush(self) -> None:

@@ -17,14 +17,15 @@ from server.tuning import tune
 from tests.benchmarks import measure
 from tests.benchmarks.asking import asking
 from tests.benchmarks.lists import lists
+from tests.benchmarks.projecting import live_lag, projection
 from tests.benchmarks.publishing import publishes
 
 console = Console()
 
 
 async def main(names: list[str]) -> None:
-    """Run the named benchmarks (engine, checkout, publish, size, lists, sql) or all of them."""
-    wanted = names or ["engine", "checkout", "publish", "size", "lists", "sql"]
+    """Run the named benchmarks or all of them."""
+    wanted = names or ["engine", "checkout", "publish", "size", "projection", "lists", "sql"]
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedServer(Path(folder), port=0, sync_always=True) as server:
             console.print(
@@ -39,6 +40,8 @@ async def main(names: list[str]) -> None:
                 await _publish(server.url)
             if "size" in wanted:
                 await _size(server.url)
+            if "projection" in wanted:
+                await _projection(server.url, Path(folder) / "projection")
             if "lists" in wanted:
                 await _lists(server.url, Path(folder) / "lists")
             if "sql" in wanted:
@@ -105,6 +108,28 @@ async def _size(url: str) -> None:
     console.print(
         f"{figures.instances:,} instances: engine peak {figures.peak_mb:.0f} MB,"
         f" start to first transition {figures.start_s:.2f} s"
+    )
+
+
+async def _projection(url: str, folder: Path) -> None:
+    table = Table(
+        *("transitions", "raw pull and decode /s", "projected /s", "ratio", "peak MB"),
+        title="projections from nothing (with their events, commands and attempts)",
+    )
+    for number, orders in enumerate((25_000, 250_000)):
+        figures = await projection(url, folder / str(number), orders)
+        table.add_row(
+            f"{figures.transitions:,}",
+            f"{figures.raw_per_s:,.0f}",
+            f"{figures.projected_per_s:,.0f}",
+            f"{figures.ratio:.2f}",
+            f"{figures.peak_mb:.0f}",
+        )
+    console.print(table)
+    lag = await live_lag(url, folder / "live", 1_000, 20)
+    console.print(
+        f"live, {lag.per_s:,.0f} transitions /s: visible after p50 {lag.p50_ms:.0f} ms,"
+        f" p99 {lag.p99_ms:.0f} ms"
     )
 
 

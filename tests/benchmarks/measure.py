@@ -60,9 +60,12 @@ def fresh_names() -> Names:
     return Names(namespace=f"bench{tail}", bucket=f"BENCH{tail}")
 
 
-async def publish_orders(backend: JetStreamBackend, names: Names, total: int) -> None:
-    """A backlog of OrderCreated events."""
-    for start in range(0, total, 500):
+async def publish_orders(
+    backend: JetStreamBackend, names: Names, total: int, first: int = 0
+) -> None:
+    """A backlog of OrderCreated events, numbered from ``first``."""
+    total += first
+    for start in range(first, total, 500):
         batch = [
             Outgoing(names.event("OrderCreated", f"o-{n}"), app.order(f"o-{n}"))
             for n in range(start, min(start + 500, total))
