@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -263,3 +264,30 @@ def test_the_pages_can_be_read_by_everybody(
     expect(page.get_by_role("form", name="Failures of this cause")).to_be_visible()
     check_axe(page)
     assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+
+
+def test_secrets_that_were_not_shown_survive_an_edited_retry(page: Page, tmp_path: Path) -> None:
+    key, route = "user-secret", "/sagas/instances/user-settings-saga/user-secret"
+    site = Site(tmp_path, SNORRI_SECRETS="password")
+    try:
+        payload = {"userId": key, "password": "correct horse", "simulate": "broken"}
+        _publish(site, "UserRegistered", payload, key)
+        site.until(key, "parked", saga="user-settings-saga")
+        page.goto(f"{site.url}/instances/user-settings-saga/{key}/act/retry")
+        field = page.get_by_label("Payload, edit it where it was wrong")
+        shown = field.input_value()
+        assert "correct horse" not in shown
+        field.fill(shown.replace("broken", "mended"))
+        page.get_by_label("Reason").fill("it was a test")
+        page.get_by_role("button", name="Preview").click()
+        page.get_by_role("button", name="Retry now").click()
+        expect(page.get_by_text("Done: retry is version")).to_be_visible()
+        site.until(key, "completed", saga="user-settings-saga")
+        [retried] = [
+            one
+            for one in site.get(f"{route}/transitions?unmask=true")["items"]
+            if "mended" in str(one["effects"])
+        ]
+        assert "correct horse" in str(retried["effects"])
+    finally:
+        site.close()

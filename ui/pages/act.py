@@ -22,7 +22,7 @@ from sagas.instance import Instance, OpenCommand
 from store.differences import Difference, differences
 from ui.addresses import Addresses
 from ui.desk import Desk, Who
-from ui.format import pretty
+from ui.editing import BadField, edited, parsed, to_edit
 from ui.pages.instance import Told, told
 from ui.render import missing, page
 
@@ -78,10 +78,6 @@ class ActPage(Struct, frozen=True, kw_only=True):
     preview: Preview | None
 
 
-class BadField(ValueError):
-    """Something that was filled in can't be meant; the message says what to correct."""
-
-
 @get("/instances/{saga:str}/{key:str}/act/{action:str}", opt={"role": "operator"})
 async def act_form(
     request: Request[Who, Any, State],
@@ -101,8 +97,10 @@ async def act_form(
         command=asked.get("command", ""),
         types=tuple(asked.getall("types", [])),
         by_hand=asked.get("by_hand", "") == "1",
-        state=pretty(bytes(instance.state), 1_000_000) if chosen == "patch" else "",
-        payload=_known_payload(instance, chosen, asked.get("command", "")),
+        state=to_edit(bytes(revision.instance.state), desk.mask) if chosen == "patch" else "",
+        payload=to_edit(
+            _known_payload(revision.instance, chosen, asked.get("command", "")), desk.mask
+        ),
     )
     return _answer(request, desk, instance, chosen, fields)
 
@@ -124,7 +122,7 @@ async def act(
     fields = _fields(form)
     instance = _masked(revision.instance, desk)
     try:
-        asked = _request(chosen, fields, instance, plan=str(form.get("plan", "")))
+        asked = _request(chosen, fields, revision.instance, desk, str(form.get("plan", "")))
     except BadField as error:
         return _answer(request, desk, instance, chosen, fields, fault=str(error), status=400)
     definition = _definition(desk, saga)
@@ -258,8 +256,13 @@ def _fields(form: FormMultiDict) -> Fields:
     )
 
 
-def _request(action: Action, fields: Fields, instance: Instance, plan: str) -> ActionRequest:
-    """What is sent: only the fields that belong to the action; raises BadField."""
+def _request(
+    action: Action, fields: Fields, instance: Instance, desk: Desk, plan: str
+) -> ActionRequest:
+    """What is sent: only the fields that belong to the action; raises BadField.
+
+    What was shown masked and left so goes out as ``instance`` has it.
+    """
     payload = _json("payload", fields.payload)
     base = ActionRequest(plan=plan)
     match action:
@@ -270,10 +273,12 @@ def _request(action: Action, fields: Fields, instance: Instance, plan: str) -> A
         case "signal":
             changed = {"name": fields.name, **payload}
         case "patch":
-            changed = {"state": _json("state", fields.state).get("state", Raw(b"null"))}
+            state = edited(fields.state, bytes(instance.state), desk.mask, "state")
+            changed = {"state": instance.state if state is None else state}
         case "retry":
-            same = fields.payload == _known_payload(instance, action, fields.command)
-            changed = {"command": fields.command, **({} if same else payload)}
+            known = _known_payload(instance, action, fields.command)
+            other = edited(fields.payload, known, desk.mask) if fields.payload else None
+            changed = {"command": fields.command, **({} if other is None else {"payload": other})}
         case "skip":
             changed = {"by_hand": fields.by_hand}
         case _:
@@ -285,24 +290,21 @@ def _json(name: str, text: str) -> dict[str, Raw]:
     """The JSON of a field, or nothing when it was left empty; raises BadField."""
     if not text:
         return {}
-    try:
-        msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise BadField(f"the {name} is not JSON: {error}; check quotes and commas") from None
+    parsed(text, name)
     return {name: Raw(text.encode())}
 
 
-def _known_payload(instance: Instance, action: Action, command: str) -> str:
+def _known_payload(instance: Instance, action: Action, command: str) -> bytes:
     """What a retry would repeat, to be edited: the command's payload or the parked message's."""
     if action != "retry":
-        return ""
+        return b""
     parked = instance.parked
     id = command or (parked.command if parked else "")
     if id in instance.commands:
-        return pretty(bytes(instance.commands[id].payload), 1_000_000)
+        return bytes(instance.commands[id].payload)
     if parked is not None and parked.cause is not None:
-        return pretty(bytes(parked.cause.payload), 1_000_000)
-    return ""
+        return bytes(parked.cause.payload)
+    return b""
 
 
 ROUTES = (act_form, act)
