@@ -33,7 +33,7 @@ from store.subjects import Names
 
 logger = logging.getLogger("snorri.projection")
 
-MEMORY = "500MB"
+MEMORY = "650MB"
 NAME = "projections"  # of the attached file
 STEPS = (
     *(*merge_instances.STEPS, *merge_commands.STEPS),
@@ -121,6 +121,12 @@ class DuckFile:
         self._events.read(events, rows)
         try:
             self._commit(rows, events, log)
+        except duckdb.OutOfMemoryException:
+            if len(events) + len(log) == 1:
+                raise
+            self.flush()  # makes room; what is left is taken in smaller parts
+            for part in _halves(events, log):
+                self.apply(*part)
         except BLAMELESS as error:
             if len(events) + len(log) > 1:
                 for part in _halves(events, log):

@@ -36,8 +36,8 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 # Applied in memory at most; a crash loses them and they are read again.
-FLUSH_MESSAGES = 100_000
-FLUSH_BYTES = 100 * 1024 * 1024
+FLUSH_MESSAGES = 200_000
+FLUSH_BYTES = 128 * 1024 * 1024
 FLUSH_S = 15.0
 
 NAME = re.compile(r"[0-9]{6,}\.duckdb")
