@@ -29,7 +29,7 @@ def snorri(tmp_path: Path) -> Snorri:
 
 
 def _url(process: Process) -> str:
-    found = re.search(r"API\s+(http://\S+)", process.output)
+    found = re.search(r"API\s+(http://[\d.]+:\d+)", process.output)
     assert found is not None, process.output
     return found.group(1)
 

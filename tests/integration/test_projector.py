@@ -259,7 +259,7 @@ async def test_a_damaged_block_is_noticed_by_whoever_reads_it(
     size = path.stat().st_size
     assert size > 3 * BLOCK
     for place in range(HEADERS + 100, size, BLOCK):
-        (path,) = folder.glob("*.duckdb")
+        path = max(folder.glob("*.duckdb"))  # an ended rebuild may have left one beside it
         data = bytearray(path.read_bytes())
         if place < len(data):
             data[place] ^= 0xFF
