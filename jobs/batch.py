@@ -22,6 +22,7 @@ from sagas.actions import act
 from sagas.effects import Schedule, Unschedule
 from sagas.instance import Instance, document_hash
 from sagas.kernel import Ignored, Refused, Snapshot, Transition, Undeliverable, decide
+from sagas.messages import Cause
 from store import codec
 from store.codec import DeadLetter, Note, Notes, Position
 from store.masking import Mask
@@ -197,17 +198,7 @@ class Batch:
                 for effect in after.effects
                 if isinstance(effect, (Schedule, Unschedule))
             ]
-        for cause, ignored in transition.ignored:
-            work.notes.append(
-                intake.note(
-                    cause.type,
-                    ignored.code,
-                    ignored.reason,
-                    saga=after.saga,
-                    key=after.key,
-                    id=cause.id,
-                )
-            )
+        work.notes += [_let_go(after, cause, ignored) for cause, ignored in transition.ignored]
 
     def bury(self, letter: DeadLetter) -> None:
         """Add a dead letter that turned up after the decision, before the batch is sealed."""
@@ -322,3 +313,20 @@ def _is_new(transition: Transition) -> bool:
 def _chars(note: Note) -> int:
     texts = (note.type, note.reason, note.saga, note.key, note.id, note.by)
     return NOTE_CHARS + sum(map(len, texts))
+
+
+def _let_go(after: Instance, cause: Cause, ignored: Ignored) -> Note:
+    """A note about a message of the backlog: under its own sequence, not that of the message at
+    hand.
+    """
+    return Note(
+        stream="events" if cause.kind == "event" else "log",
+        seq=cause.seq,
+        type=cause.type,
+        code=ignored.code,
+        reason=ignored.reason,
+        saga=after.saga,
+        key=after.key,
+        id=cause.id,
+        by=cause.by,
+    )

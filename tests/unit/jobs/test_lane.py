@@ -158,6 +158,19 @@ async def test_a_skipped_message_lets_the_backlog_go_on_in_order(rig: Rig) -> No
     assert msgspec.json.decode(last.state)["seen"] == [0, 1, 2, 3, 4]
 
 
+async def test_a_message_let_go_from_the_backlog_is_noted_under_its_own_sequence(rig: Rig) -> None:
+    await rig.lane()
+    await rig.publish("Placed", "o-1", {"order": "o-1"})
+    await rig.publish("Broken", "o-1", {"order": "o-1", "n": 0})
+    await rig.publish("Noted", "o-1", {"order": "o-1", "n": 1}, id="waits")
+    await rig.drained()
+    await rig.act("Order", "o-1", "cancel")
+    await rig.drained()
+    (waited,) = [note for note in rig.notes() if note.id == "waits"]
+    assert (waited.stream, waited.seq, waited.code) == ("events", 3, "finished")
+    assert (waited.saga, waited.key, waited.type) == ("Order", "o-1", "Noted")
+
+
 async def test_a_refused_action_is_a_note_with_who_and_why(rig: Rig) -> None:
     await rig.lane()
     await rig.publish("Placed", "o-1", {"order": "o-1"})
