@@ -98,6 +98,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "info"
 
 
+# Worked out once: the command line asks for them some hundred times while it is put together.
+TYPES: Mapping[str, Any] = get_type_hints(Settings, include_extras=True)
+
+
 class SettingWithOrigin(msgspec.Struct, frozen=True, kw_only=True):
     """One setting as `snorri config` shows it; ``origin`` says in words where the value stands."""
 
@@ -137,9 +141,8 @@ def explain_settings(
 ) -> tuple[SettingWithOrigin, ...]:
     """Each setting with its origin, in the order of the Struct; raises SettingsError."""
     toml = _read_toml(toml_path) if toml_path is not None else {}
-    types = get_type_hints(Settings, include_extras=True)
-    _refuse_unknown(flags, types, "the command line")
-    _refuse_unknown(toml, types, str(toml_path))
+    _refuse_unknown(flags, TYPES, "the command line")
+    _refuse_unknown(toml, TYPES, str(toml_path))
     rows: list[SettingWithOrigin] = []
     for field in msgspec.structs.fields(Settings):
         name = field.name
@@ -154,7 +157,7 @@ def explain_settings(
         rows.append(
             SettingWithOrigin(
                 name=name,
-                value=_convert(name, value, types[name], origin, typed=typed),
+                value=_convert(name, value, TYPES[name], origin, typed=typed),
                 origin=origin,
                 env=env_name,
                 flag=flag_name,
@@ -166,9 +169,8 @@ def explain_settings(
 
 def help_of(name: str) -> str:
     """The help text of a setting."""
-    hint = get_type_hints(Settings, include_extras=True)[name]
-    texts = [m.description for m in hint.__metadata__ if isinstance(m, Meta) and m.description]
-    return texts[-1]
+    notes = TYPES[name].__metadata__
+    return [one.description for one in notes if isinstance(one, Meta) and one.description][-1]
 
 
 def check_addresses(settings: Settings) -> None:

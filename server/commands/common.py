@@ -15,7 +15,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NoReturn, TypeVar, get_args, get_origin
 
 import msgspec
 import rich_click as click
@@ -26,7 +26,7 @@ from sagas import SagaError
 from sagas.names import BadName
 from server.commands.output import problem
 from server.errors import SettingsError, SetupError
-from server.settings import TOML_NAME, Settings, help_of, load_settings
+from server.settings import TOML_NAME, TYPES, help_of, load_settings
 from store.broker_version import BrokerTooOld
 from store.port import StoreError, Unreachable
 from store.projection.port import WriteError
@@ -145,7 +145,7 @@ def settings_options(
 
 
 def _option(name: str, panel: str | None) -> Callable[[F], F]:
-    hint = get_args(get_type_hints(Settings, include_extras=True)[name])[0]
+    hint = get_args(TYPES[name])[0]
     flag = "--" + name.replace("_", "-")
     shown: dict[str, Any] = {"help": help_of(name), "default": None, "panel": panel}
     if hint is bool:
