@@ -1,5 +1,5 @@
-"""Operator actions: retry, resume, pause, cancel, compensate, signal, patch, skip, as messages to
-an instance.
+"""Operator actions: retry, resume, pause, cancel, compensate, signal, patch, skip, and those on one
+timer, as messages to an instance.
 
 An action goes through the same pure path as any message and becomes a transition with who, why and
 when, or is Refused with the reason. ``plan`` asks what an action would do without doing it; its
@@ -33,12 +33,22 @@ from sagas.effects import Effect
 from sagas.errors import SagaError, error_text
 from sagas.instance import VALUE_BYTES_MAX, Instance, Status, encode
 from sagas.messages import EPOCH, NULL, Cause, unreadable
-from sagas.operations import ABSENT, STEPS, Action, ActionRequest, given, merge_patch
+from sagas.operations import (
+    ABSENT,
+    STEPS,
+    Action,
+    ActionRequest,
+    InstanceAction,
+    TimerAction,
+    given,
+    merge_patch,
+)
 
 __all__ = (
     "ABSENT",
     "ACTIONS",
     "ACTION_STATUSES",
+    "TIMER_ACTIONS",
     "Action",
     "ActionRequest",
     "Plan",
@@ -51,7 +61,8 @@ __all__ = (
 )
 
 PLAN_AGE_MAX = timedelta(hours=1)  # time-outs and timers of a plan count from when it was made
-ACTIONS: tuple[Action, ...] = get_args(Action)
+ACTIONS: tuple[InstanceAction, ...] = get_args(InstanceAction)
+TIMER_ACTIONS: tuple[TimerAction, ...] = get_args(TimerAction)
 
 # In which status an action is allowed; pages show only these, the kernel refuses the others.
 ACTION_STATUSES: dict[Action, frozenset[Status]] = {
@@ -65,6 +76,9 @@ ACTION_STATUSES: dict[Action, frozenset[Status]] = {
     "signal": frozenset({"running", "compensating", "paused", "parked"}),
     "patch": frozenset({"running", "compensating", "paused", "parked"}),
     "skip": frozenset({"parked"}),
+    **dict.fromkeys(
+        TIMER_ACTIONS, frozenset[Status]({"running", "compensating", "paused", "parked"})
+    ),
 }
 
 
@@ -92,8 +106,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     hash: str = ""
 
 
-def allowed(status: Status) -> tuple[Action, ...]:
-    """The actions an instance in this status takes."""
+def allowed(status: Status) -> tuple[InstanceAction, ...]:
+    """The actions an instance in this status takes; those on its timers are not among them."""
     return tuple(action for action in ACTIONS if status in ACTION_STATUSES[action])
 
 
@@ -143,8 +157,8 @@ def _refusal(instance: Instance, action: str, request: ActionRequest) -> str:
     name = f"{instance.saga}/{instance.key}"
     if instance.saga == GATE_SAGA and action != "patch":
         return f"{name} is a gate; patch its state when a slot is stuck, it takes no {action}"
-    if action not in ACTIONS:
-        return f"there is no action {action!r}; use one of {', '.join(ACTIONS)}"
+    if action not in ACTION_STATUSES:
+        return f"there is no action {action!r}; use one of {', '.join(ACTION_STATUSES)}"
     if request.version and request.version != instance.version:
         return f"{name} is at version {instance.version}, not {request.version}; look again"
         " and decide anew"

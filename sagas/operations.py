@@ -7,11 +7,13 @@ and returns None, or a Decision that is final; it raises HandlerFault to refuse,
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, structs
 
+from sagas import timer_actions
 from sagas.bookkeeping import close_command, let_go, release, settle_undo
 from sagas.decision import Decision, Snapshot
 from sagas.draft import DRAIN, Draft
@@ -22,9 +24,11 @@ from sagas.instance import BACKLOG_MAX, Failure, Parked, UndoStatus
 from sagas.messages import NULL, Cause, to_raw
 from sagas.work import compensate, conclude
 
-Action: TypeAlias = Literal[
+InstanceAction: TypeAlias = Literal[
     "retry", "resume", "pause", "cancel", "compensate", "signal", "patch", "skip"
 ]
+TimerAction: TypeAlias = Literal["fire_timer", "postpone_timer", "cancel_timer"]
+Action: TypeAlias = Literal[InstanceAction, TimerAction]
 
 
 # A request's JSON that was not given. None is not it: msgspec reads ``Raw | None`` as null only.
@@ -43,7 +47,8 @@ class ActionRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     what happens. compensate: ``types`` to undo (default: the only one) with ``payload``. signal:
     ``name`` and ``payload``. patch: ``state`` replaces, ``patch`` merges (RFC 7396). retry:
     ``command`` sends that open command again, ``payload`` replaces the message's. skip: ``by_hand``
-    marks a failed undo as done outside. JSON that is not given is ABSENT.
+    marks a failed undo as done outside. Of the timer actions ``timer`` names it; it is postponed to
+    the time ``at`` or by ``delay_s`` seconds from now. JSON that is not given is ABSENT.
     """
 
     version: int = 0
@@ -55,6 +60,9 @@ class ActionRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     patch: Raw = ABSENT
     command: str = ""
     by_hand: bool = False
+    timer: str = ""
+    at: datetime | None = None
+    delay_s: float | None = None
 
 
 def _pause(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
@@ -253,6 +261,18 @@ def _only_type(draft: Draft) -> tuple[str, ...]:
     raise HandlerFault(f"say what to compensate; {draft.definition.id} can undo: {', '.join(open)}")
 
 
+def _fire_timer(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decision | None:
+    return timer_actions.fire(draft, snapshot, request.timer)
+
+
+def _postpone_timer(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
+    timer_actions.postpone(draft, request.timer, request.at, request.delay_s)
+
+
+def _cancel_timer(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
+    timer_actions.cancel(draft, request.timer)
+
+
 STEPS: dict[str, Callable[[Draft, Snapshot, ActionRequest], Decision | None]] = {
     "retry": _retry,
     "resume": _resume,
@@ -262,6 +282,9 @@ STEPS: dict[str, Callable[[Draft, Snapshot, ActionRequest], Decision | None]] = 
     "signal": _signal,
     "patch": _patch,
     "skip": _skip,
+    "fire_timer": _fire_timer,
+    "postpone_timer": _postpone_timer,
+    "cancel_timer": _cancel_timer,
 }
 
 

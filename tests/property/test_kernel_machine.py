@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from sagas.actions import ACTIONS, ActionRequest
+from sagas.actions import ACTIONS, TIMER_ACTIONS, ActionRequest
 from sagas.kernel import Ignored, Refused
 from sagas.messages import to_raw
 from sagas.names import command_gate, saga_gate
@@ -111,6 +111,11 @@ class Kernel(RuleBasedStateMachine):
         patch = to_raw({"note": 1}) if action == "patch" else ABSENT
         request = ActionRequest(types=types, name="Poke", payload=payload, patch=patch)
         self.world.act(action, request)
+
+    @rule(action=st.sampled_from(TIMER_ACTIONS), timer=TIMERS, delay_s=st.integers(1, 100))
+    def somebody_acts_on_a_timer(self, action: str, timer: str, delay_s: int) -> None:
+        later = delay_s if action == "postpone_timer" else None
+        self.world.act(action, ActionRequest(timer=timer, delay_s=later))
 
     @rule(script=SCRIPT, stubborn=st.booleans())
     def somebody_mends_it(self, script: list[Any], stubborn: bool) -> None:

@@ -13,7 +13,16 @@ import pytest
 from msgspec import Raw, Struct
 
 from sagas import Message, SagaHandle, complete, define_saga, fail, send, spawn
-from sagas.actions import ACTION_STATUSES, ACTIONS, Action, act, allowed, merge_patch, plan
+from sagas.actions import (
+    ACTION_STATUSES,
+    ACTIONS,
+    TIMER_ACTIONS,
+    Action,
+    act,
+    allowed,
+    merge_patch,
+    plan,
+)
 from sagas.gate import gate_definition
 from sagas.instance import FINISHED, STATUS_TRANSITIONS
 from sagas.kernel import Refused, Snapshot, Transition, decide
@@ -76,7 +85,7 @@ def _parked() -> Scenario:
 
 
 def test_statuses_and_actions_fit_together() -> None:
-    assert set(ACTION_STATUSES) == set(ACTIONS)
+    assert set(ACTION_STATUSES) == {*ACTIONS, *TIMER_ACTIONS}
     assert "retry" in allowed("parked")
     assert allowed("compensated") == ()
     for status in FINISHED:
