@@ -86,14 +86,19 @@ def graph(
     follows: Iterable[Follow],
     standing: Mapping[str, int],
     history: Sequence[Instance] = (),
+    upto: int | None = None,
 ) -> Graph:
-    """Draw a saga's declared ``types`` and its ``follows``; with a ``history`` the way taken."""
+    """Draw a saga's declared ``types`` and its ``follows``; with a ``history`` the way taken, as it
+    was after ``upto`` of its versions (None: all). Where things are drawn does not depend on that.
+    """
+    whole = _way(history)
+    history = history[:upto]
     way = _way(history)
-    taken = dict.fromkeys(pairwise(way))  # in order, so that the drawing is always the same
+    taken = dict.fromkeys(pairwise(way))
     counts = {(f.start, f.stop): f.count for f in follows}
-    for step in taken:
+    for step in pairwise(whole):  # in order, so that the drawing is always the same
         counts.setdefault(step, 1)
-    met = dict.fromkeys([*way, *(name for step in counts for name in step)])
+    met = dict.fromkeys([*whole, *(name for step in counts for name in step)])
     names = list(dict.fromkeys([*(t for t in types if t in met), *met]))[:NODES_MAX]
     drawing = layout(names, counts)
     most = max(counts.values(), default=1)

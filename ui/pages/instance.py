@@ -40,6 +40,13 @@ VIEWS: tuple[tuple[View, str], ...] = (
 )
 VERSIONS_MAX = 500  # drawn at once; the address of a version reaches every older one
 FOLLOW_ROWS = 20_000
+Speed: TypeAlias = Literal["even", "1", "10", "100"]
+SPEEDS: tuple[tuple[Speed, str], ...] = (
+    ("even", "a version a second"),
+    ("1", "as fast as it was"),
+    ("10", "10 times as fast"),
+    ("100", "100 times as fast"),
+)
 
 ATTEMPTS = """
 SELECT command, attempt, worker, started_at, ended_at, outcome, error FROM executions
@@ -89,6 +96,7 @@ class Cursor(Struct, frozen=True):
     more_changes: bool
     first: int
     last: int
+    next_s: float | None  # until the version after it came
 
     @property
     def version(self) -> int:
@@ -112,6 +120,8 @@ class InstancePage(Struct, frozen=True, kw_only=True):
     view: View
     views: tuple[tuple[View, str], ...]
     scale: Scale
+    speed: Speed
+    speeds: tuple[tuple[Speed, str], ...]
     diff: bool
     done: str
     timeline: Timeline
@@ -131,6 +141,7 @@ async def instance(
     view: FromQuery[View] = "story",
     scale: FromQuery[Scale] = "short",
     show: FromQuery[Literal["diff", "state"]] = "diff",
+    speed: FromQuery[Speed] = "even",
     done: FromQuery[str] = "",
 ) -> Response[str]:
     """An instance as it stands, and at the version asked for."""
@@ -146,7 +157,7 @@ async def instance(
     if version is not None and version > len(history):
         version = None
     origin = str(request.base_url).rstrip("/") + desk.base
-    look = _Look(version or len(history), view, scale, show == "diff", done)
+    look = _Look(version or len(history), view, scale, speed, show == "diff", done)
     context = await _context(desk, history, look, origin)
     return page(request, desk, "instance.html", context, title=f"{key} · {saga}")
 
@@ -157,6 +168,7 @@ class _Look(Struct, frozen=True):
     version: int
     view: View
     scale: Scale
+    speed: Speed
     diff: bool
     done: str
 
@@ -185,10 +197,12 @@ async def _context(desk: Desk, history: list[Revision], look: _Look, origin: str
         view=look.view,
         views=VIEWS,
         scale=look.scale,
+        speed=look.speed,
+        speeds=SPEEDS,
         diff=look.diff,
         done=look.done if look.done in ACTIONS else "",
         timeline=timeline(shown, attempts, desk.now(), look.scale),
-        drawn=await _graph(desk, card, history) if look.view == "graph" else None,
+        drawn=await _graph(desk, card, history, look.version) if look.view == "graph" else None,
         diagram=sequence([one.instance for one in shown]) if look.view == "sequence" else None,
         document=document,
         lines=instance_lines(desk.names, now.saga, now.key, origin),
@@ -230,6 +244,7 @@ def _cursor(history: list[Revision], version: int) -> Cursor:
     state = history[version - 1].instance.state
     before = history[version - 2].instance.state if version > 1 else Raw(b"{}")
     changes, more = differences(bytes(before), bytes(state))
+    following = history[version : version + 1]
     return Cursor(
         chapter=_chapter(history, version - 1),
         state=state,
@@ -237,16 +252,17 @@ def _cursor(history: list[Revision], version: int) -> Cursor:
         more_changes=more,
         first=1,
         last=len(history),
+        next_s=(following[0].at - history[version - 1].at).total_seconds() if following else None,
     )
 
 
-async def _graph(desk: Desk, card: SagaCard | None, history: list[Revision]) -> Graph:
+async def _graph(desk: Desk, card: SagaCard | None, history: list[Revision], version: int) -> Graph:
     about = {"saga": history[0].instance.saga}
     follows = await desk.read.fetch(FOLLOWS, {**about, "rows": FOLLOW_ROWS}, Follow)
     rows = await desk.read.fetch(STANDING, about, Standing)
     standing = {row.name: row.count for row in rows}
     types = card.types if card else ()
-    return graph(types, follows, standing, [one.instance for one in history])
+    return graph(types, follows, standing, [one.instance for one in history], version)
 
 
 def told(effect: Effect, at: datetime) -> Told:

@@ -117,6 +117,7 @@ document.addEventListener("keydown", (event) => {
     "x": () => press("[data-row].at input[type=checkbox]"),
     "[": () => press("[data-key='[']"),
     "]": () => press("[data-key=']']"),
+    "p": () => press("[data-key='p']"),
     "d": () => press("[data-key='d']"),
     ".": () => press("[data-key='.']"),
     "?": () => { $("#keys").showModal(); return true; },

@@ -38,6 +38,19 @@ def test_an_instance_shows_its_way_and_where_it_stands() -> None:
     assert next(n for n in drawn.nodes if n.label == "cancelled").tone == "cancelled"
 
 
+def test_the_way_up_to_a_version_is_drawn_at_the_same_place() -> None:
+    scenario = given(checkout).when("OrderCreated", ORDER)
+    scenario.when_failed("process-payment", "no", type="PaymentFailed", orderId="o-1")
+    whole = graph([], [], {}, scenario.history)
+    early = graph([], [], {}, scenario.history, 1)
+    assert [(n.label, n.tone) for n in early.nodes] == [
+        *(("OrderCreated", "here"), ("PaymentFailed", ""), ("cancelled", "")),
+    ]
+    assert [(n.label, n.x, n.y) for n in early.nodes] == [(n.label, n.x, n.y) for n in whole.nodes]
+    assert not any(link.taken for link in early.links)
+    assert [link.drawn for link in early.links] == [link.drawn for link in whole.links]
+
+
 def test_what_was_undone_is_told_apart() -> None:
     scenario = given(checkout).when("OrderCreated", ORDER)
     paid = {"orderId": "o-1", "transactionId": "t"}
