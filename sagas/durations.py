@@ -50,6 +50,26 @@ def moment(delay: float | str | timedelta | datetime, now: datetime) -> datetime
     return now + timedelta(seconds=seconds(delay))
 
 
+def when(text: str) -> float | datetime:
+    """When something shall happen: seconds from now ("2h"), or a time of ISO 8601 in UTC.
+
+    A time that names no zone is taken as UTC. Raises BadDelay.
+    """
+    try:
+        return seconds(text)
+    except BadDelay:
+        if not text.lstrip()[:4].isdecimal():
+            raise
+    try:
+        time = datetime.fromisoformat(text.strip())
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise BadDelay(
+            f"can't read the time {text[:60]!r}; write it like 2026-01-31T08:00:00Z, or how long"
+            " from now: 30s, 5m, 2h, 1d"
+        ) from None
+
+
 def _parse(text: str) -> float:
     parts = _PART.findall(text.replace(" ", ""))
     if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):

@@ -47,8 +47,8 @@ class ActionRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     what happens. compensate: ``types`` to undo (default: the only one) with ``payload``. signal:
     ``name`` and ``payload``. patch: ``state`` replaces, ``patch`` merges (RFC 7396). retry:
     ``command`` sends that open command again, ``payload`` replaces the message's. skip: ``by_hand``
-    marks a failed undo as done outside. Of the timer actions ``timer`` names it; it is postponed to
-    the time ``at`` or by ``delay_s`` seconds from now. JSON that is not given is ABSENT.
+    marks a failed undo as done outside. Of the timer actions ``timer`` names it, and ``to`` is when
+    it shall fire: a time, or seconds from now. JSON that is not given is ABSENT.
     """
 
     version: int = 0
@@ -61,8 +61,7 @@ class ActionRequest(Struct, frozen=True, kw_only=True, omit_defaults=True):
     command: str = ""
     by_hand: bool = False
     timer: str = ""
-    at: datetime | None = None
-    delay_s: float | None = None
+    to: datetime | float | None = None
 
 
 def _pause(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
@@ -266,7 +265,7 @@ def _fire_timer(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Dec
 
 
 def _postpone_timer(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
-    timer_actions.postpone(draft, request.timer, request.at, request.delay_s)
+    timer_actions.postpone(draft, request.timer, request.to)
 
 
 def _cancel_timer(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:

@@ -47,18 +47,19 @@ def fire(draft: Draft, snapshot: Snapshot, id: str) -> Decision | None:
     return conclude(draft, snapshot, cause)
 
 
-def postpone(draft: Draft, id: str, at: datetime | None, delay_s: float | None) -> None:
+def postpone(draft: Draft, id: str, to: datetime | float | None) -> None:
     """Have a timer fire at another time, or so many seconds from now; raises HandlerFault."""
     timer = _chosen(draft, id)
-    if (at is None) == (delay_s is None):
-        raise HandlerFault("say when it shall fire: either a time or a delay from now")
-    if delay_s is not None and not 0 <= delay_s <= DELAY_S_MAX:
-        raise HandlerFault(f"a delay of {delay_s:g} s is outside 0 s to ten years; give another")
-    to = at if at is not None else draft.now + timedelta(seconds=delay_s or 0)
+    if to is None:
+        raise HandlerFault("say when it shall fire: a time, or a delay from now")
+    if not isinstance(to, datetime):
+        if not 0 <= to <= DELAY_S_MAX:
+            raise HandlerFault(f"a delay of {to:g} s is outside 0 s to ten years; give another")
+        to = draft.now + timedelta(seconds=to)
     if to.tzinfo is None:
         raise HandlerFault(f"the time {to.isoformat()} has no time zone; add one, for example Z")
     if to <= draft.now:
-        raise HandlerFault(f"{to:%Y-%m-%d %H:%M:%S} UTC is past; give a later time, or fire it now")
+        raise HandlerFault(f"{to:%Y-%m-%d %H:%M:%S %Z} is past; give a later time, or fire it now")
     if to > draft.now + timedelta(seconds=DELAY_S_MAX):
         raise HandlerFault(f"{to:%Y-%m-%d} is more than ten years away; give an earlier time")
     _move(draft, id, timer, to.astimezone(UTC))

@@ -115,7 +115,7 @@ class Kernel(RuleBasedStateMachine):
     @rule(action=st.sampled_from(TIMER_ACTIONS), timer=TIMERS, delay_s=st.integers(1, 100))
     def somebody_acts_on_a_timer(self, action: str, timer: str, delay_s: int) -> None:
         later = delay_s if action == "postpone_timer" else None
-        self.world.act(action, ActionRequest(timer=timer, delay_s=later))
+        self.world.act(action, ActionRequest(timer=timer, to=later))
 
     @rule(script=SCRIPT, stubborn=st.booleans())
     def somebody_mends_it(self, script: list[Any], stubborn: bool) -> None:
