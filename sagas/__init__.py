@@ -25,6 +25,8 @@ from sagas.handlers import Returned as Effects
 from sagas.messages import Message
 from sagas.retry import RetryPolicy, retry
 from sagas.secrets import Secret
+from sagas.step_list import StepList, StepsChain, steps
+from sagas.steps import Step, StepResponse, parallel, sequence, step
 
 __all__ = (
     "Context",
@@ -39,15 +41,23 @@ __all__ = (
     "SagaError",
     "SagaHandle",
     "Secret",
+    "Step",
+    "StepList",
+    "StepResponse",
+    "StepsChain",
     "cancel",
     "compensate",
     "complete",
     "define_saga",
     "fail",
+    "parallel",
     "publish",
     "retry",
     "schedule",
     "send",
+    "sequence",
     "spawn",
+    "step",
+    "steps",
     "unschedule",
 )

@@ -29,7 +29,7 @@ from sagas.decision import (
 )
 from sagas.definition import SagaDefinition
 from sagas.draft import GATE_SAGA, Draft
-from sagas.effects import Effect
+from sagas.effects import Effect, Send
 from sagas.errors import SagaError, error_text
 from sagas.instance import VALUE_BYTES_MAX, Instance, Status, encode
 from sagas.messages import EPOCH, NULL, Cause, unreadable
@@ -43,6 +43,7 @@ from sagas.operations import (
     given,
     merge_patch,
 )
+from sagas.run import Run
 
 __all__ = (
     "ABSENT",
@@ -51,7 +52,9 @@ __all__ = (
     "TIMER_ACTIONS",
     "Action",
     "ActionRequest",
+    "InstanceAction",
     "Plan",
+    "TimerAction",
     "act",
     "allowed",
     "given",
@@ -85,7 +88,8 @@ ACTION_STATUSES: dict[Action, frozenset[Status]] = {
 class Plan(Struct, frozen=True, kw_only=True):
     """What an action would do to an instance at ``version``; nothing has been done.
 
-    ``effects`` in the order they would be carried out, ``cannot_undo`` what stays as it is and why,
+    ``effects`` in the order they would be carried out, ``then`` the commands that follow one at a
+    time, each after the answer to the one before, ``cannot_undo`` what stays as it is and why,
     ``in_flight`` the commands without an answer and the children that go on by themselves,
     ``error`` why it would be parked (again). ``hash`` is empty when the action would be
     ``refused``.
@@ -99,6 +103,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     status_after: Status
     state_after: Raw
     effects: tuple[Effect, ...] = ()
+    then: tuple[Send, ...] = ()
     cannot_undo: tuple[str, ...] = ()
     in_flight: tuple[str, ...] = ()
     error: str = ""
@@ -232,6 +237,7 @@ def plan(definition: SagaDefinition, snapshot: Snapshot, cause: Cause, now: date
         status_after=after.status,
         state_after=after.state,
         effects=after.effects,
+        then=_then(definition, decision, cause, now),
         cannot_undo=_cannot_undo(definition, after) if cause.type == "compensate" else (),
         in_flight=_in_flight(before),
         error=f"{parked.type}: {parked.message}" if parked else "",
@@ -245,8 +251,28 @@ def _in_flight(before: Instance) -> tuple[str, ...]:
     return (*commands, *(f"child {child}: no action on its parent reaches it" for child in running))
 
 
+def _then(
+    definition: SagaDefinition, decision: Transition, cause: Cause, now: datetime
+) -> tuple[Send, ...]:
+    after = decision.after
+    if definition.program is None:
+        return ()
+    run = Run(Draft(definition, after.key, after, cause, now))
+    return tuple(run.undo_send(undo.type) for undo in after.undo if undo.status == "waiting")
+
+
 def _cannot_undo(definition: SagaDefinition, after: Instance) -> tuple[str, ...]:
     chosen = {undo.type for undo in after.undo}
+    if definition.program is not None:
+        steps = definition.program.steps
+        return tuple(
+            f"{id}: {'not chosen' if record.kept else 'it declares no undo'}"
+            for id, record in after.steps.items()
+            if record.status == "completed"
+            and record.kind == "step"
+            and id not in chosen
+            and not (record.step in steps and steps[record.step].nothing_to_undo)
+        )
     return tuple(f"{type}: not chosen" for type in definition.compensations if type not in chosen)
 
 

@@ -13,9 +13,11 @@ from msgspec import Raw, Struct, structs
 
 from sagas.draft import ACQUIRE, RELEASE, Draft
 from sagas.effects import Send
-from sagas.instance import FINISHED, Failure, OpenCommand, UndoStatus
+from sagas.instance import FINISHED, Failure, OpenCommand, Parked, UndoStatus
 from sagas.messages import NULL, Cause
 from sagas.names import command_gate
+
+FAILED = "Snorri-Failed"
 
 
 class ChildEnd(Struct, frozen=True):
@@ -70,6 +72,18 @@ def settle_undo(draft: Draft, type: str, failure: str = "", status: UndoStatus =
     draft.undo = tuple(undos)
 
 
+def park_for_command(draft: Draft, id: str, failure: str) -> None:
+    """Park for a command that failed for good while no handler wants to hear of it."""
+    command = draft.commands[id]
+    if command.undo:
+        settle_undo(draft, command.undo, failure)
+    text = f"the job {command.target!r} failed for good: {failure}"
+    draft.park(
+        Failure(type="CommandFailed", message=text),
+        Parked(command=id, status=draft.status, error=draft.error),
+    )
+
+
 def failure_text(cause: Cause) -> str:
     """The reason that a failed result carries, in its payload or its field ``reason``."""
     try:
@@ -95,9 +109,18 @@ def note_child(draft: Draft, cause: Cause) -> bool:
     return True
 
 
+def skip_step(draft: Draft, id: str) -> None:
+    """A step of a run that is on its way is given up: the run goes on without it."""
+    record = draft.steps.get(id)
+    if record is not None and record.status == "running":
+        skipped = structs.replace(record, status="skipped", ended=draft.now)
+        draft.steps = {**draft.steps, id: skipped}
+
+
 def let_go(draft: Draft, cause: Cause, code: Literal["finished", "moot"], reason: str) -> None:
     """Give up a message that had waited: what it answers is answered, and the reason is noted."""
     if cause.answers and cause.answers in draft.commands:
+        skip_step(draft, draft.commands[cause.answers].step)
         undo = close_command(draft, cause.answers)
         if undo:
             settle_undo(draft, undo, failure_text(cause) if cause.failed else "")
@@ -113,7 +136,8 @@ def settle(draft: Draft) -> None:
     """After all effects: a compensation with nothing open is over, and an end takes with it what
     still waits.
     """
-    if draft.status == "compensating" and not _busy(draft):
+    by_itself = draft.definition.program is None  # a program says itself when it is through
+    if by_itself and draft.status == "compensating" and not _busy(draft):
         draft.ended = True
         failed = [f"{undo.type}: {undo.error}" for undo in draft.undo if undo.status == "failed"]
         draft.status = "failed" if failed else "compensated"

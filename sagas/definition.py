@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import msgspec
 from msgspec import Raw, Struct
@@ -20,6 +20,9 @@ from sagas.errors import DefinitionError, UnknownQuery
 from sagas.handlers import Handler
 from sagas.messages import Message
 from sagas.secrets import secret_names
+
+if TYPE_CHECKING:
+    from sagas.program import Program
 
 OnUnknown: TypeAlias = Literal["start", "ignore", "dead_letter"]
 Durability: TypeAlias = Literal["t1", "t2", "t3"]
@@ -68,6 +71,7 @@ class SagaDefinition(Struct, frozen=True, kw_only=True):
     cron: Cron | None = None
     retention: str = ""
     hash: str = ""
+    program: Program | None = None
 
     @property
     def starting(self) -> tuple[str, ...]:
@@ -183,6 +187,8 @@ def definition_hash(definition: SagaDefinition) -> str:
         parts.extend(
             (h.type, h.starts, _source(h.function), _schema(h.payload_type)) for h in group.values()
         )
+    if definition.program is not None:
+        parts.extend(_source(part) if callable(part) else part for part in definition.program.parts)
     for part in parts:
         digest.update(repr(part).encode())
         digest.update(b"\0")

@@ -43,6 +43,7 @@ from sagas.instance import (
     OpenCommand,
     Parked,
     Status,
+    StepRecord,
     Timer,
     Undo,
 )
@@ -54,6 +55,7 @@ DRAIN = "Snorri-Drain"
 GRANTED = "Snorri-Granted"
 ACQUIRE = "Snorri-Acquire"
 RELEASE = "Snorri-Release"
+KEEPS_ERROR = FINISHED | {"parked", "compensating"}
 
 
 class Draft:
@@ -118,7 +120,7 @@ class Draft:
             self.started = now
             self.timers: dict[str, Timer] = {}
             self.backlog: tuple[Cause, ...] = ()
-            self.steps: dict[str, Raw] = {}
+            self.steps: dict[str, StepRecord] = {}
             self.commands: dict[str, OpenCommand] = {}
             self.children: dict[str, str] = {}
             self.parent: Address | None = cause.parent
@@ -147,7 +149,7 @@ class Draft:
             self.gate = before.gate
             self.seen = before.seen
             self.trace = before.trace
-            if before.status in FINISHED or before.status == "parked":
+            if before.status in KEEPS_ERROR:
                 self.error = before.error
 
     @property
@@ -244,18 +246,7 @@ class Draft:
             )
         id = self.next_id()
         gated = bool(effect.concurrency_key)
-        self.effects.append(
-            Send(
-                target=effect.target,
-                id=id,
-                payload=effect.payload,
-                idempotency_key=effect.idempotency_key,
-                concurrency_key=effect.concurrency_key,
-                retry=effect.retry,
-                timeout_s=effect.timeout_s,
-                gated=gated,
-            )
-        )
+        self.effects.append(structs.replace(effect, id=id, gated=gated))
         self.commands = {
             **self.commands,
             id: OpenCommand(
@@ -268,6 +259,7 @@ class Draft:
                 timeout_s=effect.timeout_s,
                 gated=gated,
                 undo=self.compensation,
+                step=effect.step,
             ),
         }
         if gated:
@@ -286,6 +278,7 @@ class Draft:
                 concurrency_key=command.concurrency_key,
                 retry=command.retry,
                 timeout_s=command.timeout_s,
+                step=command.step,
             )
         )
 

@@ -30,7 +30,7 @@ class Send(
     """A command for the job ``target``; ``id`` is its Snorri-Command-Id, times are seconds.
 
     A command with a ``concurrency_key`` waits (``gated``) until no other command of that target and
-    key is open.
+    key is open. ``step`` names the step of a run that it carries out.
     """
 
     target: str
@@ -41,6 +41,7 @@ class Send(
     retry: RetryPolicy | None = None
     timeout_s: float | None = None
     gated: bool = False
+    step: str = ""
 
 
 class Publish(

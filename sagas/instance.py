@@ -55,7 +55,8 @@ STATUS_TRANSITIONS: dict[Status, frozenset[Status]] = {
     "compensated": frozenset({"parked"}),
 }
 
-UndoStatus: TypeAlias = Literal["running", "done", "failed", "skipped", "by_hand"]
+UndoStatus: TypeAlias = Literal["waiting", "running", "done", "failed", "skipped", "by_hand"]
+StepStatus: TypeAlias = Literal["running", "completed", "failed", "skipped"]
 
 
 class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -90,7 +91,32 @@ class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     timeout_s: float | None = None
     gated: bool = False
     undo: str = ""
+    step: str = ""
     sends: int = 1
+
+
+class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One step of a run as its history keeps it; which step, how it stands, what came of it.
+
+    ``order`` counts the steps of the run as they ended well, from 1; undoing goes the other way.
+    ``place`` counts what a workflow function asked for, from 1. ``data`` is for its undo, ``keys``
+    what it set in the context. A ``kept`` step is not undone with the others.
+    """
+
+    step: str
+    status: StepStatus
+    started: datetime
+    kind: str = "step"
+    ended: datetime | None = None
+    order: int = 0
+    place: int = 0
+    output: Raw = NULL
+    data: Raw = NULL
+    keys: tuple[str, ...] = ()
+    background: bool = False
+    kept: bool = False
+    error: str = ""
+    code: str = ""
 
 
 class Undo(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,7 +172,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     prev: str
     timers: dict[str, Timer] = {}
     backlog: tuple[Cause, ...] = ()
-    steps: dict[str, Raw] = {}
+    steps: dict[str, StepRecord] = {}
     commands: dict[str, OpenCommand] = {}
     children: dict[str, str] = {}
     parent: Address | None = None

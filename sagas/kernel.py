@@ -15,8 +15,16 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, structs
 
-from sagas import gate
-from sagas.bookkeeping import close_command, failure_text, note_child, settle, settle_undo
+from sagas import gate, program
+from sagas.bookkeeping import (
+    FAILED,
+    close_command,
+    failure_text,
+    note_child,
+    park_for_command,
+    settle,
+    settle_undo,
+)
 from sagas.decision import (
     Decision,
     Ignored,
@@ -42,7 +50,7 @@ from sagas.instance import (
 from sagas.messages import Cause, unreadable
 from sagas.names import is_command_of, parse_command_id
 from sagas.parking import remember
-from sagas.work import FAILED, conclude, park_for_command
+from sagas.work import conclude
 
 __all__ = (
     "Decision",
@@ -244,6 +252,7 @@ def _note_after_end(draft: Draft, cause: Cause) -> Ignored | None:
     if cause.answers:
         command = draft.commands[cause.answers]
         failed = cause.failed or cause.type == FAILED
+        program.after_end(draft, cause)
         if command.undo and failed:
             park_for_command(draft, cause.answers, failure_text(cause))
         elif undo := close_command(draft, cause.answers):

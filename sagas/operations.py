@@ -13,8 +13,8 @@ from typing import Literal, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct, structs
 
-from sagas import timer_actions
-from sagas.bookkeeping import close_command, let_go, release, settle_undo
+from sagas import program, timer_actions
+from sagas.bookkeeping import close_command, let_go, release, settle_undo, skip_step
 from sagas.decision import Decision, Snapshot
 from sagas.draft import DRAIN, Draft
 from sagas.effects import Compensate
@@ -22,6 +22,7 @@ from sagas.errors import HandlerFault, LimitExceeded, error_text
 from sagas.handlers import Handler
 from sagas.instance import BACKLOG_MAX, Failure, Parked, UndoStatus
 from sagas.messages import NULL, Cause, to_raw
+from sagas.run import Run
 from sagas.work import compensate, conclude
 
 InstanceAction: TypeAlias = Literal[
@@ -111,7 +112,7 @@ def _again(draft: Draft, snapshot: Snapshot, failed: Cause, attempt: int) -> Dec
     definition = draft.definition
     group = definition.signals if failed.kind == "signal" else definition.handlers
     handler = group.get(failed.type)
-    if handler is None and not failed.answers:
+    if handler is None and not failed.answers and definition.program is None:
         raise HandlerFault(f"{definition.id} has no handler for {failed.type!r} any more; skip it")
     payload = UNSET if handler is None else _decoded(handler, failed.payload)
     return conclude(draft, snapshot, failed, payload, attempt)
@@ -163,6 +164,7 @@ def _leave_parking(draft: Draft, why: str, undo_status: UndoStatus = "failed") -
     if parked.cause is not None:
         let_go(draft, parked.cause, "moot", why)
     if parked.command in draft.commands:
+        skip_step(draft, draft.commands[parked.command].step)
         undo = close_command(draft, parked.command)
         if undo and undo_status != "failed":
             settle_undo(draft, undo, status=undo_status)
@@ -177,6 +179,8 @@ def _unpark(draft: Draft, parked: Parked) -> None:
 def _go_on(draft: Draft) -> None:
     """Have the backlog drained, unless the instance still has to wait."""
     waits = draft.gate is not None and not draft.gate.held
+    if draft.definition.program is not None and not waits:
+        program.go_on(draft)
     if draft.backlog and not waits and draft.status not in ("paused", "parked"):
         draft.signal(draft.address, DRAIN)
 
@@ -218,6 +222,9 @@ def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
 
 
 def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
+    if draft.definition.program is not None:
+        _compensate_run(draft, request.types)
+        return
     types = request.types or _only_type(draft)
     unknown = [type for type in types if type not in draft.definition.compensations]
     if unknown:
@@ -245,6 +252,23 @@ def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Non
         except Exception as error:  # the author's undo handler: nothing is sent, all are told
             text = f"{type(error).__name__}: {error_text(error)}"
             raise HandlerFault(f"the undo handler of {name!r} raised {text}") from error
+    _go_on(draft)
+
+
+def _compensate_run(draft: Draft, chosen: tuple[str, ...]) -> None:
+    """Undo the steps of a run, all or those chosen, the last one done first."""
+    run = Run(draft)
+    possible = run.undoable()
+    unknown = [id for id in chosen if id not in possible]
+    if unknown or not possible:
+        known = ", ".join(possible) or "nothing"
+        what = ", ".join(unknown) or "the run"
+        raise HandlerFault(f"{what} can't be undone; what can be: {known}")
+    _leave_parking(draft, "the instance was compensated")
+    draft.paused = None
+    run.keep([id for id in possible if chosen and id not in chosen])
+    reason = draft.cause.reason or "by an operator"
+    run.compensate(Failure(type="Compensated", message=reason))
     _go_on(draft)
 
 

@@ -72,8 +72,8 @@ def replay(definition: SagaDefinition, history: Iterable[Instance]) -> Replay:
     """Give the messages of a history (from version 1, in order) to a definition; raises ValueError
     when the history is empty or of another saga.
     """
-    run = _Run(definition)
-    steps = [run.step(recorded) for recorded in history]
+    rerun = Rerun(definition)
+    steps = [rerun.step(recorded) for recorded in history]
     if not steps:
         raise ValueError("a history without versions can't be replayed; check saga and key")
     return Replay(
@@ -84,8 +84,11 @@ def replay(definition: SagaDefinition, history: Iterable[Instance]) -> Replay:
     )
 
 
-class _Run:
-    """Where a replay stands: what it has decided last, and the version before on record."""
+class Rerun:
+    """A replay while it goes: what was decided last, and the version before on record.
+
+    It keeps no more of the history than the ids of its messages.
+    """
 
     def __init__(self, definition: SagaDefinition) -> None:
         self._definition = definition
@@ -94,7 +97,9 @@ class _Run:
         self._handled: set[str] = set()
 
     def step(self, recorded: Instance) -> Step:
-        """Decide what came with the next recorded version."""
+        """Decide what came with the next recorded version; raises ValueError for one of another
+        saga.
+        """
         if recorded.saga != self._definition.id:
             raise ValueError(f"{recorded.saga} was recorded, {self._definition.id} can't replay it")
         snapshot = self._now or Snapshot(recorded.key)

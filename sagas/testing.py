@@ -18,7 +18,7 @@ import msgspec
 from msgspec import UNSET
 
 from sagas.actions import Action, ActionRequest, Plan, act, plan
-from sagas.bookkeeping import ChildEnd
+from sagas.bookkeeping import FAILED, ChildEnd
 from sagas.comparing import differences
 from sagas.definition import Registry, SagaDefinition
 from sagas.draft import GATE_SAGA
@@ -38,7 +38,6 @@ from sagas.kernel import (
 )
 from sagas.messages import Address, Cause, to_raw
 from sagas.routing import route
-from sagas.work import FAILED
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 KEY = "k-1"

@@ -10,18 +10,24 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType, structs
 
-from sagas import gate
-from sagas.bookkeeping import close_command, failure_text, note_child, settle, settle_undo
+from sagas import gate, program
+from sagas.bookkeeping import (
+    FAILED,
+    close_command,
+    failure_text,
+    note_child,
+    park_for_command,
+    settle,
+    settle_undo,
+)
 from sagas.decision import Decision, Ignored, Snapshot, Undeliverable, commit
 from sagas.draft import DRAIN, GATE_SAGA, Draft
 from sagas.effects import Compensate
 from sagas.errors import HandlerFault, LimitExceeded
 from sagas.handlers import Context, Handler, SagaHandle, call, to_message
-from sagas.instance import FINISHED, VALUE_BYTES_MAX, Failure, Parked, Undo
+from sagas.instance import FINISHED, VALUE_BYTES_MAX, Undo
 from sagas.messages import Cause, Message
 from sagas.parking import park
-
-FAILED = "Snorri-Failed"
 
 
 def conclude(
@@ -71,6 +77,8 @@ def _work(
     """
     if draft.definition.id == GATE_SAGA:
         return gate.work(draft, cause)
+    if draft.definition.program is not None:
+        return program.work(draft, cause, attempt)
     undo, failure = "", ""
     if cause.answers:
         failure = failure_text(cause) if cause.failed or cause.type == FAILED else ""
@@ -156,15 +164,3 @@ def compensate(draft: Draft, wanted: Compensate) -> None:
     run_handler(draft, handler, cause, handler.decode(cause.payload))
     draft.compensation, draft.undoing = outer, False
     settle_undo(draft, wanted.type)
-
-
-def park_for_command(draft: Draft, id: str, failure: str) -> None:
-    """Park for a command that failed for good while no handler wants to hear of it."""
-    command = draft.commands[id]
-    if command.undo:
-        settle_undo(draft, command.undo, failure)
-    text = f"the job {command.target!r} failed for good: {failure}"
-    draft.park(
-        Failure(type="CommandFailed", message=text),
-        Parked(command=id, status=draft.status, error=draft.error),
-    )

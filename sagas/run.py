@@ -1,0 +1,318 @@
+"""A run: one instance of steps, a workflow or an entity in the hands of its program.
+
+Programs read records and call ``start``, ``sleep``, ``finish`` …; everything they do goes through
+the Draft of this transition and is stored with it or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+from msgspec import Raw, structs
+
+from sagas.bookkeeping import skip_step
+from sagas.draft import Draft
+from sagas.effects import EFFECTS_MAX, Complete, Effect, Schedule, Send, Spawn
+from sagas.instance import COMMANDS_MAX, Failure, StepRecord, Undo
+from sagas.messages import NULL, to_raw
+from sagas.steps import AnyStep, StepCall, StepFailure, StepResult
+
+if TYPE_CHECKING:
+    from sagas.program import Program
+
+WAKE = "Snorri-Wake"
+ROOM_FOR_OTHERS = 50  # effects and commands that are left free when steps start many at a time
+
+
+class Run:
+    """The view that a program has of its instance; made anew for each message."""
+
+    __slots__ = ("attempt", "draft")
+
+    def __init__(self, draft: Draft, attempt: int = 1) -> None:
+        self.draft = draft
+        self.attempt = attempt
+
+    @property
+    def program(self) -> Program:
+        """The program of its definition."""
+        return cast("Program", self.draft.definition.program)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first message has been taken; the state is null before."""
+        return bytes(self.draft.state) != bytes(NULL)
+
+    @property
+    def records(self) -> Mapping[str, StepRecord]:
+        """The steps on record, by id, in the order in which they were started."""
+        return self.draft.steps
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The state as plain data; a copy of its own for each call."""
+        return cast("dict[str, Any]", msgspec.json.decode(self.draft.state))
+
+    @state.setter
+    def state(self, state: object) -> None:
+        self.draft.set_state(state)
+
+    # --- steps
+
+    @property
+    def open(self) -> list[str]:
+        """The steps that have been started, have not ended, and are waited for."""
+        return [
+            id
+            for id, record in self.records.items()
+            if record.status == "running" and not record.background
+        ]
+
+    @property
+    def failure(self) -> Failure | None:
+        """Why the run has failed: its first step that did, or None."""
+        for id, record in self.records.items():
+            if record.status == "failed" and not record.background:
+                return Failure(type=record.code or "StepFailed", message=f"{id}: {record.error}")
+        return None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another step can be started in this transition; it starts in a later one else."""
+        draft = self.draft
+        return (
+            len(draft.commands) < COMMANDS_MAX - ROOM_FOR_OTHERS
+            and len(draft.effects) < EFFECTS_MAX - ROOM_FOR_OTHERS
+        )
+
+    def start(self, id: str, step: AnyStep, call: StepCall, *, place: int = 0) -> None:
+        """Send the command of a step and put it on record as running."""
+        self.draft.apply(
+            [
+                Send(
+                    target=step.target,
+                    payload=to_raw(call),
+                    retry=step.retry,
+                    timeout_s=step.timeout_s,
+                    step=id,
+                )
+            ]
+        )
+        self.put(id, self.record(step.name, background=step.background, place=place))
+
+    def send(self, id: str, effect: Send, kind: str, *, place: int = 0) -> None:
+        """Send a command to a job that is no step; ``kind`` "call" waits for its answer."""
+        self.draft.apply([structs.replace(effect, step=id)])
+        self.put(id, self.record(effect.target, kind=kind, background=kind != "call", place=place))
+
+    def sleep(self, id: str, delay_s: float, *, place: int = 0) -> None:
+        """Put a pause on record; its timer completes it."""
+        self.draft.apply([Schedule(type=WAKE, id=id, delay_s=delay_s)])
+        self.put(id, self.record(id.partition("#")[0], kind="sleep", place=place))
+
+    def spawn(self, id: str, child: Spawn, *, wait: bool, place: int = 0) -> None:
+        """Start a child; with ``wait`` its end completes or fails the record."""
+        self.draft.apply([child])
+        made = self.draft.effects[-1]
+        if not isinstance(made, Spawn):  # apply() has just added it
+            raise TypeError(f"{made!r} is no spawn")
+        record = self.record(child.saga, kind="child", background=not wait, place=place)
+        self.put(id, structs.replace(record, output=to_raw(f"{made.saga}/{made.key}")))
+
+    def emit(self, effects: list[Effect]) -> None:
+        """Other effects: events, timers."""
+        self.draft.apply(effects)
+
+    def record(
+        self, step: str, *, kind: str = "step", background: bool = False, place: int = 0
+    ) -> StepRecord:
+        """A record of something that begins now."""
+        return StepRecord(
+            step=step,
+            status="running",
+            started=self.draft.now,
+            kind=kind,
+            background=background,
+            place=place,
+        )
+
+    def put(self, id: str, record: StepRecord) -> None:
+        """Keep a record, new or changed."""
+        self.draft.steps = {**self.draft.steps, id: record}
+
+    def complete_step(self, id: str, result: StepResult) -> None:
+        """A step has ended well, as the next in order."""
+        order = max((record.order for record in self.records.values()), default=0) + 1
+        record = structs.replace(
+            self.records[id],
+            status="completed",
+            ended=self.draft.now,
+            order=order,
+            output=result.output,
+            data=result.data,
+        )
+        self.put(id, record)
+
+    def fail_step(self, id: str, failure: StepFailure) -> None:
+        """A step has failed for good."""
+        record = structs.replace(
+            self.records[id],
+            status="failed",
+            ended=self.draft.now,
+            data=failure.data,
+            error=failure.reason,
+            code=failure.code,
+        )
+        self.put(id, record)
+
+    def keep(self, ids: list[str]) -> None:
+        """Leave these steps as they are when the others are undone."""
+        for id in ids:
+            self.put(id, structs.replace(self.records[id], kept=True))
+
+    def waiting_for_child(self, child: str) -> str:
+        """The id of the record that waits for a child, or an empty text."""
+        name = to_raw(child)
+        return next(
+            (
+                id
+                for id, record in self.records.items()
+                if record.kind == "child"
+                and record.status == "running"
+                and bytes(record.output) == bytes(name)
+            ),
+            "",
+        )
+
+    def parks(self, id: str) -> bool:
+        """Whether the failure of a step stops its run for an operator: the run is declared so, or
+        it has passed a pivot, after which it only goes forward.
+        """
+        if self.records[id].background:
+            return False
+        steps = self.program.steps
+        passed = any(
+            record.status == "completed" and record.step in steps and steps[record.step].pivot
+            for record in self.records.values()
+        )
+        return passed or self.program.on_failure == "park"
+
+    # --- ends
+
+    def finish(self, result: object) -> None:
+        """The run has ended well."""
+        self.draft.apply([Complete(result=to_raw(result))])
+
+    def compensate(self, failure: Failure) -> None:
+        """Undo what was done, the last first; what is on its way is waited for."""
+        self.draft.status = "compensating"
+        self.draft.error = failure
+        for id, timer in tuple(self.draft.timers.items()):
+            if timer.type == WAKE:
+                self.draft.unschedule(id)
+        for id, record in self.records.items():
+            if record.status == "running" and record.kind not in ("step", "call", "child"):
+                skip_step(self.draft, id)
+        self.call_back("compensating", {"failure": failure})
+
+    def unwind(self) -> None:
+        """Take the next step of undoing; the run ends when nothing is left."""
+        self._queue_undos()
+        if self.open or any(undo.status == "running" for undo in self.draft.undo):
+            return
+        waiting = next((undo for undo in self.draft.undo if undo.status == "waiting"), None)
+        if waiting is None:
+            self._end_undone()
+            return
+        self.draft.undo = tuple(
+            structs.replace(undo, status="running", version=self.draft.version)
+            if undo is waiting
+            else undo
+            for undo in self.draft.undo
+        )
+        self.draft.compensation = waiting.type
+        self.draft.apply([self.undo_send(waiting.type)])
+        self.draft.compensation = ""
+
+    def stop_undoing(self, reason: str) -> None:
+        """End as failed with what is left to undo still waiting."""
+        self._end("failed", Failure(type="UndoFailed", message=f"{reason}; see to it by hand"))
+
+    def call_back(self, name: str, payload: object) -> None:
+        """Tell a callback of the program, if it has one, in the background."""
+        target = self.program.callbacks.get(name)
+        if target:
+            self.draft.apply([Send(target=target, payload=to_raw(payload))])
+
+    def undoable(self) -> list[str]:
+        """The ids of the steps that can be undone and have not been, the last one done first."""
+        begun = {undo.type for undo in self.draft.undo}
+        found = [
+            (record.order or COMMANDS_MAX * 1000, id)
+            for id, record in self.records.items()
+            if id not in begun and self._has_undo(record)
+        ]
+        return [id for _, id in sorted(found, reverse=True)]
+
+    def _has_undo(self, record: StepRecord) -> bool:
+        step = self.program.steps.get(record.step) if record.kind == "step" else None
+        if step is None or step.compensate is None or record.background or record.kept:
+            return False
+        if record.status == "failed":
+            return bool(record.order) or not step.strict  # with an order it had ended well before
+        return record.status == "completed"
+
+    def _queue_undos(self) -> None:
+        """Put what can be undone in line, before what was done earlier."""
+        version = self.draft.version
+        new = tuple(Undo(type=id, status="waiting", version=version) for id in self.undoable())
+        if new:
+            waiting = [undo for undo in self.draft.undo if undo.status == "waiting"]
+            begun = [undo for undo in self.draft.undo if undo.status != "waiting"]
+            self.draft.undo = (*begun, *new, *waiting)
+
+    def undo_send(self, id: str) -> Send:
+        """The command that undoes a step."""
+        step = self.program.steps[self.records[id].step]
+        return Send(
+            target=step.undo_target,
+            payload=self._undo_call(id),
+            retry=step.undo_retry,
+            timeout_s=step.undo_timeout_s,
+            step=id,
+        )
+
+    def _undo_call(self, id: str) -> Raw:
+        record = self.records[id]
+        call = StepCall(
+            step=id,
+            undo=True,
+            output=record.output,
+            data=record.data,
+            failed=record.status == "failed",
+            error=record.error,
+            context=self.program.undo_context(self, id),
+        )
+        return to_raw(call)
+
+    def _end_undone(self) -> None:
+        undone = self.draft.undo
+        failed = [f"{undo.type}: {undo.error}" for undo in undone if undo.status == "failed"]
+        if failed:
+            self.stop_undoing(f"not everything could be undone ({'; '.join(failed)})")
+        else:
+            self._end("compensated" if undone else "failed", self.draft.error)
+
+    def _end(self, status: Any, failure: Failure | None) -> None:
+        self.draft.status = status
+        self.draft.error = failure
+        self.draft.ended = True
+        self.call_back("failed", {"failure": failure})
+
+
+def sleep_s(delay: timedelta | float) -> float:
+    """A pause in seconds."""
+    return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)
