@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from sagas.actions import Action, ActionRequest
+from sagas.actions import ActionRequest, InstanceAction
 from sagas.messages import NULL, Address
 from store.port import Meta
 
@@ -26,7 +26,7 @@ REASONS_KEPT = 50
 
 # ``interrupted`` is never written: a job says running and nobody holds its lease.
 LetterAction: TypeAlias = Literal["redrive", "discard"]
-BulkAction: TypeAlias = Action | LetterAction
+BulkAction: TypeAlias = InstanceAction | LetterAction
 
 BulkStatus: TypeAlias = Literal["running", "done", "cancelled", "stopped", "interrupted"]
 

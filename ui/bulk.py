@@ -6,15 +6,15 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from sagas.actions import ACTIONS, Action
+from sagas.actions import ACTIONS, InstanceAction
 from sagas.messages import Address
 from store.bulk import BulkJob
 from ui.asked import Asked
 
 # A state is patched one by one: what fits one instance seldom fits another.
-BULK_ACTIONS: tuple[Action, ...] = tuple(one for one in ACTIONS if one != "patch")
+BULK_ACTIONS: tuple[InstanceAction, ...] = tuple(one for one in ACTIONS if one != "patch")
 # What ends or leaves out something of every instance: the number has to be typed.
-DESTRUCTIVE: frozenset[Action] = frozenset({"cancel", "compensate", "skip"})
+DESTRUCTIVE: frozenset[InstanceAction] = frozenset({"cancel", "compensate", "skip"})
 
 
 class Wish(Struct, frozen=True, kw_only=True):
@@ -23,7 +23,7 @@ class Wish(Struct, frozen=True, kw_only=True):
     ``payload`` is JSON or empty.
     """
 
-    action: Action
+    action: InstanceAction
     reason: str
     asked: Asked = Asked()
     picks: tuple[Address, ...] = ()

@@ -16,7 +16,7 @@ from litestar import Response, get, post
 from litestar.params import JSONBody, PathParameter
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
-from sagas.actions import ABSENT, Action, ActionRequest
+from sagas.actions import ABSENT, ActionRequest, InstanceAction
 from sagas.messages import Address
 from server.access.roles import ROLE
 from server.api.acting import Reason, origin_of
@@ -51,7 +51,7 @@ OWN = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
 class BulkBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
     """What to do, and with which instances."""
 
-    action: Annotated[Action, Meta(description="As for one instance")]
+    action: Annotated[InstanceAction, Meta(description="As for one instance")]
     filter: Annotated[
         BulkFilter | UnsetType,
         Meta(description="Those that the list of instances finds with it"),

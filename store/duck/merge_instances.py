@@ -171,7 +171,8 @@ FROM acted ORDER BY seq, ordinal""",
     REVISIONS,
 )
 
-# --- timers: each is ended by the first thing that comes after its setting
+# --- timers: each is ended by the first thing that comes after its setting. An operator who fires
+# one has fired it, unless messages wait and it was set to now instead.
 
 ADD_TIMERS = step(
     f"""
@@ -191,7 +192,14 @@ FROM acted WHERE kind IN ('schedule', 'unschedule')
 UNION ALL
 SELECT ident, saga, key, regexp_replace(cause_id, '@[^@]*$', '') AS id, epoch AS version,
     seq * {PLACES} AS place, 'fired' AS status, cause_at AS ended_at
-FROM moved WHERE cause_kind = 'timer' AND epoch > 0""",
+FROM moved WHERE cause_kind = 'timer' AND epoch > 0
+UNION ALL
+SELECT m.ident, m.saga, m.key, json_extract_string(m.cause_payload, '$.timer') AS id,
+    NULL AS version, m.seq * {PLACES} AS place, 'fired' AS status, m.committed_at AS ended_at
+FROM moved AS m
+LEFT JOIN acted AS a ON a.seq = m.seq AND a.ordinal = 0 AND a.kind = 'schedule'
+    AND a.id = json_extract_string(m.cause_payload, '$.timer')
+WHERE m.cause_kind = 'operator' AND m.cause_type = 'fire_timer' AND a.seq IS NULL""",
     TIMERS,
 )
 END_TIMERS = step(

@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Struct, structs
 
-from sagas.actions import Action
+from sagas.actions import InstanceAction
 from sagas.messages import Address
 from store.bulk import BulkJob
 from store.projection.times import BadTime, parse_time
@@ -250,8 +250,8 @@ def _confirmed(wish: Wish, total: str, typed: str) -> int:
     return int(total)
 
 
-def _action(text: str) -> Action:
-    return msgspec.convert(text, Action) if text in BULK_ACTIONS else "retry"
+def _action(text: str) -> InstanceAction:
+    return msgspec.convert(text, InstanceAction) if text in BULK_ACTIONS else "retry"
 
 
 def _address(pick: str) -> Address:

@@ -151,7 +151,7 @@ async def _parking(rig: Rig) -> None:
 
 
 async def _timers(rig: Rig) -> None:
-    """o-7's bell is replaced and rings, o-8's is cancelled."""
+    """o-7's bell is replaced and rings, o-8's is cancelled, people see to those of t-1 to t-4."""
     for key in ("o-7", "o-8"):
         await rig.publish("Placed", key, {"order": key})
         await rig.publish("Armed", key, {"order": key})
@@ -161,6 +161,19 @@ async def _timers(rig: Rig) -> None:
     await rig.publish("Disarmed", "o-8", {"order": "o-8"})
     await rig.drained()
     await rig.broker.advance(31.0)
+    for key in ("t-1", "t-2", "t-3", "t-4"):
+        await rig.publish("Placed", key, {"order": key})
+        await rig.publish("Armed", key, {"order": key})
+    await rig.drained()
+    await rig.broker.advance(5.0)
+    await rig.act("Order", "t-2", "pause", {}, id="op-hold")
+    await rig.act("Order", "t-1", "fire_timer", {"timer": "bell"}, id="op-fire")
+    await rig.act("Order", "t-2", "fire_timer", {"timer": "bell"}, id="op-fire-held")
+    await rig.act("Order", "t-3", "postpone_timer", {"timer": "bell", "to": 60}, id="op-later")
+    await rig.act("Order", "t-4", "cancel_timer", {"timer": "bell"}, id="op-off")
+    await rig.drained()
+    await rig.broker.advance(1.0)
+    await rig.drained()
 
 
 async def _families(rig: Rig) -> None:

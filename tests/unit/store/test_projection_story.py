@@ -180,6 +180,12 @@ def test_timers_end_as_they_did(tables: DuckFile) -> None:
         ("o-7", "replaced", half, bell),
         ("o-7", "fired", bell, bell),
         ("o-8", "cancelled", half, bell),
+        ("t-1", "fired", half, bell),
+        ("t-2", "replaced", half, bell),
+        ("t-2", "fired", timedelta(0), timedelta(0)),
+        ("t-3", "replaced", half, bell),
+        ("t-3", "pending", None, timedelta(seconds=60)),
+        ("t-4", "cancelled", half, bell),
     ]
 
 
