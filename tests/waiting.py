@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
@@ -45,5 +46,17 @@ def eventually_sync(
 
 
 async def until_moment(moment_s: float) -> None:
-    """Wait for a moment of ``time.monotonic()``: the pace of load at a given rate."""
+    """Wait for a moment of ``time.monotonic()`` where real time passing is the point: the pace of
+    load at a given rate, a timer that falls due.
+    """
     await asyncio.sleep(max(0.0, moment_s - time.monotonic()))
+
+
+async def busy(seconds: float) -> None:
+    """The work of a job that takes its time."""
+    await asyncio.sleep(seconds)
+
+
+async def any_moment(chance: random.Random, least_s: float, most_s: float) -> None:
+    """Let something run on by chance, so that what comes next meets it anywhere in its work."""
+    await asyncio.sleep(chance.uniform(least_s, most_s))

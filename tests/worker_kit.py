@@ -22,6 +22,7 @@ from store import codec
 from store.memory import Clock, Faults, MemoryBroker, SystemClock
 from store.port import Backend, Committed, Feed, Outgoing
 from store.subjects import Names
+from tests.waiting import busy
 
 T = TypeVar("T")
 
@@ -207,10 +208,3 @@ class Room:
         await self._full.wait()
         await busy(0.005)
         self._inside -= 1
-
-
-async def busy(seconds: float) -> None:
-    """The work of a job that takes its time."""
-    done = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, done.set)
-    await done.wait()

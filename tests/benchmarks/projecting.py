@@ -30,8 +30,7 @@ from store.port import Outgoing
 from store.subjects import Names
 from tests.benchmarks import app
 from tests.benchmarks.measure import fresh_names, publish_orders
-from tests.waiting import eventually
-from tests.worker_kit import busy
+from tests.waiting import busy, eventually
 
 ANSWERS = (
     ("PaymentCompleted", "process-payment", {"transactionId": "txn-1"}),

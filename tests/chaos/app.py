@@ -7,7 +7,6 @@ the system says of itself has to be believed.
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from jobs import JobContext, failure, job, success
 from sagas import compensate, complete, define_saga, fail, schedule, send, unschedule
 from sagas.handlers import SagaHandle
 from sagas.messages import Message
+from tests.waiting import busy
 
 LEDGER = "SNORRI_CHAOS_LEDGER"
 OUT_OF_STOCK, DECLINED, GOOD = "out_of_stock", "declined", "good"
@@ -120,7 +120,7 @@ sagas = [order.build(), bell.build()]
 async def _do(ctx: JobContext[Any], what: str) -> None:
     """The effect, then a moment in which a kill leaves it done and unreported."""
     _write(ctx, what)
-    await asyncio.sleep(0.05)
+    await busy(0.05)
 
 
 def _write(ctx: JobContext[Any], what: str) -> None:

@@ -16,10 +16,11 @@ from jobs.service import Service, Supervisor
 from jobs.worker import Worker
 from sagas.definition import Registry
 from server.composition import run_until_signal
-from store.jetstream import connect
+from store.jetstream import JetStreamBackend, connect
 from store.port import StoreError
 from store.subjects import Names
 from tests.chaos import app
+from tests.waiting import eventually
 
 ACK_WAIT_S = 2.0
 PATIENCE_S = 30.0
@@ -28,16 +29,15 @@ PATIENCE_S = 30.0
 async def main(role: str, url: str, namespace: str, bucket: str) -> int:
     """Connect, however long the broker is away, run, and say when it runs."""
     names = Names(namespace=namespace, bucket=bucket)
-    loop = asyncio.get_running_loop()
-    deadline_s = loop.time() + PATIENCE_S
-    while True:
+
+    async def connected() -> JetStreamBackend | None:
         try:
-            backend = await connect(url, names, name=role)
-            break
+            return await connect(url, names, name=role)
         except StoreError:
-            if loop.time() > deadline_s:
-                raise
-            await asyncio.sleep(0.1)
+            return None
+
+    backend = await eventually(connected, PATIENCE_S, "a connection to the broker")
+    assert backend is not None
     service: Service
     if role == "engine":
         service = Engine(backend, names, Registry(app.sagas))

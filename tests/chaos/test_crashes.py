@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 
 import nats
 import nats.errors
@@ -18,7 +19,7 @@ import pytest
 from tests.chaos.app import DECLINED, GOOD, OUT_OF_STOCK, fate
 from tests.chaos.checks import check_commands, check_ledger, histories
 from tests.chaos.processes import Process, World
-from tests.waiting import eventually
+from tests.waiting import any_moment, eventually, until_moment
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(150)]
 
@@ -47,21 +48,26 @@ async def _publish(world: World, messages: list[tuple[str, int, str]]) -> None:
         body = f'{{"order":"o-{number}","fate":"{fate(number)}"}}'.encode()
         headers = {"Nats-Msg-Id": id} if id else None
         subject = world.names.event(type, f"o-{number}")
-        while True:
+
+        async def stored(
+            subject: str = subject, body: bytes = body, headers: dict[str, str] | None = headers
+        ) -> bool:
             try:
-                await stream.publish(subject, body, headers=headers)
-                break
+                return bool(await stream.publish(subject, body, headers=headers))
             except (nats.errors.Error, TimeoutError):
-                await asyncio.sleep(0.1)
-        await asyncio.sleep(PUBLISH_S / len(messages))
+                return False
+
+        began_s = time.monotonic()
+        await eventually(stored, 30, f"{type} of order {number} being stored")
+        await until_moment(began_s + PUBLISH_S / len(messages))
     await client.close()
 
 
 async def _kill(world: World, chance: random.Random, victims: list[Process | None]) -> None:
-    """Kill at random moments; None is the broker."""
+    """Kill one after the other, wherever each is; None is the broker."""
     chance.shuffle(victims)
     for victim in victims:
-        await asyncio.sleep(chance.uniform(0.2, 1.2))
+        await any_moment(chance, 0.2, 1.2)
         if victim is None:
             await world.crash_broker()
         else:

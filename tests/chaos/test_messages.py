@@ -8,13 +8,13 @@ line (R26).
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 
 import msgspec
 import nats
 import pytest
+from nats.js import JetStreamContext
 
 from store.jetstream import JetStreamBackend
 from tests.chaos.app import GOOD
@@ -78,7 +78,7 @@ async def test_an_id_is_known_after_its_window_and_a_crash(home: World) -> None:
         event = home.names.event("OrderCreated", "o-1")
         for id in ("one", "two"):
             await stream.publish(event, body, headers={"Nats-Msg-Id": id})
-        await asyncio.sleep(0.3)
+        await _window_passed(home, stream)
         await home.crash_broker()
         await client.close()
         client = await nats.connect(home.server.url)
@@ -87,6 +87,18 @@ async def test_an_id_is_known_after_its_window_and_a_crash(home: World) -> None:
             assert not ack.duplicate
         await client.close()
         await eventually(lambda: _versions(home, backend, 3), 20, "the third message")
+
+
+async def _window_passed(world: World, stream: JetStreamContext) -> None:
+    """Wait until an id is taken as new again, and so are all that came before it."""
+
+    async def as_new() -> bool:
+        last = {"Nats-Msg-Id": "last"}
+        ack = await stream.publish(world.names.event("Nobody"), b"{}", headers=last)
+        return not ack.duplicate
+
+    assert await as_new()
+    await eventually(as_new, 10, "the end of the window")
 
 
 async def _versions(world: World, backend: JetStreamBackend, count: int) -> bool:

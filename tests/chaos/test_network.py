@@ -32,7 +32,7 @@ from tests.chaos.checks import check_commands, histories
 from tests.chaos.inside import engine_inside, letters
 from tests.chaos.processes import World
 from tests.chaos.proxy import Proxy
-from tests.waiting import eventually
+from tests.waiting import eventually, until_moment
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
 
@@ -52,11 +52,13 @@ async def test_commits_whose_answers_are_lost_count_once(
         engine_inside(home, url=proxy.url, commit_timeout_s=0.3),
     ):
         backend = await home.backend()
+        next_s = time.monotonic()
         for number in range(150):
             body = f'{{"order":"o-{number}","fate":"{GOOD}"}}'.encode()
             subject = home.names.event("OrderCreated", f"o-{number}")
             await backend.door.publish(subject, body, {}, f"create-{number}")
-            await asyncio.sleep(chance.uniform(0, 0.03))
+            next_s += chance.uniform(0, 0.03)  # so that many small commits are made of them
+            await until_moment(next_s)
 
         async def all_there() -> bool:
             found = await histories(backend, home.names)
@@ -139,20 +141,19 @@ async def _orders(world: World, backend: JetStreamBackend) -> set[str]:
 async def test_more_batches_than_the_server_has_places_all_end(home: World) -> None:
     backends = [await home.backend() for _ in range(3)]
 
-    async def commit(number: int) -> str:
+    async def commit(number: int) -> None:
         batch = [
             Outgoing(home.names.instance("S", f"{number}-{n}"), b"{}", expect=0) for n in range(40)
         ]
-        backend = backends[number % 3]
-        for _ in range(200):
-            outcome = await backend.log.commit(batch)
-            if isinstance(outcome, Committed):
-                return "stored"
-            assert isinstance(outcome, Busy), outcome
-            await asyncio.sleep(0.01)
-        return "never"
 
-    assert await asyncio.gather(*(commit(number) for number in range(60))) == ["stored"] * 60
+        async def stored() -> bool:
+            outcome = await backends[number % 3].log.commit(batch)
+            assert isinstance(outcome, (Committed, Busy)), outcome
+            return isinstance(outcome, Committed)
+
+        await eventually(stored, 30, f"a place for batch {number}")
+
+    await asyncio.gather(*(commit(number) for number in range(60)))
     stored = [m async for m in backends[0].log.history(home.names.instances("S"))]
     assert len(stored) == 60 * 40
     many = [Outgoing(home.names.instance("S", f"m-{n}"), b"{}") for n in range(1001)]

@@ -8,7 +8,6 @@ kill. Then the end of each stream is cut away on the disk, as an unsynced crash 
 
 from __future__ import annotations
 
-import asyncio
 import random
 import shutil
 from pathlib import Path
@@ -23,7 +22,7 @@ from tests.chaos.inside import engine_inside
 from tests.chaos.processes import World
 from tests.chaos.test_lost_tail import _lose_tail
 from tests.projector_kit import projecting, rows_from_nothing
-from tests.waiting import eventually
+from tests.waiting import any_moment, eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 
@@ -63,7 +62,7 @@ async def test_killed_ten_times_while_it_writes(
     reached: list[int] = []
     for _ in range(KILLS):
         await process.start()
-        await asyncio.sleep(chance.uniform(0.2, 2.0))
+        await any_moment(chance, 0.2, 2.0)
         assert process.alive, process.words()
         await process.end()
         reached.append(_applied(folder, home))

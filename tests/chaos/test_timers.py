@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 
 import msgspec
 import pytest
@@ -17,11 +18,13 @@ from sagas.instance import Instance
 from store.jetstream import JetStreamBackend
 from tests.chaos.checks import histories
 from tests.chaos.processes import World
-from tests.waiting import eventually
+from tests.waiting import eventually, until_moment
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(90)]
 
 DUE_WHILE_DOWN = 200
+DUE_S = 5
+LATER = "later"
 ROUNDS = 100
 
 
@@ -41,11 +44,23 @@ async def _bells(world: World, backend: JetStreamBackend) -> dict[str, Instance]
     return {key: history[-1] for (saga, key), history in found.items() if saga == "Bell"}
 
 
+async def _a_later_bell(world: World, backend: JetStreamBackend) -> None:
+    """Wait until a bell that is set now has rung: whatever was due before it has rung, too."""
+    await _publish(world, backend, "BellSet", LATER, after_s=1)
+
+    async def rung() -> bool:
+        found = await _bells(world, backend)
+        return LATER in found and _rang(found[LATER]) == 1
+
+    await eventually(rung, 20, "a later bell ringing")
+
+
 async def test_timers_that_fall_due_while_the_broker_is_down_fire_once(home: World) -> None:
     backend = await home.backend()
     engine = await home.runner("engine").start()
     bells = [f"b-{n}" for n in range(DUE_WHILE_DOWN)]
-    await asyncio.gather(*(_publish(home, backend, "BellSet", b, after_s=6) for b in bells))
+    set_s = time.monotonic()
+    await asyncio.gather(*(_publish(home, backend, "BellSet", b, after_s=DUE_S) for b in bells))
     await asyncio.gather(
         *(_publish(home, backend, "BellStopped", b) for b in bells if b.endswith("9"))
     )
@@ -58,7 +73,7 @@ async def test_timers_that_fall_due_while_the_broker_is_down_fire_once(home: Wor
     await eventually(armed, 5, "all timers being armed or cancelled")
     assert all(_rang(b) == 0 for b in (await _bells(home, backend)).values())
     await home.server.kill()
-    await asyncio.sleep(7)
+    await until_moment(set_s + DUE_S + 1)
     assert engine.alive
     await home.server.restart()
 
@@ -67,8 +82,9 @@ async def test_timers_that_fall_due_while_the_broker_is_down_fire_once(home: Wor
         return sum(_rang(bell) for bell in found.values()) >= DUE_WHILE_DOWN * 9 // 10
 
     await eventually(rung, 20, "the late timers firing")
-    await asyncio.sleep(1)  # long enough for one that would fire twice
+    await _a_later_bell(home, backend)
     found = await _bells(home, backend)
+    assert found.pop(LATER)
     assert {_rang(b) for b in found.values() if not b.key.endswith("9")} == {1}
     assert {_rang(b) for b in found.values() if b.key.endswith("9")} == {0}
     assert all(b.timers == {} for b in found.values())
@@ -81,12 +97,13 @@ async def test_a_cancel_at_the_due_time_either_wins_or_comes_too_late(
     await home.runner("engine").start()
 
     async def round_(number: int) -> None:
-        bell = f"r-{number}"
-        await asyncio.sleep(number * 0.02)
+        bell, set_s = f"r-{number}", began_s + number * 0.02
+        await until_moment(set_s)
         await _publish(home, backend, "BellSet", bell, after_s=1.0)
-        await asyncio.sleep(1.0 + chance.uniform(-0.05, 0.2))
+        await until_moment(set_s + 1.0 + chance.uniform(-0.05, 0.2))
         await _publish(home, backend, "BellStopped", bell)
 
+    began_s = time.monotonic()
     await asyncio.gather(*(round_(number) for number in range(ROUNDS)))
 
     async def handled() -> bool:
@@ -95,8 +112,9 @@ async def test_a_cancel_at_the_due_time_either_wins_or_comes_too_late(
         return len(states) == ROUNDS and all("stopped_after" in state for state in states)
 
     await eventually(handled, 20, "all cancels being handled")
-    await asyncio.sleep(1.5)  # the server fires every 250 ms; none may come after its cancel
+    await _a_later_bell(home, backend)  # none may come after its cancel
     found = await _bells(home, backend)
+    assert found.pop(LATER)
     assert len(found) == ROUNDS
     fired = 0
     for bell in found.values():

@@ -17,7 +17,8 @@ from jobs.telemetry import JobStarted
 from sagas.retry import retry
 from store import codec
 from store.port import TopologyDrift
-from tests.worker_kit import Floor, Room, attempts, busy
+from tests.waiting import busy
+from tests.worker_kit import Floor, Room, attempts
 
 
 @pytest.mark.asyncio
