@@ -17,6 +17,8 @@ from sagas.instance import FINISHED, Failure, OpenCommand, Parked, UndoStatus
 from sagas.messages import NULL, Cause
 from sagas.names import command_gate
 
+# The types of answers of jobs that name none of their own.
+COMPLETED = "Snorri-Completed"
 FAILED = "Snorri-Failed"
 
 

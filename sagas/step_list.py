@@ -49,7 +49,7 @@ CALLBACKS = ("step_completed", "compensating", "failed")
 class StepList(SagaDefinition, Generic[I], frozen=True, kw_only=True):
     """The definition that ``steps`` gives; ``I`` is the type of its input."""
 
-    input_type: object = dict[str, Any]
+    input_type: object = Any
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -226,9 +226,7 @@ def steps(
 
 
 @overload
-def steps(
-    name: str, items: Sequence[Item], **options: Unpack[ListOptions]
-) -> StepList[dict[str, Any]]: ...
+def steps(name: str, items: Sequence[Item], **options: Unpack[ListOptions]) -> StepList[Any]: ...
 
 
 @overload
@@ -236,14 +234,14 @@ def steps(name: str, *, input: type[I], **options: Unpack[ListOptions]) -> Steps
 
 
 @overload
-def steps(name: str, **options: Unpack[ListOptions]) -> StepsChain[dict[str, Any]]: ...
+def steps(name: str, **options: Unpack[ListOptions]) -> StepsChain[Any]: ...
 
 
 def steps(
     name: str,
     items: Sequence[Item] | None = None,
     *,
-    input: object = dict[str, Any],
+    input: object = Any,
     data: Mapping[str, Any] | None = None,
     on_failure: OnFailure = "compensate",
     on_undo_failure: OnUndoFailure = "park",

@@ -12,25 +12,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from sagas.actions import Action, ActionRequest, Plan, act, plan
-from sagas.bookkeeping import FAILED, ChildEnd
-from sagas.comparing import differences
+from sagas.bookkeeping import COMPLETED, FAILED, ChildEnd
 from sagas.definition import Registry, SagaDefinition
 from sagas.draft import GATE_SAGA
 from sagas.durations import seconds
-from sagas.effects import Effect, Signal
+from sagas.effects import Signal
+from sagas.expecting import Expectations
 from sagas.gate import gate_definition
-from sagas.instance import Instance, Status, decode, document_hash, evolve
+from sagas.instance import Instance, decode, document_hash, evolve
 from sagas.kernel import (
     Decision,
     Ignored,
-    IgnoredCode,
-    Refused,
     Snapshot,
     Transition,
     Undeliverable,
@@ -38,6 +36,7 @@ from sagas.kernel import (
 )
 from sagas.messages import Address, Cause, to_raw
 from sagas.routing import route
+from sagas.steps import StepFailure, StepResult
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 KEY = "k-1"
@@ -54,7 +53,7 @@ def given(definition: SagaDefinition, *, key: str = "", now: datetime = NOON) ->
     return Scenario(definition, key, now)
 
 
-class Scenario:
+class Scenario(Expectations):
     """One instance on trial: steps return the scenario, so that they can be chained."""
 
     def __init__(self, definition: SagaDefinition, key: str, now: datetime) -> None:
@@ -62,8 +61,8 @@ class Scenario:
         self.key = key
         self.now = now
         self.history: list[Instance] = []  # every version so far
-        self.last: Decision | None = None  # what the kernel said to the last step
-        self.ignored: list[tuple[Cause, Ignored]] = []  # messages that the last step let go
+        self.last: Decision | None = None
+        self.ignored: list[tuple[Cause, Ignored]] = []
         self._snapshot = Snapshot(key)
         self._step: list[Instance] = []
         self._ids: set[str] = set()
@@ -166,94 +165,22 @@ class Scenario:
         cause = self._action_cause(action, "operator", reason, request)
         return plan(self.definition, self._snapshot, cause, self.now)
 
-    # --- looks
+    def when_step(self, id: str, output: object = None, *, data: object = None) -> Self:
+        """The step ``id`` of a run ends well, or its undo when that is what it does now.
 
-    @property
-    def instance(self) -> Instance:
-        """The instance as it is stored now; AssertionError when it does not exist."""
-        instance = self._snapshot.instance
-        assert instance is not None, f"there is no instance: {self._situation()}"
-        return instance
+        The fields of an output that is a dict join the context of a list; ``data`` is for its undo.
+        """
+        told = to_raw(output)
+        result = StepResult(output=told, data=to_raw(data), set=_fields(told))
+        return self._deliver(self._cause("event", COMPLETED, result, answers=self._open_step(id)))
 
-    @property
-    def state(self) -> Any:
-        """The author's state, as the handlers see it."""
-        return self.definition.decode_state(self.instance.state)
-
-    def query(self, name: str, **arguments: object) -> object:
-        """The answer of a declared query."""
-        return self.definition.query(name, self.instance.state, arguments)
-
-    # --- expectations, each about the last step or about the instance as it is now
-
-    def expect(self, *effects: Effect) -> Self:
-        """The last step had exactly these effects, in order; ids made by the kernel don't count."""
-        found = differences(effects, self._step, self.key, self.now)
-        assert not found, "\n".join(
-            ["the effects differ (- expected, + happened):", *found, self._situation()]
-        )
-        return self
-
-    def expect_nothing(self) -> Self:
-        """The last step had no effects."""
-        return self.expect()
-
-    def expect_state(self, **fields: object) -> Self:
-        """These fields of the state have these values."""
-        actual: dict[str, object] = msgspec.json.decode(self.instance.state)
-        wanted: dict[str, object] = msgspec.json.decode(to_raw(fields))
-        lines = [
-            f"  {name}: expected {value!r}, is {actual.get(name, '(not there)')!r}"
-            for name, value in wanted.items()
-            if name not in actual or actual[name] != value
-        ]
-        assert not lines, "\n".join(["the state differs:", *lines, self._situation()])
-        return self
-
-    def expect_status(self, status: Status) -> Self:
-        """The instance has this status."""
-        actual = self.instance.status
-        assert actual == status, f"the status is {actual}, not {status}: {self._situation()}"
-        return self
-
-    def expect_result(self, result: object) -> Self:
-        """The instance has ended with this result."""
-        wanted = msgspec.json.decode(to_raw(result))
-        actual = msgspec.json.decode(self.instance.result)
-        assert actual == wanted, f"the result is {actual!r}, not {wanted!r}: {self._situation()}"
-        return self
-
-    def expect_timers(self, *ids: str) -> Self:
-        """Exactly these timers are set."""
-        actual = sorted(self.instance.timers)
-        assert actual == sorted(ids), f"the timers are {actual}, not {sorted(ids)}"
-        return self
-
-    def expect_ignored(self, code: IgnoredCode | None = None) -> Self:
-        """The last step changed nothing, or let a message of the backlog go, for this reason."""
-        ignored = [one for _, one in self.ignored]
-        if isinstance(self.last, Ignored):
-            ignored.append(self.last)
-        assert any(code in (None, one.code) for one in ignored), (
-            f"it was not ignored{f' as {code}' if code else ''}: {self._situation()}"
-        )
-        return self
-
-    def expect_parked(self, contains: str = "") -> Self:
-        """The instance is parked, with an error that contains this text."""
-        instance = self.instance
-        error = f"{instance.error.type}: {instance.error.message}" if instance.error else ""
-        assert instance.status == "parked", f"it is not parked: {self._situation()}"
-        assert contains in error, f"{contains!r} is not in the error: {error}"
-        return self
-
-    def expect_refused(self, contains: str = "") -> Self:
-        """The action was refused, or the message became a dead letter, for a reason like this."""
-        assert isinstance(self.last, (Refused, Undeliverable)), (
-            f"it was not refused: {self._situation()}"
-        )
-        assert contains in self.last.reason, f"{contains!r} is not in: {self.last.reason}"
-        return self
+    def when_step_failed(
+        self, id: str, reason: str = "it failed", *, data: object = None, code: str = ""
+    ) -> Self:
+        """The step ``id`` of a run, or its undo, fails for good."""
+        told = StepFailure(reason=reason, data=to_raw(data), code=code)
+        answers = self._open_step(id)
+        return self._deliver(self._cause("event", FAILED, told, answers=answers, failed=True))
 
     # --- how it runs
 
@@ -298,6 +225,13 @@ class Scenario:
         found = [id for id, one in commands.items() if one.target == target and not one.gated]
         known = ", ".join(one.target for one in commands.values()) or "none"
         assert found, f"no command to {target!r} waits for an answer; open: {known}"
+        return found[0]
+
+    def _open_step(self, id: str) -> str:
+        commands = self.instance.commands
+        found = [name for name, one in commands.items() if one.step == id]
+        known = ", ".join(one.step for one in commands.values()) or "none"
+        assert found, f"no step {id!r} is on its way; open: {known}"
         return found[0]
 
     def _next_timer(self, until: datetime) -> tuple[str, int] | None:
@@ -367,14 +301,8 @@ class Scenario:
                     self.last = before
         raise AssertionError("the instance sends signals to itself without end")
 
-    def _situation(self) -> str:
-        instance = self._snapshot.instance
-        last = self.last
-        if not isinstance(last, Transition) and last is not None:
-            return f"the last step was {type(last).__name__.lower()}: {last.reason}"
-        if instance is None:
-            return "nothing has happened yet"
-        text = f"{instance.saga}/{instance.key}: {instance.status} at version {instance.version}"
-        if instance.error is not None:
-            text += f", {instance.error.type}: {instance.error.message}\n{instance.error.traceback}"
-        return f"{text}\nstate: {bytes(instance.state).decode()}"
+
+def _fields(output: Raw) -> dict[str, Raw]:
+    if not bytes(output).startswith(b"{"):
+        return {}
+    return msgspec.json.decode(output, type=dict[str, Raw])
