@@ -1,0 +1,114 @@
+"""The outcome of a run as its caller reads it, made from the document of its instance. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+from msgspec import Raw, Struct
+
+from sagas.instance import Instance, Status, StepRecord, StepStatus
+from sagas.messages import NULL
+
+O = TypeVar("O")  # noqa: E741 - the output of a run
+
+ACTION_ERROR = "ACTION_ERROR"  # the code of a failure that names none of its own
+UNDONE = frozenset({"done", "by_hand"})
+
+
+class StepOutcome(Struct, frozen=True, kw_only=True):
+    """How one step ended; ``background`` when nobody waited for it."""
+
+    status: StepStatus
+    output: Any = None
+    background: bool = False
+    error: str = ""
+    code: str = ""
+
+
+class RunResult(Struct, Generic[O], frozen=True, kw_only=True):
+    """How a run ended, or where it stopped.
+
+    ``output`` is what it completed with: of a list its last step's output. ``context`` is what it
+    has gathered, ``steps`` how each of its steps stands. Of a run without ``success``: ``error``
+    and its ``code``, the step that failed, and the steps undone, in the order of their undoing.
+    """
+
+    saga: str
+    key: str
+    version: int
+    status: Status
+    success: bool
+    output: O
+    context: dict[str, Any]
+    steps: dict[str, StepOutcome]
+    error: str = ""
+    code: str = ""
+    failed_step: str = ""
+    compensated_steps: tuple[str, ...] = ()
+    trace_id: str = ""
+
+
+class RunFailure(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A run that did not end well, as an HTTP client reads it."""
+
+    error: str
+    code: str
+    failed_step: str
+    compensated_steps: tuple[str, ...]
+
+
+def result_of(instance: Instance) -> RunResult[Any]:
+    """The outcome that a document tells; of a run that goes on, how it stands."""
+    state: object = _plain(instance.state)
+    failed = _failed(instance)
+    error = instance.error.message if instance.error else ""
+    code = instance.steps[failed].code if failed else ""
+    return RunResult(
+        saga=instance.saga,
+        key=instance.key,
+        version=instance.version,
+        status=instance.status,
+        success=instance.status == "completed",
+        output=_plain(instance.result),
+        context=cast("dict[str, Any]", state) if isinstance(state, dict) else {},
+        steps={id: _outcome(record) for id, record in instance.steps.items()},
+        error=error,
+        code=(code or ACTION_ERROR) if error else "",
+        failed_step=failed,
+        compensated_steps=tuple(undo.type for undo in instance.undo if undo.status in UNDONE),
+        trace_id=instance.trace.split("-")[1] if instance.trace.count("-") == 3 else "",
+    )
+
+
+def failure_of(result: RunResult[Any]) -> RunFailure:
+    """What an answer says of a run without success."""
+    return RunFailure(
+        error=result.error or f"it is {result.status}",
+        code=result.code or ACTION_ERROR,
+        failed_step=result.failed_step,
+        compensated_steps=result.compensated_steps,
+    )
+
+
+def _failed(instance: Instance) -> str:
+    """The step that failed; of a parked run the one whose command it is parked with."""
+    for id, record in instance.steps.items():
+        if record.status == "failed" and not record.background:
+            return id
+    parked = instance.commands.get(instance.parked.command) if instance.parked else None
+    return parked.step if parked is not None and not parked.undo else ""
+
+
+def _outcome(record: StepRecord) -> StepOutcome:
+    return StepOutcome(
+        status=record.status,
+        output=_plain(record.output),
+        background=record.background,
+        error=record.error,
+        code=record.code,
+    )
+
+
+def _plain(raw: Raw) -> Any:
+    return msgspec.json.decode(raw or NULL)
