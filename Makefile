@@ -14,6 +14,9 @@ endif
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CODE := sagas store jobs server ui tests
 
+# The tests start some hundred Pythons; empty means that compiled modules are kept, whatever is set.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help dev test bench lint format docs lock clean
 
@@ -29,7 +32,7 @@ dev: $(VENV)/.runtime ## start everything on this machine, dashboard included
 
 test: $(VENV)/.test lint ## style, types and all tests, with a real broker and a real browser
 	@$(BIN)/python -m tests.browser_setup
-	@$(BIN)/python -m pytest -n 2 -m "not browser" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser" $(ARGS)
 	@$(BROWSER_TESTS)
 
 bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
