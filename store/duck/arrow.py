@@ -19,6 +19,22 @@ from store.projection.staged import Kind, Row, Table
 na: Any = nanoarrow  # it has types for parts only
 
 
+class Staged:
+    """A staged table as the database sees it: registered once, with other rows for each batch."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._empty = to_arrow(table, ())
+        self._shown = self._empty
+
+    def show(self, rows: Sequence[Row]) -> None:
+        """What is read from now on."""
+        self._shown = to_arrow(self._table, rows) if rows else self._empty
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
+        return self._shown.__arrow_c_stream__(requested_schema)
+
+
 def to_arrow(table: Table, rows: Sequence[Row]) -> Any:
     """The rows as an object with ``__arrow_c_stream__``, columns named as in ``table``."""
     columns = zip(*rows, strict=True) if rows else ((),) * len(table.columns)
@@ -93,5 +109,5 @@ def _empty(count: int) -> Any:
 
 
 def _strings(parts: Sequence[Any], joined: bytes) -> Any:
-    offsets = array("i", accumulate(map(len, parts), initial=0))
+    offsets = array("i", list(accumulate(map(len, parts), initial=0)))  # from a list it is quicker
     return na.c_array_from_buffers(na.string(), len(parts), [None, offsets, joined], null_count=0)

@@ -21,6 +21,7 @@ import duckdb
 import msgspec
 
 from store.duck import arrow, merge_commands, merge_events, merge_executions, merge_instances
+from store.duck.arrow import Staged
 from store.duck.step import Need
 from store.duck.tables import ddl
 from store.port import Stored
@@ -94,7 +95,10 @@ class DuckFile:
         self._flushed: Checkpoint | None = self.checkpoint
         self.unflushed_bytes = 0  # of messages that were applied since the last flush
         self._resting = threading.Lock()
-        self._emptied: set[str] = set()  # staged tables that are there and have no rows
+        self._staged = {table.name: Staged(table) for table in staged.TABLES}
+        for name, rows in self._staged.items():
+            self._writer.register(name, rows)
+        self._steps = [(step, self._parsed(step.sql)) for step in STEPS]
         self.is_closed = False
 
     def begin(self, streams: Streams, mask: str) -> None:
@@ -148,10 +152,10 @@ class DuckFile:
         self._writer.execute(f"SET VARIABLE tick = {moved.tick}")
         self._writer.execute("BEGIN")
         try:
-            for step in STEPS:
+            for step, statement in self._steps:
                 if step.needs and has.isdisjoint(step.needs):
                     continue
-                made = self._writer.execute(step.sql)
+                made = self._writer.execute(statement)
                 if step.if_fewer and made.fetchall()[0][0] < len(getattr(rows, step.source)):
                     has.add(step.if_fewer)
             self._writer.execute("UPDATE base.checkpoint SET record = $1", [_text(moved)])
@@ -167,10 +171,12 @@ class DuckFile:
     def _stage(self, rows: Rows) -> None:
         """Show the rows to the database as tables; empty ones stay as they are."""
         for table in staged.TABLES:
-            filled = bool(rows.of(table))
-            if filled or table.name not in self._emptied:
-                self._writer.register(table.name, arrow.to_arrow(table, rows.of(table)))
-                (self._emptied.discard if filled else self._emptied.add)(table.name)
+            self._staged[table.name].show(rows.of(table))
+
+    def _parsed(self, sql: str) -> duckdb.Statement:
+        """A statement that is parsed once: that takes longer than running it on a few rows."""
+        (statement,) = self._writer.extract_statements(sql)
+        return statement
 
     def finish(self) -> None:
         """Note that the tables have caught up with their streams."""
