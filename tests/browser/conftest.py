@@ -1,23 +1,28 @@
 """Fixtures of the browser tests: one installation a session, pages that refuse to be wrong quietly.
 
-A page that logs an error, breaks a rule of the content security policy or asks another machine for
-anything fails its test, whatever the test looked at.
+A page that logs an error, breaks a rule of the content security policy, opens a dialog or asks
+another machine for anything fails its test, whatever the test looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
-from tests.browser.site import Site
+from tests.browser.site import APPS, Site
 from tests.browser_setup import chromium_path
+from tests.integration.cli_kit import Snorri
 
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
+# Only violations are told with their elements: telling all that is well takes most of the time.
+AXE_RUN = """async (runOnly) =>
+    (await axe.run({runOnly, resultTypes: ['violations']})).violations"""
+AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 
 
@@ -51,6 +56,66 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.close()
 
 
+PASSWORD = "correct horse battery"
+PEOPLE = {"vera": "viewer", "otto": "operator", "ada": "admin"}
+
+
+@pytest.fixture(scope="session")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An installation with users (PEOPLE), whose sagas are the samples and those of ``shop``."""
+    folder = tmp_path_factory.mktemp("office")
+    snorri = Snorri(folder, SNORRI_AUTH="access.toml")
+    for name, role in PEOPLE.items():
+        snorri.run("access", "user", name, "--role", role, "--password-stdin", input=PASSWORD)
+    token = snorri.json("access", "token", "tests", "--role", "admin")["token"]
+    apps = [argument for app in APPS for argument in ("--app", app)]
+    site = Site(folder, *apps, token=token, SNORRI_AUTH="access.toml")
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="session")
+def sessions(browser: Browser, office: Site) -> dict[str, Any]:
+    """Everybody of the office logged in once, with the form: what their browsers keep."""
+    kept: dict[str, Any] = {}
+    for name in PEOPLE:
+        context = browser.new_context(base_url=office.url)
+        page = context.new_page()
+        page.goto("/instances")
+        page.get_by_label("Name").fill(name)
+        page.get_by_label("Password").fill(PASSWORD)
+        page.get_by_role("button", name="Log in").click()
+        expect(page.get_by_role("heading", name="Instances", level=1)).to_be_visible()
+        kept[name] = context.storage_state()
+        context.close()
+    return kept
+
+
+@pytest.fixture
+def person(
+    browser: Browser, office: Site, sessions: dict[str, Any], guard: Guard
+) -> Iterator[Callable[..., Page]]:
+    """Opens the office's dashboard for somebody: ``person("otto")``, with other things of a context
+    as keywords.
+    """
+    contexts: list[BrowserContext] = []
+
+    def open(name: str, **more: Any) -> Page:
+        width, height = SIZES["desk"]
+        context = browser.new_context(
+            base_url=office.url,
+            storage_state=sessions[name],
+            viewport={"width": width, "height": height},
+            **more,
+        )
+        contexts.append(context)
+        return guard.watch(context.new_page())
+
+    yield open
+    for context in contexts:
+        context.close()
+
+
 @pytest.fixture
 def browser_context_args(browser_context_args: dict[str, Any], site: Site) -> dict[str, Any]:
     """Pages open at the shared installation, at a desk's size."""
@@ -64,18 +129,54 @@ def browser_context_args(browser_context_args: dict[str, Any], site: Site) -> di
     }
 
 
+class Guard:
+    """Watches pages for what none may do; a test names the texts it provokes on purpose."""
+
+    def __init__(self) -> None:
+        self._wrong: list[tuple[Page, str]] = []
+
+    def watch(self, page: Page) -> Page:
+        """The page, watched from now on."""
+
+        def wrong(text: str) -> None:
+            self._wrong.append((page, text))
+
+        def dialog(dialog: Dialog) -> None:
+            wrong(f"a dialog: {dialog.message}")
+            dialog.dismiss()
+
+        page.on("console", lambda m: wrong(m.text) if m.type == "error" else None)
+        page.on("pageerror", lambda error: wrong(str(error)))
+        page.on("request", lambda r: wrong(r.url) if _leaves(r.url) else None)
+        page.on("dialog", dialog)
+        page.expected_errors = []  # type: ignore[attr-defined]
+        return page
+
+    def check(self) -> None:
+        """Fail for everything that was not expected."""
+        left = [
+            text
+            for page, text in self._wrong
+            if not any(part in text for part in page.expected_errors)  # type: ignore[attr-defined]
+        ]
+        assert not left, left
+
+
 @pytest.fixture
-def page(page: Page) -> Iterator[Page]:
-    """A page that fails its test for console errors and for requests that leave the machine."""
-    wrong: list[str] = []
-    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda r: wrong.append(r.url) if _leaves(r.url) else None)
-    page.expected_errors = []  # type: ignore[attr-defined]  # texts a test provokes on purpose
-    yield page
-    expected: list[str] = page.expected_errors  # type: ignore[attr-defined]
-    left = [text for text in wrong if not any(part in text for part in expected)]
-    assert not left, left
+def guard() -> Iterator[Guard]:
+    """For pages that a test opens itself: in other contexts, with other people or no script."""
+    guard = Guard()
+    yield guard
+    guard.check()
+
+
+@pytest.fixture
+def page(page: Page, guard: Guard) -> Page:
+    """A page that fails its test for console errors, dialogs and requests that leave the machine.
+
+    ``page.expected_errors`` takes texts that a test provokes on purpose.
+    """
+    return guard.watch(page)
 
 
 def _leaves(url: str) -> bool:
@@ -83,15 +184,18 @@ def _leaves(url: str) -> bool:
     return parts.scheme in ("http", "https", "ws") and parts.hostname not in ("127.0.0.1", None)
 
 
-def check_axe(page: Page) -> None:
-    """Fail for anything axe calls serious or critical on the page as it is now."""
-    page.evaluate(AXE.read_text())
-    result = page.evaluate(
-        "() => axe.run({runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']})"
-    )
+def check_axe(page: Page, *, colours: bool = False) -> None:
+    """Fail for anything axe calls serious or critical on the page as it is now.
+
+    With ``colours`` only what another theme can change is looked at, which is much faster.
+    """
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(AXE.read_text())
+    rules = ["color-contrast"] if colours else AXE_RULES
+    violations = page.evaluate(AXE_RUN, rules)
     bad = [
         f"{v['id']} ({v['impact']}): {v['help']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
-        for v in result["violations"]
+        for v in violations
         if v["impact"] in ("serious", "critical")
     ]
     assert not bad, "\n".join(bad)

@@ -7,6 +7,7 @@ Tests look and act in the browser; what happens elsewhere (a publish, another op
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from urllib.parse import quote
 
 import httpx
 
+from tests.browser.shop import EFFECTS
 from tests.integration.cli_kit import Process, dev
 from tests.waiting import eventually_sync
 
+APPS = ("sagas.examples", "jobs.examples", "tests.browser.shop")
 _numbers = itertools.count(1)
 ITEMS = [{"productId": "book-1", "quantity": 1, "price": 4999}]
 
@@ -24,21 +27,22 @@ ITEMS = [{"productId": "book-1", "quantity": 1, "price": 4999}]
 class Site:
     """One installation; ``url`` is where its dashboard is."""
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, token: str = "", **environment: str) -> None:
+        """``token`` is sent with everything that goes through this object."""
         self.folder = folder
         self._arguments, self._environment = arguments, environment
         self.process = self._start("0")
         found = re.search(r"http://[\d.]+:(\d+)", self.process.output)
         assert found is not None, self.process.output
         self.url = found.group(0)
-        self.http = httpx.Client(base_url=self.url, timeout=30)
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.http = httpx.Client(base_url=self.url, timeout=30, headers=headers)
 
     def _start(self, port: str) -> Process:
         return dev(self.folder, "--port", port, *self._arguments, **self._environment)
 
-    def restart(self) -> None:
-        """End it and start it again at the same address with the same data."""
-        self.process.stop()
+    def start_again(self) -> None:
+        """After ``process.stop()``: at the same address with the same data."""
         self.process = self._start(self.url.rsplit(":", 1)[1])
 
     def close(self) -> None:
@@ -67,6 +71,19 @@ class Site:
             payload["simulate"] = simulate
         self.post("/sagas/publish", {"type": "OrderCreated", "key": key, "payload": payload})
         return key
+
+    def parcel(self, **fields: object) -> str:
+        """Order a parcel (see ``shop``); its key."""
+        key = f"parcel-{next(_numbers)}"
+        payload = {"parcelId": key, **fields}
+        self.post("/sagas/publish", {"type": "ParcelOrdered", "key": key, "payload": payload})
+        return key
+
+    def effects(self, key: str) -> list[dict[str, str]]:
+        """What the shop's jobs have done for a parcel, in order."""
+        path = self.folder / EFFECTS
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [done for done in map(json.loads, lines) if done["parcel"] == key]
 
     def instance(self, key: str, saga: str = "CheckoutSaga") -> Any:
         """An instance as the API tells it, or None."""

@@ -27,7 +27,7 @@ def test_every_page_fits_and_is_accessible_in_both_themes(
         page.emulate_media(color_scheme="light")
         check_axe(page)
         page.emulate_media(color_scheme="dark")
-        check_axe(page)
+        check_axe(page, colours=True)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), item.path
 
 

@@ -19,7 +19,7 @@ OURS = {path for handler in MORE for path in handler.paths}
 REFUSALS = {401, 403}
 
 
-def _table() -> list[tuple[str, str, str]]:
+def matrix() -> list[tuple[str, str, str]]:
     """Method, path and role of each line of the checked-in table."""
     lines = (line.split() for line in MATRIX.read_text().splitlines() if line[:1] not in ("#", ""))
     return [(method, path, role) for role, method, path in lines]
@@ -30,7 +30,7 @@ async def test_every_route_asks_for_the_role_that_is_written_down(tmp_path: Path
     async with open_guarded(tmp_path) as opened:
         routes = [one for one in handlers_of(opened.app) if one[0] not in OURS]
     actual = {(method, path, handler.opt.get(ROLE)) for path, method, handler in routes}
-    written = set(_table())
+    written = set(matrix())
     assert sorted(map(str, actual - written)) == [], "decide who may call them, add to matrix.txt"
     assert sorted(map(str, written - actual)) == [], "gone, or they ask for another role now"
 
@@ -41,7 +41,7 @@ async def test_a_route_answers_those_only_who_have_the_role(tmp_path: Path, who:
     token = {"expired": EXPIRED, "revoked": "snorri_revoked"}.get(who) or TOKENS.get(who)
     async with open_guarded(tmp_path) as opened:
         client = await (opened.bearer(token) if token else opened.client())
-        for method, path, role in _table():
+        for method, path, role in matrix():
             url = re.sub(r"\{[^}]*:int\}", "1", path)
             url = re.sub(r"\{[^}]*\}", "x", url)
             allowed = role == "public" or (who in ROLES and ROLES.index(who) >= ROLES.index(role))
