@@ -16,6 +16,7 @@ from server.commands import (
     setup,
     sql,
     start,
+    timers,
     write,
 )
 from server.commands.act import make_command
@@ -35,7 +36,7 @@ HELP_CONFIG = {
 @click.command_panel(
     "Look", commands=["sagas", "instances", "show", "history", "replay", "events", "event", "sql"]
 )
-@click.command_panel("Act", commands=[*ACTIONS, "dead-letters"])
+@click.command_panel("Act", commands=[*ACTIONS, "timers", "dead-letters"])
 @click.command_panel(
     "Set up", commands=["access", "rebuild", "doctor", "init", "new", "config", "version"]
 )
@@ -63,6 +64,7 @@ for _command in (
     events.events,
     events.event,
     *(make_command(action) for action in ACTIONS),
+    timers.timers,
     letters.dead_letters,
     projections.rebuild,
     access.access,

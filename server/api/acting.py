@@ -141,10 +141,11 @@ async def take(
     action: Action,
     body: ActionBody,
     idempotency_key: str | None,
+    timer: str = "",
 ) -> Response[ActionOutcome | ActionPlan]:
     """Take the action of a request, or plan it; raises Problem when it is refused."""
     current = await existing(deps, saga, key)
-    wanted = body.request()
+    wanted = structs.replace(body.request(), timer=timer)
     if body.dry_run:
         return Response(await _plan(request, deps, current, action, body.reason, wanted))
 

@@ -42,6 +42,7 @@ from server.api import (
     sql,
     start,
     subscribe,
+    timer_actions,
     trigger,
 )
 from server.api.deps import Deps
@@ -72,7 +73,7 @@ COMPRESSION = CompressionConfig(
 CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
     ("access", (login,)),
     ("sagas", (registry, start)),
-    ("instances", (instances, instance, histories, asking, actions, bulk)),
+    ("instances", (instances, instance, histories, asking, actions, timer_actions, bulk)),
     ("messages", (publish, events, resending)),
     ("jobs", (jobs, trigger)),
     ("dead letters", (dead_letters, letter_actions)),

@@ -5,12 +5,15 @@ refused with the reason. ``--dry-run`` shows the plan and changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import rich_click as click
 from msgspec import Raw, Struct
 
 from sagas.actions import ABSENT, ACTION_STATUSES, Action, ActionRequest, Plan
+from sagas.durations import when
+from sagas.errors import BadDelay
 from server.commands.common import (
     CONNECTION,
     PANEL_CONNECTION,
@@ -37,6 +40,10 @@ HELP: dict[Action, str] = {
     "signal": "Send an instance a signal that its saga declares.",
     "patch": "Change the state of an instance by hand.",
     "skip": "Let a parked instance go on without the message or command that parked it.",
+    "fire_timer": "Handle a timer's message now; where messages wait, it waits behind them.",
+    "postpone_timer": "Have a timer fire at another time, earlier or later: how long from now"
+    " (30s, 2h, 1d), or a time such as 2026-11-21T12:00:00Z.",
+    "cancel_timer": "Have a timer not fire at all.",
 }
 PANEL_ACTION = "This action"
 JSON = "JSON"
@@ -44,6 +51,7 @@ JSON = "JSON"
 PAYLOAD = click.option(
     "--payload", default=None, metavar=JSON, panel=PANEL_ACTION, help="Its payload; - is stdin."
 )
+TIMER = click.argument("timer")
 OPTIONS: dict[Action, tuple[Callable[[Any], Any], ...]] = {
     "retry": (
         click.option(
@@ -92,6 +100,9 @@ OPTIONS: dict[Action, tuple[Callable[[Any], Any], ...]] = {
             help="The failed undo was done outside; note it as done.",
         ),
     ),
+    "fire_timer": (TIMER,),
+    "postpone_timer": (TIMER, click.argument("to", metavar="WHEN")),
+    "cancel_timer": (TIMER,),
 }
 
 
@@ -108,8 +119,8 @@ class _Order(Struct, frozen=True, kw_only=True):
     as_json: bool
 
 
-def make_command(action: Action) -> click.Command:
-    """The command of an action."""
+def make_command(action: Action, name: str = "") -> click.Command:
+    """The command of an action, under its own name or another."""
 
     def command(
         settings: Settings,
@@ -148,7 +159,7 @@ def make_command(action: Action) -> click.Command:
     decorated = click.argument("saga")(decorated)
     statuses = ", ".join(sorted(ACTION_STATUSES[action]))
     text = f"{HELP[action]}\n\nPossible while the instance is: {statuses}."
-    return click.command(action, help=text)(decorated)
+    return click.command(name or action, help=text)(decorated)
 
 
 def _common() -> tuple[Callable[[Any], Any], ...]:
@@ -189,8 +200,10 @@ def request_of(
     state: str | None = None,
     patch: str | None = None,
     by_hand: bool = False,
+    timer: str = "",
+    to: str | None = None,
 ) -> ActionRequest:
-    """The request these options mean; raises Failed for text that is no JSON."""
+    """The request these options mean; raises Failed for text that is no JSON or no time."""
     if state is not None and patch is not None:
         raise Failed("--state replaces all that --patch would change; give one of them", USAGE)
     return ActionRequest(
@@ -203,7 +216,16 @@ def request_of(
         patch=_json(patch, "--patch"),
         command=command or "",
         by_hand=by_hand,
+        timer=timer,
+        to=None if to is None else _when(to),
     )
+
+
+def _when(text: str) -> float | datetime:
+    try:
+        return when(text)
+    except BadDelay as error:
+        raise Failed(str(error), USAGE) from None
 
 
 def _json(text: str | None, what: str) -> Raw:
@@ -230,7 +252,7 @@ async def _act(settings: Settings, order: _Order) -> None:
         raise Failed(reply.reason)
     if not order.as_json:
         say(
-            f"{order.action} done: {order.saga}/{order.key} is {reply.status} "
+            f"{order.action.replace('_', ' ')} done: {order.saga}/{order.key} is {reply.status} "
             f"at version {reply.version}"
         )
     if order.action == "retry" and reply.status == "parked":
@@ -275,13 +297,15 @@ def _plan(settings: Settings, order: _Order) -> None:
 
 
 def _show(plan: Plan) -> None:
-    say(f"{plan.action} of {plan.saga}/{plan.key} at version {plan.version}, if done now:")
+    what = f"{plan.action.replace('_', ' ')} of {plan.saga}/{plan.key}"
+    say(f"{what} at version {plan.version}, if done now:")
     say(f"status  {plan.status} -> {plan.status_after}")
     if plan.error:
         say(f"parked  {plan.error}", style="red")
     say("state after", style="bold")
     say(pretty(plan.state_after))
     _list("in this order", [effect_text(effect) for effect in plan.effects], "nothing is sent")
+    _list("then, each after the answer to the one before", [effect_text(e) for e in plan.then], "")
     _list("can't be undone", plan.cannot_undo, "")
     _list("in flight, what comes of them may still come", plan.in_flight, "")
     say(f"hash    {plan.hash}")

@@ -71,6 +71,16 @@ class Commands(click.RichGroup):
         ctx.exit(code if isinstance(code, int) else DONE)
 
 
+class ListingGroup(click.RichGroup):
+    """A group that lists when no command is named, with the options of its ``list``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put ``list`` before options that are not the group's own."""
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["list", *args]
+        return super().parse_args(ctx, args)
+
+
 FAILURES = (
     *(Failed, SetupError, BrokerTooOld, StoreError, WriteError),
     *(SagaError, ServiceDied, BadName, OSError),

@@ -12,6 +12,7 @@ from server.commands.common import (
     CONNECTION,
     PANEL_CONNECTION,
     Failed,
+    ListingGroup,
     actor,
     by_options,
     json_option,
@@ -28,17 +29,7 @@ from store.dead_letters import LIST_MAX, LetterReply
 from store.port import Stored
 
 
-class _Letters(click.RichGroup):
-    """The group that lists when no command is named, with the options of ``list``."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put ``list`` before options that are not the group's own."""
-        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
-            args = ["list", *args]
-        return super().parse_args(ctx, args)
-
-
-@click.group("dead-letters", cls=_Letters)
+@click.group("dead-letters", cls=ListingGroup)
 def dead_letters() -> None:
     """Messages that no saga could take and commands that were given up; without a command, list."""
 

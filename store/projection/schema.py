@@ -281,7 +281,12 @@ OPERATOR_ACTIONS = Relation(
     "One row for each action of a person or program on an instance, refused ones too.",
     _columns(
         ("id", "VARCHAR", "Id of the action"),
-        ("action", "VARCHAR", "retry, resume, pause, cancel, compensate, signal, patch, skip"),
+        (
+            "action",
+            "VARCHAR",
+            "retry, resume, pause, cancel, compensate, signal, patch, skip, fire_timer,"
+            " postpone_timer or cancel_timer",
+        ),
         SAGA,
         KEY,
         ("by", "VARCHAR", "Who"),
