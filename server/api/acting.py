@@ -116,6 +116,10 @@ class ActionPlan(Struct, frozen=True, kw_only=True, rename="camel", tag_field="k
     commands: Annotated[
         list[PlannedCommand], Meta(description="The commands it would send, in their order")
     ]
+    then: Annotated[
+        list[PlannedCommand],
+        Meta(description="What follows, one at a time, each after the answer to the one before"),
+    ]
     effects: Annotated[Raw, Meta(description="All its effects, in their order")]
     cannot_undo: Annotated[list[str], Meta(description="What stays as it is, and why")]
     in_flight: Annotated[
@@ -289,6 +293,7 @@ def plan_view(deps: Deps, plan: Plan, source: bytes, *, same_code: bool) -> Acti
         status_after=plan.status_after,
         state_after=raw(deps.mask, plan.state_after),
         commands=[_command(deps, one) for one in plan.effects if isinstance(one, Send)],
+        then=[_command(deps, one) for one in plan.then],
         effects=_effects(deps, plan.effects),
         cannot_undo=list(plan.cannot_undo),
         in_flight=list(plan.in_flight),

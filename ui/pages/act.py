@@ -7,6 +7,7 @@ pages: form, preview, result.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,7 +19,10 @@ from msgspec import Raw, Struct
 
 from sagas.actions import ACTIONS, Action, ActionRequest, Plan, allowed
 from sagas.definition import SagaDefinition
+from sagas.draft import Draft
+from sagas.effects import Effect
 from sagas.instance import Instance, OpenCommand
+from sagas.run import Run
 from store.differences import Difference, differences
 from ui.addresses import Addresses
 from ui.desk import Desk, Who
@@ -56,6 +60,7 @@ class Preview(Struct, frozen=True):
 
     plan: Plan
     effects: tuple[Told, ...]
+    then: tuple[Told, ...]
     changes: list[Difference]
 
 
@@ -95,7 +100,7 @@ async def act_form(
     instance = _masked(revision.instance, desk)
     fields = Fields(
         command=asked.get("command", ""),
-        types=tuple(asked.getall("types", [])),
+        types=tuple(asked.getall("types", _undone_by_default(desk, chosen, revision.instance))),
         by_hand=asked.get("by_hand", "") == "1",
         state=to_edit(bytes(revision.instance.state), desk.mask) if chosen == "patch" else "",
         payload=to_edit(
@@ -194,7 +199,7 @@ def _answer(
         fields=fields,
         fault=fault,
         code_here=definition is not None,
-        compensations=tuple(definition.compensations) if definition else (),
+        compensations=_compensations(definition, instance) if definition else (),
         signals=tuple(definition.signals) if definition else (),
         commands=instance.commands,
         preview=preview,
@@ -204,13 +209,16 @@ def _answer(
 
 
 def _preview(plan: Plan, instance: Instance, desk: Desk) -> Preview:
-    effects = tuple(told(effect, instance.at) for effect in plan.effects)
-    hidden = tuple(
-        msgspec.structs.replace(one, payload=_hidden(one.payload, desk)) for one in effects
-    )
+    effects = _told(plan.effects, instance, desk)
+    then = _told(plan.then, instance, desk)
     after = desk.mask(bytes(plan.state_after))
     changes, _ = differences(bytes(instance.state), after)
-    return Preview(plan, hidden, changes)
+    return Preview(plan, effects, then, changes)
+
+
+def _told(effects: Sequence[Effect], instance: Instance, desk: Desk) -> tuple[Told, ...]:
+    found = (told(effect, instance.at) for effect in effects)
+    return tuple(msgspec.structs.replace(one, payload=_hidden(one.payload, desk)) for one in found)
 
 
 def _hidden(payload: Raw | None, desk: Desk) -> Raw | None:
@@ -219,6 +227,22 @@ def _hidden(payload: Raw | None, desk: Desk) -> Raw | None:
 
 def _masked(instance: Instance, desk: Desk) -> Instance:
     return msgspec.json.decode(desk.mask(msgspec.json.encode(instance)), type=Instance)
+
+
+def _compensations(definition: SagaDefinition, instance: Instance) -> tuple[str, ...]:
+    """What may be undone: declared compensations, of a run its steps with the last one first."""
+    if definition.program is None:
+        return tuple(definition.compensations)
+    draft = Draft(definition, instance.key, instance, instance.cause, instance.at)
+    return tuple(Run(draft).undoable())
+
+
+def _undone_by_default(desk: Desk, action: Action, instance: Instance) -> list[str]:
+    """A run is undone as a whole unless somebody chooses; compensations are always chosen."""
+    definition = _definition(desk, instance.saga) if action == "compensate" else None
+    if definition is None or definition.program is None:
+        return []
+    return list(_compensations(definition, instance))
 
 
 def _definition(desk: Desk, saga: str) -> SagaDefinition | None:
