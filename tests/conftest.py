@@ -22,6 +22,9 @@ from store.subjects import Names
 
 _numbers = itertools.count(1)
 
+# SNORRI_TEST_LONG=1 tries more: more generated requests, more kills.
+LONG = bool(os.environ.get("SNORRI_TEST_LONG"))
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """``--seed N`` repeats a run of the tests that choose at random."""

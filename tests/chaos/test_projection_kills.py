@@ -2,7 +2,7 @@
 server that lost its last writes is found out by it (R05).
 
 Method: a log of a few hundred orders is projected from nothing by a process that is killed with -9
-ten times at random moments; what it then finishes must equal, row by row, tables built without any
+some times at random moments; what it then finishes must equal, row by row, tables built without any
 kill. Then the end of each stream is cut away on the disk, as an unsynced crash does.
 """
 
@@ -21,13 +21,14 @@ from tests.chaos.app import GOOD, fate
 from tests.chaos.inside import engine_inside
 from tests.chaos.processes import World
 from tests.chaos.test_lost_tail import _lose_tail
+from tests.conftest import LONG
 from tests.projector_kit import projecting, rows_from_nothing
 from tests.waiting import any_moment, eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 
 ORDERS = 1000
-KILLS = 10
+KILLS = 20 if LONG else 6
 
 
 async def _orders(world: World, backend: JetStreamBackend, first: int, last: int) -> None:
@@ -52,7 +53,7 @@ async def _log_of(world: World, orders: int) -> None:
         await eventually(still, 40, "the log standing still")
 
 
-async def test_killed_ten_times_while_it_writes(
+async def test_killed_again_and_again_while_it_writes(
     home: World, chance: random.Random, tmp_path: Path
 ) -> None:
     await _log_of(home, ORDERS)
@@ -71,7 +72,7 @@ async def test_killed_ten_times_while_it_writes(
         rows = made.rows()
     assert rows == await rows_from_nothing(backend, home.names, tmp_path / "whole")
     assert len(rows["events"]) == 3 * ORDERS
-    assert len(set(reached)) > 3, f"the kills met too little of the writing: {reached}"
+    assert len(set(reached)) > 2, f"the kills met too little of the writing: {reached}"
     assert reached == sorted(reached)
 
 

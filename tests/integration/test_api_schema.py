@@ -21,11 +21,12 @@ import pytest
 from server.api import lists
 from server.api.service import ApiService
 from tests.api_kit import Api, open_api
+from tests.conftest import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "tests" / "schemathesis.toml"
 SCHEMATHESIS = str(Path(sys.executable).with_name("schemathesis"))
-EXAMPLES = 3
+EXAMPLES = 10 if LONG else 1
 LAG_WAIT_S = 0.2  # how long a list waits for a sequence that nothing has yet
 ORDER = {"orderId": "o-1", "total": 4999}
 
@@ -96,7 +97,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Server]:
         server.stop()
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900 if LONG else 300)
 def test_the_api_does_what_its_document_says(server: _Server) -> None:
     done = subprocess.run(
         [
