@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 from click.testing import CliRunner, Result
 
 from server.cli import cli
@@ -123,6 +125,21 @@ def dev(cwd: Path, *arguments: str, **environment: str) -> Process:
         process.close()
         raise
     return process
+
+
+def port_when_ready(process: Process) -> str:
+    """The port of its API, once that calls itself ready: from then on lists answer."""
+    found = re.search(r"http://[^\s/]+:(\d+)", process.output)
+    assert found is not None, process.output
+
+    def ready() -> bool:
+        try:
+            return httpx.get(f"{found[0]}/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    eventually_sync(ready, READY_S, "the API being ready")
+    return found[1]
 
 
 def nats_url(data: Path) -> str:

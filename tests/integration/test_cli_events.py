@@ -5,13 +5,12 @@ Method: a real `snorri dev`, commands beside it that ask its API.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.integration.cli_kit import Process, Snorri, dev
+from tests.integration.cli_kit import Process, Snorri, dev, port_when_ready
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +24,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 @pytest.fixture
 def snorri(running: Process) -> Snorri:
     """Commands that find its API."""
-    port = re.search(r"http://[^\s/]+:([0-9]+)", running.output)
-    assert port is not None, running.output
-    return Snorri(running.cwd, SNORRI_PORT=port.group(1))
+    return Snorri(running.cwd, SNORRI_PORT=port_when_ready(running))
 
 
 def _publish(snorri: Snorri, type: str, payload: str) -> int:

@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from tests.integration.cli_kit import Process, Snorri, dev
+from tests.integration.cli_kit import Process, Snorri, dev, port_when_ready
 
 
 def _orders(process: Process) -> int:
@@ -20,9 +20,7 @@ def _orders(process: Process) -> int:
 def test_beside_a_running_one_and_on_its_data(tmp_path: Path) -> None:
     process = dev(tmp_path)
     try:
-        found = re.search(r"http://[^\s/]+:(\d+)", process.output)
-        assert found is not None, process.output
-        process.environment["SNORRI_PORT"] = found[1]
+        process.environment["SNORRI_PORT"] = port = port_when_ready(process)
         for number in range(3):
             order = json.dumps({"orderId": f"o-{number}", "total": 100})
             process.run("publish", "OrderCreated", order, "--key", f"o-{number}")
@@ -36,7 +34,7 @@ def test_beside_a_running_one_and_on_its_data(tmp_path: Path) -> None:
         assert process.stop() == 130
     finally:
         process.close()
-    alone = Snorri(tmp_path, SNORRI_PORT=found[1])
+    alone = Snorri(tmp_path, SNORRI_PORT=port)
     done = alone.run("rebuild", "--nats-port", "0", "--json")
     assert "no API answers, so it is done here" in done.stderr
     counts = {row["table"]: row for row in json.loads(done.stdout)["counts"]}

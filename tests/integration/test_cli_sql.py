@@ -15,16 +15,14 @@ from collections.abc import Iterator
 import duckdb
 import pytest
 
-from tests.integration.cli_kit import Process, dev
+from tests.integration.cli_kit import Process, dev, port_when_ready
 
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     running = dev(tmp_path_factory.mktemp("dev"), "--port", "0")
     try:
-        found = re.search(r"http://[^\s/]+:(\d+)", running.output)
-        assert found is not None, running.output
-        running.environment["SNORRI_PORT"] = found[1]
+        running.environment["SNORRI_PORT"] = port_when_ready(running)
         for number in range(1, 4):
             order = json.dumps({"orderId": f"o-{number}", "total": number * 100})
             running.run("publish", "OrderCreated", order, "--key", f"o-{number}")
