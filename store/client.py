@@ -89,8 +89,12 @@ class SagaClient:
         return await self._lookup.counts()
 
     async def keys(self, saga: str) -> list[str]:
-        """The keys of a saga's instances, those changed last first."""
+        """The keys of a saga's instances, those changed last first, at most 10,000."""
         return await self._lookup.keys(saga)
+
+    def all_keys(self, saga: str) -> AsyncIterator[str]:
+        """The keys of all of a saga's instances; one that changes meanwhile may come twice."""
+        return self._lookup.all_keys(saga)
 
     async def sagas_with(self, key: str) -> list[str]:
         """The sagas that have an instance of this key; raises BadName."""

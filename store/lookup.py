@@ -140,6 +140,14 @@ class Lookup:
             kept.append(self._names.parse_instance(stored.subject)[1])
         return list(reversed(kept))
 
+    async def all_keys(self, saga: str) -> AsyncIterator[str]:
+        """The keys of all of a saga's instances, those changed longest ago first; one that changes
+        meanwhile may come twice.
+        """
+        async with closing(self._log.latest(self._names.instances(saga))) as messages:
+            async for stored in messages:
+                yield self._names.parse_instance(stored.subject)[1]
+
     async def sagas_with(self, key: str) -> list[str]:
         """The sagas that have an instance of this key, our own left out; raises BadName."""
         check_key(key)

@@ -38,6 +38,7 @@ from server.api import (
     publish,
     records,
     registry,
+    replaying,
     resending,
     sql,
     start,
@@ -72,7 +73,7 @@ COMPRESSION = CompressionConfig(
 # The tag in the OpenAPI document and the modules whose ROUTES stand under it.
 CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
     ("access", (login,)),
-    ("sagas", (registry, start)),
+    ("sagas", (registry, start, replaying)),
     ("instances", (instances, instance, histories, asking, actions, timer_actions, bulk)),
     ("messages", (publish, events, resending)),
     ("jobs", (jobs, trigger)),

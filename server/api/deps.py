@@ -16,15 +16,18 @@ from server.live.hub import Hub
 from server.loading import App
 from server.metrics.catalog import Catalog
 from server.metrics.scrape import Scrape
+from server.replaying import ReplayRunner
 from server.settings import Settings
 from server.tracing import QUIET, Tracing
 from store.bulk import BulkJobs
 from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
 from store.live_mask import LiveMask
+from store.operations import utc_now
 from store.port import Backend
 from store.projection.console import Console
 from store.projection.port import ReadModel
+from store.replay_jobs import ReplayJobs
 from store.subjects import Names
 
 
@@ -77,6 +80,20 @@ class Deps(Struct, kw_only=True, dict=True):
             return BulkRunner(self.bulk_jobs, self.client, hide=self.mask.text)
         return BulkRunner(self.bulk_jobs, self.client)
 
+    @cached_property
+    def replay_jobs(self) -> ReplayJobs:
+        """The replays of whole sagas that are kept, of all processes."""
+        return ReplayJobs(self.backend.meta, utc_now)
+
+    @cached_property
+    def replays(self) -> ReplayRunner:
+        """Runs replays of whole sagas in this process."""
+        parts = (self.replay_jobs, self.client, self.read)
+        if isinstance(self.mask, LiveMask):
+            return ReplayRunner(*parts, hide=self.mask.text)
+        return ReplayRunner(*parts)
+
     async def close(self) -> None:
         """End what requests have begun in the background; the app calls it when it shuts down."""
         await self.bulk.close()
+        await self.replays.close()

@@ -13,3 +13,8 @@ def instance_path(saga: str, key: str) -> str:
 def bulk_path(id: str) -> str:
     """Where a bulk job tells how far it is."""
     return f"/api/v1/sagas/bulk/{quote(id, safe='')}"
+
+
+def replay_path(id: str) -> str:
+    """Where the replay of a saga tells how far it is and what came out."""
+    return f"/api/v1/sagas/replays/{quote(id, safe='')}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from collections.abc import AsyncIterator
 
 import msgspec
 import rich_click as click
@@ -11,7 +12,7 @@ from rich.progress import Progress
 
 from sagas.definition import SagaDefinition
 from sagas.instance import Instance
-from sagas.replay import Replay, Step, replay
+from sagas.replay import Step
 from server.commands.common import (
     CONNECTION,
     DONE,
@@ -25,6 +26,8 @@ from server.commands.common import (
 from server.commands.output import console, emit, note, say, table
 from server.commands.reach import Session, app_of, did_you_mean, existing, open_session
 from server.settings import Settings
+from store.replay_jobs import ReplayTally
+from store.replaying import Replayed, replay_instance, replay_keys
 
 
 @click.command(name="replay")
@@ -54,21 +57,15 @@ def replay_command(
         raise click.UsageError("give SAGA and KEY, or --all with --saga SAGA")
     definition = _definition(settings, name)
 
-    async def work() -> list[Replay]:
+    async def work() -> bool:
         async with open_session(settings) as session:
             if key:
                 await existing(session, name, key)
-                return [await _replayed(session, definition, key, to)]
-            return await _all(session, definition, to)
+                found = await replay_instance(session.client, definition, key, to=to)
+                return _tell_one(definition, found, as_json)
+            return await _tell_all(session, definition, to, as_json)
 
-    found = run(work())
-    if as_json:
-        emit([_document(one) for one in found])
-    elif key:
-        _print(found[0])
-    else:
-        _summary(found)
-    return FAILED if any(one.changed for one in found) else DONE
+    return DONE if run(work()) else FAILED
 
 
 def _definition(settings: Settings, saga: str) -> SagaDefinition:
@@ -80,34 +77,53 @@ def _definition(settings: Settings, saga: str) -> SagaDefinition:
     return definition
 
 
-async def _replayed(
-    session: Session, definition: SagaDefinition, key: str, to: int | None
-) -> Replay:
-    history = [one.instance async for one in session.client.history(definition.id, key)]
-    return replay(definition, history[:to])
+def _tell_one(definition: SagaDefinition, found: Replayed, as_json: bool) -> bool:
+    """Print the replay of one instance; whether it is as it was."""
+    if found.fault:
+        raise Failed(f"the history of {definition.id}/{found.key} can't be replayed: {found.fault}")
+    if as_json:
+        emit([_document(definition, found)])
+    elif not found.changed:
+        say(f"{definition.id}/{found.key}: all {found.versions} versions would be as they were")
+    else:
+        table(
+            ("version", "message", "differs", "status then", "status now"),
+            [_row(step) for step in found.kept],
+        )
+        note(f"{found.changed} of {found.versions} versions would differ")
+    return not found.changed
 
 
-async def _all(session: Session, definition: SagaDefinition, to: int | None) -> list[Replay]:
-    keys = await session.client.keys(definition.id)
-    found: list[Replay] = []
+async def _tell_all(
+    session: Session, definition: SagaDefinition, to: int | None, as_json: bool
+) -> bool:
+    """Print what becomes of every instance, one at a time; whether all are as they were."""
+    keys = sorted({key async for key in session.client.all_keys(definition.id)})
+    keep = None if as_json else 1
+    tally = ReplayTally()
     with Progress(console=console(stderr=True), transient=True) as bar:
         task = bar.add_task(definition.id, total=len(keys))
-        for key in keys:
-            found.append(await _replayed(session, definition, key, to))
+        found = replay_keys(session.client, definition, keys, to=to, keep=keep)
+        async for one in _printed(definition, found) if as_json else found:
+            tally.add(one)
             bar.advance(task)
-    return found
+    if not as_json:
+        _summary(tally)
+    return not (tally.differ or tally.unreadable)
 
 
-def _print(found: Replay) -> None:
-    changed = [step for step in found.steps if not step.same]
-    if not changed:
-        say(f"{found.saga}/{found.key}: all {len(found.steps)} versions would be as they were")
-        return
-    table(
-        ("version", "message", "differs", "status then", "status now"),
-        [_row(step) for step in changed],
-    )
-    note(f"{len(changed)} of {len(found.steps)} versions would differ")
+async def _printed(
+    definition: SagaDefinition, found: AsyncIterator[Replayed]
+) -> AsyncIterator[Replayed]:
+    """The same, each printed as an element of one JSON array before the next is asked for."""
+    before = "["
+    async for one in found:
+        document = msgspec.json.encode(_document(definition, one)).decode()
+        sys.stdout.write(f"{before}{document}")
+        before = ",\n"
+        yield one
+    sys.stdout.write("]\n" if before != "[" else "[]\n")
+    sys.stdout.flush()
 
 
 def _row(step: Step) -> tuple[str, ...]:
@@ -118,27 +134,42 @@ def _row(step: Step) -> tuple[str, ...]:
     return (str(recorded.version), message, differs, recorded.status, now)
 
 
-def _summary(found: list[Replay]) -> None:
-    changed = [one for one in found if one.changed]
-    if changed:
+def _summary(tally: ReplayTally) -> None:
+    if tally.differ:
+        table(
+            ("first differs at", "in", "instances", "for example"),
+            [
+                (kind.message, ", ".join(kind.differs), str(kind.count), kind.key)
+                for kind in tally.by_count
+            ],
+        )
+        if tally.more_kinds:
+            note(f"{tally.more_kinds} more differ in other ways")
+        say()
         table(
             ("key", "versions", "would differ", "first"),
             [
-                (one.key, str(len(one.steps)), str(one.changed), str(one.first.recorded.version))
-                for one in changed
-                if one.first is not None
+                (one.key, str(one.versions), str(one.changed), str(one.version))
+                for one in tally.first
             ],
         )
-    say(f"{len(changed)} of {len(found)} instances would differ")
+        if tally.differ > len(tally.first):
+            note(f"the first {len(tally.first)} of {tally.differ}; --json has them all")
+    for fault in tally.faults:
+        note(f"{fault.key} can't be replayed: {fault.why}")
+    if tally.unreadable:
+        say(f"{tally.unreadable} can't be replayed")
+    say(f"{tally.differ} of {tally.done} instances would differ")
 
 
-def _document(found: Replay) -> dict[str, Any]:
+def _document(definition: SagaDefinition, found: Replayed) -> dict[str, object]:
     """JSON of a replay: counts, and each version that differs with both documents."""
     return {
-        "saga": found.saga,
+        "saga": definition.id,
         "key": found.key,
-        "versions": len(found.steps),
+        "versions": found.versions,
         "changed": found.changed,
+        "fault": found.fault,
         "steps": [
             {
                 "version": step.recorded.version,
@@ -147,8 +178,7 @@ def _document(found: Replay) -> dict[str, Any]:
                 "recorded": _shown(step.recorded),
                 "now": _shown(step.after) if step.after else None,
             }
-            for step in found.steps
-            if not step.same
+            for step in found.kept
         ],
     }
 

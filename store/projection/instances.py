@@ -182,6 +182,17 @@ async def count_instances(read: ReadModel, saga: str = "") -> dict[str, dict[str
     return found
 
 
+async def page_of_keys(read: ReadModel, saga: str, after: str, limit: int) -> list[str]:
+    """Keys of a saga that come after ``after`` by their bytes, in order; raises ReadError."""
+    parameters = {"saga": saga, "after": after, "limit": limit}
+    return [row.key for row in await read.fetch(_KEYS, parameters, _Key)]
+
+
+_KEYS = """
+SELECT key FROM instances WHERE saga = $saga AND key > $after ORDER BY key LIMIT $limit
+"""
+
+
 async def near_keys(read: ReadModel, saga: str, key: str, limit: int) -> list[str]:
     """Keys of a saga that come near to ``key``, the nearest first; raises ReadError.
 

@@ -12,8 +12,9 @@ from litestar.params import FromPath
 from msgspec import Struct
 
 from sagas.instance import Instance, encode
-from sagas.replay import Step, replay
+from sagas.replay import Step
 from store.differences import Difference, differences
+from store.replaying import replay_instance
 from ui.desk import Desk, Who
 from ui.pages.instance import Told, told
 from ui.render import missing, page
@@ -49,6 +50,7 @@ class ReplayPage(Struct, frozen=True, kw_only=True):
     first: int | None
     same_code: bool
     code_here: bool
+    fault: str
     compared: tuple[Compared, ...]
 
 
@@ -60,22 +62,24 @@ async def what_if(
     key: FromPath[str],
 ) -> Response[str]:
     """The recorded messages through the definition that this process has loaded."""
-    history = [one.instance async for one in desk.client.history(saga, key)]
-    if not history:
+    latest = await desk.client.latest(saga, key)
+    if latest is None:
         link = ("/instances", {"saga": saga})
         return missing(request, desk, f"{saga} has no instance {key}", "Check the key.", link)
-    definition = next((one for one in desk.registry if one.id == saga), None)
-    found = replay(definition, history) if definition is not None else None
-    steps = [step for step in found.steps if not step.same] if found else []
+    definition = desk.registry.get(saga)
+    found = None
+    if definition is not None:
+        found = await replay_instance(desk.client, definition, key, keep=SHOWN_MAX)
     context = ReplayPage(
         saga=saga,
         key=key,
-        versions=len(history),
-        changed=len(steps),
-        first=steps[0].recorded.version if steps else None,
-        same_code=definition is not None and definition.hash == history[-1].definition,
+        versions=found.versions if found else latest.instance.version,
+        changed=found.changed if found else 0,
+        first=found.first.recorded.version if found and found.first else None,
+        same_code=definition is not None and definition.hash == latest.instance.definition,
         code_here=definition is not None,
-        compared=tuple(_compared(step, desk) for step in steps[:SHOWN_MAX]),
+        fault=desk.mask_text(found.fault, encode(latest.instance)) if found else "",
+        compared=tuple(_compared(step, desk) for step in found.kept) if found else (),
     )
     return page(request, desk, "replay.html", context, title=f"What if · {key}")
 
