@@ -41,7 +41,8 @@ Include = Annotated[
     list[Extra] | None,
     QueryParameter(
         description="Further events: `deadletter` when one arises or is dealt with, `projection`"
-        " (at most once a second) when lists have moved on; may stand several times"
+        " (at most once a second) when lists have moved on, `broker` (once a second) while it is"
+        " out of reach, and when it is back; may stand several times"
     ),
 ]
 WithState = Annotated[

@@ -24,7 +24,7 @@ KEPT_EVENTS = 1000
 KEPT_BYTES = 2 * 1024 * 1024
 CHUNK_BYTES = 64 * 1024  # of one write to a client
 
-Extra: TypeAlias = Literal["deadletter", "projection"]
+Extra: TypeAlias = Literal["deadletter", "projection", "broker"]
 
 
 class Filter(Struct, frozen=True):
@@ -48,7 +48,9 @@ class Filter(Struct, frozen=True):
 
     def subject(self, names: Names) -> str:
         """What of the log has to be read for these events."""
-        return names.records() if self.extras else names.instances(self.saga, self.key)
+        if "deadletter" in self.extras:
+            return names.records()
+        return names.instances(self.saga, self.key)
 
 
 class Item(NamedTuple):

@@ -24,7 +24,7 @@ from msgspec import Struct
 
 from jobs.service import Life
 from server.live.changes import Change, Teller, event
-from server.live.channel import Channel, Filter, Item, Listener
+from server.live.channel import Channel, Extra, Filter, Item, Listener
 from server.live.limits import Limits, Seats
 from server.live.pace import Pace
 from store.port import Backend, Feed, Stored, StoreError
@@ -36,6 +36,7 @@ log = logging.getLogger("snorri.live")
 TAKE_MAX = 500
 CHECK_EVERY_S = 10.0
 PROJECTION_EVERY_S = 1.0
+BROKER_EVERY_S = 1.0
 RETRY_S = 1.0
 REPLAYS_AT_ONCE = 8
 
@@ -58,6 +59,12 @@ class ProjectionChange(Struct, frozen=True, kw_only=True, rename="camel"):
     seq: int
     lag: int
     lag_seconds: float
+
+
+class BrokerChange(Struct, frozen=True, kw_only=True):
+    """The data of a ``broker`` event: whether this process is connected to it."""
+
+    connected: bool
 
 
 class Reset(Struct, frozen=True, kw_only=True):
@@ -118,7 +125,7 @@ class Hub:
         self._open = True
         works = (
             *(self._follow(), self._check(), self._pace.run()),
-            *(self._watch_streams(), self._watch_projection()),
+            *(self._watch_streams(), self._watch_projection(), self._watch_broker()),
         )
         self._tasks = [self._life.guard(asyncio.create_task(work)) for work in works]
 
@@ -292,11 +299,28 @@ class Hub:
             told = ProjectionChange(
                 seq=progress.log_seq, lag=progress.lag, lag_seconds=progress.lag_s
             )
-            frame = event("projection", msgspec.json.encode(told))
-            for channel in self._channels.values():
-                if "projection" in channel.filter.extras:
-                    channel.put(Item(0, "projection", frame))
-                    self._pace.mark(channel)
+            self._tell_extra("projection", told)
+
+    async def _watch_broker(self) -> None:
+        """Tell, once a second while the broker is away and once when it is back.
+
+        Streams that begin meanwhile hear of it with the next second.
+        """
+        away = False
+        while True:
+            await asyncio.sleep(BROKER_EVERY_S)
+            connected = self.backend.connected
+            if away or not connected:
+                self._tell_extra("broker", BrokerChange(connected=connected))
+            away = not connected
+
+    def _tell_extra(self, name: Extra, told: Struct) -> None:
+        """An event without a sequence, to those who have asked for its kind."""
+        frame = event(name, msgspec.json.encode(told))
+        for channel in self._channels.values():
+            if name in channel.filter.extras:
+                channel.put(Item(0, name, frame))
+                self._pace.mark(channel)
 
 
 def reset_frame(reason: str, seq: int) -> bytes:

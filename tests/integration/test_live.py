@@ -226,6 +226,26 @@ async def test_dead_letters_and_the_projection_are_told_on_request(writer: Write
     assert started.name == "saga:started"
 
 
+async def test_that_the_broker_is_away_is_told_on_request(
+    writer: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with (
+        served(writer) as live,
+        Client(live.port, "?include=broker&saga=Shop") as curious,
+        Client(live.port) as plain,
+    ):
+        with monkeypatch.context() as away:
+            away.setattr(type(writer.backend), "connected", False)
+            told = await curious.next()
+        while (back := await curious.next()).data == {"connected": False}:
+            pass
+        await writer.write("a")
+        assert (await curious.next()).name == "saga:started"
+        assert (await plain.next()).name == "saga:started"
+    assert (told.name, told.id, told.data) == ("broker", None, {"connected": False})
+    assert (back.name, back.data) == ("broker", {"connected": True})
+
+
 async def test_a_broken_stream_resumes_without_loss_or_repeat(writer: Writer) -> None:
     """Many times, in the middle of whatever is going on."""
     total, seen = 600, []

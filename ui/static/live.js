@@ -25,16 +25,22 @@ function connect() {
   };
   const sagas = new Set(parts().map((part) => part.dataset.liveSaga || ""));
   const keys = new Set(parts().map((part) => part.dataset.liveKey || ""));
-  const query = new URLSearchParams();
+  const query = new URLSearchParams({ include: "broker" });
   if (sagas.size === 1 && [...sagas][0]) query.set("saga", [...sagas][0]);
   if (query.has("saga") && keys.size === 1 && [...keys][0]) query.set("key", [...keys][0]);
   // From where the page was made, so that nothing between that and now is missed.
   if (Number(document.body.dataset.seq)) query.set("after", document.body.dataset.seq);
   const source = new EventSource(`${base}/api/v1/sagas/subscribe?${query}`);
   let lost = false;
-  source.addEventListener("open", () => {
+  const well = () => {
     say("live", "live");
     if (lost) { lost = false; parts().forEach((part) => refresh(part)); toast("Connected again"); }
+  };
+  source.addEventListener("open", well);
+  source.addEventListener("broker", (event) => {
+    if (JSON.parse(event.data).connected) return well();
+    lost = true;
+    say("lost", "the broker is away");
   });
   source.addEventListener("error", () => {
     lost = true;
