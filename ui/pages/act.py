@@ -8,6 +8,7 @@ pages: form, preview, result.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -17,10 +18,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 from msgspec import Raw, Struct
 
-from sagas.actions import ACTIONS, Action, ActionRequest, Plan, allowed
+from sagas.actions import ACTION_STATUSES, ACTIONS, Action, ActionRequest, Plan, allowed
 from sagas.definition import SagaDefinition
 from sagas.draft import Draft
+from sagas.durations import when
 from sagas.effects import Effect
+from sagas.errors import BadDelay
 from sagas.instance import Instance, OpenCommand
 from sagas.run import Run
 from store.differences import Difference, differences
@@ -40,6 +43,9 @@ ABOUT: dict[Action, str] = {
     "signal": "Gives the instance a message that its code declares for people.",
     "patch": "Changes the state by hand. The code sees the new state from the next message on.",
     "skip": "Leaves out what it is parked with, and goes on.",
+    "fire_timer": "Handles the timer's message now. Where messages wait, it waits behind them.",
+    "postpone_timer": "Has the timer fire at another time, later or earlier.",
+    "cancel_timer": "Has the timer not fire at all. Whatever waits for it waits on.",
 }
 
 
@@ -53,6 +59,8 @@ class Fields(Struct, frozen=True, kw_only=True):
     state: str = ""
     command: str = ""
     by_hand: bool = False
+    timer: str = ""
+    to: str = ""
 
 
 class Preview(Struct, frozen=True):
@@ -102,12 +110,15 @@ async def act_form(
         command=asked.get("command", ""),
         types=tuple(asked.getall("types", _undone_by_default(desk, chosen, revision.instance))),
         by_hand=asked.get("by_hand", "") == "1",
+        timer=asked.get("timer", ""),
         state=to_edit(bytes(revision.instance.state), desk.mask) if chosen == "patch" else "",
         payload=to_edit(
             _known_payload(revision.instance, chosen, asked.get("command", "")), desk.mask
         ),
     )
-    return _answer(request, desk, instance, chosen, fields)
+    gone = fields.timer and fields.timer not in instance.timers
+    fault = f"the timer {fields.timer!r} is not set any more, it may have fired" if gone else ""
+    return _answer(request, desk, instance, chosen, fields, fault=fault)
 
 
 @post("/instances/{saga:str}/{key:str}/act/{action:str}", opt={"role": "operator"}, status_code=200)
@@ -194,7 +205,7 @@ def _answer(
         saga=instance.saga,
         key=instance.key,
         instance=instance,
-        allowed=action in possible,
+        allowed=instance.status in ACTION_STATUSES[action],
         possible=possible,
         fields=fields,
         fault=fault,
@@ -204,7 +215,7 @@ def _answer(
         commands=instance.commands,
         preview=preview,
     )
-    title = f"{action.capitalize()} {instance.key}"
+    title = f"{action.replace('_', ' ').capitalize()} {instance.key}"
     return page(request, desk, "act.html", context, title=title, status=status)
 
 
@@ -250,7 +261,7 @@ def _definition(desk: Desk, saga: str) -> SagaDefinition | None:
 
 
 def _action(text: str) -> Action | None:
-    return next((one for one in ACTIONS if one == text), None)
+    return next((one for one in ACTION_STATUSES if one == text), None)
 
 
 def _missing(
@@ -277,6 +288,8 @@ def _fields(form: FormMultiDict) -> Fields:
         state=str(form.get("state", "")).strip(),
         command=str(form.get("command", "")),
         by_hand=form.get("by_hand") is not None,
+        timer=str(form.get("timer", "")),
+        to=str(form.get("to", "")).strip(),
     )
 
 
@@ -305,9 +318,20 @@ def _request(
             changed = {"command": fields.command, **({} if other is None else {"payload": other})}
         case "skip":
             changed = {"by_hand": fields.by_hand}
+        case "fire_timer" | "cancel_timer":
+            changed = {"timer": fields.timer}
+        case "postpone_timer":
+            changed = {"timer": fields.timer, "to": _when(fields.to)}
         case _:
             changed = {}
     return msgspec.structs.replace(base, **changed)
+
+
+def _when(text: str) -> float | datetime:
+    try:
+        return when(text)
+    except BadDelay as error:
+        raise BadField(str(error)) from None
 
 
 def _json(name: str, text: str) -> dict[str, Raw]:

@@ -10,7 +10,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from msgspec import Struct
 
-from sagas.actions import ACTIONS
+from sagas.actions import ACTIONS, TIMER_ACTIONS, Action
 from store.projection.records import OPERATOR_ACTIONS, ActionRow
 from store.projection.times import BadTime, parse_time
 from store.projection.where import Where
@@ -30,7 +30,7 @@ class AuditPage(Struct, frozen=True, kw_only=True):
     next: Query | None
     asked: dict[str, str]
     fault: str
-    actions: tuple[str, ...] = ACTIONS
+    actions: tuple[Action, ...] = (*ACTIONS, *TIMER_ACTIONS)
     outcomes: tuple[str, ...] = OUTCOMES
 
 

@@ -16,7 +16,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Raw, Struct, structs
 
-from sagas.actions import ACTIONS, allowed
+from sagas.actions import ACTION_STATUSES, allowed
 from sagas.effects import Effect, Publish, Schedule, Send, Signal, Spawn, Unschedule
 from sagas.instance import FINISHED, Failure, Instance, encode
 from store.cards import SagaCard, saga_cards
@@ -200,7 +200,7 @@ async def _context(desk: Desk, history: list[Revision], look: _Look, origin: str
         speed=look.speed,
         speeds=SPEEDS,
         diff=look.diff,
-        done=look.done if look.done in ACTIONS else "",
+        done=look.done.replace("_", " ") if look.done in ACTION_STATUSES else "",
         timeline=timeline(shown, attempts, desk.now(), look.scale),
         drawn=await _graph(desk, card, history, look.version) if look.view == "graph" else None,
         diagram=sequence([one.instance for one in shown]) if look.view == "sequence" else None,
