@@ -27,6 +27,9 @@ from sagas.retry import RetryPolicy, retry
 from sagas.secrets import Secret
 from sagas.step_list import StepList, StepsChain, steps
 from sagas.steps import Step, StepResponse, parallel, sequence, step
+from sagas.workflow import Workflow, workflow
+from sagas.workflow_errors import StepFailed, WaitTimedOut, WorkflowFailed
+from sagas.workflow_saga import WorkflowSaga
 
 __all__ = (
     "Context",
@@ -42,9 +45,14 @@ __all__ = (
     "SagaHandle",
     "Secret",
     "Step",
+    "StepFailed",
     "StepList",
     "StepResponse",
     "StepsChain",
+    "WaitTimedOut",
+    "Workflow",
+    "WorkflowFailed",
+    "WorkflowSaga",
     "cancel",
     "compensate",
     "complete",
@@ -60,4 +68,5 @@ __all__ = (
     "step",
     "steps",
     "unschedule",
+    "workflow",
 )

@@ -99,8 +99,9 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step of a run as its history keeps it; which step, how it stands, what came of it.
 
     ``order`` counts the steps of the run as they ended well, from 1; undoing goes the other way.
-    ``place`` counts what a workflow function asked for, from 1. ``data`` is for its undo, ``keys``
-    what it set in the context. A ``kept`` step is not undone with the others.
+    ``place`` counts what a workflow function asked for, from 1, ``heard`` the ends, good and bad,
+    as it was told of them. ``data`` is for its undo, ``keys`` what it set in the context. A step
+    that is ``kept`` is not undone with the others.
     """
 
     step: str
@@ -110,6 +111,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ended: datetime | None = None
     order: int = 0
     place: int = 0
+    heard: int = 0
     output: Raw = NULL
     data: Raw = NULL
     keys: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from sagas.bookkeeping import close_command, let_go, release, settle_undo, skip_
 from sagas.decision import Decision, Snapshot
 from sagas.draft import DRAIN, Draft
 from sagas.effects import Compensate
-from sagas.errors import HandlerFault, LimitExceeded, error_text
+from sagas.errors import HandlerFault, LimitExceeded, SagaError, error_text
 from sagas.handlers import Handler
 from sagas.instance import BACKLOG_MAX, Failure, Parked, UndoStatus
 from sagas.messages import NULL, Cause, to_raw
@@ -180,9 +180,19 @@ def _go_on(draft: Draft) -> None:
     """Have the backlog drained, unless the instance still has to wait."""
     waits = draft.gate is not None and not draft.gate.held
     if draft.definition.program is not None and not waits:
-        program.go_on(draft)
+        _run_on(draft)
     if draft.backlog and not waits and draft.status not in ("paused", "parked"):
         draft.signal(draft.address, DRAIN)
+
+
+def _run_on(draft: Draft) -> None:
+    try:
+        program.go_on(draft)
+    except SagaError:
+        raise
+    except Exception as error:  # a workflow's function: nothing is done, all are told
+        text = f"{type(error).__name__}: {error_text(error)}"
+        raise HandlerFault(f"the run can't go on, its function raised {text}") from error
 
 
 def _signal(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> Decision | None:

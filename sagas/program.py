@@ -176,8 +176,13 @@ def _fired(run: Run, cause: Cause) -> None:
     id = cause.id.rpartition("@")[0]
     draft = run.draft
     draft.timers = {name: timer for name, timer in draft.timers.items() if name != id}
-    if id in run.records and run.records[id].status == "running":
+    record = run.records.get(id)
+    if record is None or record.status != "running":
+        return
+    if record.kind == "sleep":
         run.complete_step(id, StepResult())
+    else:
+        run.fail_step(id, StepFailure(reason="it did not come in time", code="TimedOut"))
 
 
 def _child_ended(run: Run, cause: Cause) -> bool:

@@ -28,12 +28,13 @@ def program_definition(
     retention: str = "",
     *,
     signals: Mapping[str, object] | None = None,
+    events: Mapping[str, object] | None = None,
     queries: Mapping[str, Query] | None = None,
     **more: Any,
 ) -> D:
     """The definition of a program: an event of type ``id`` starts an instance under its ordering
-    key. ``signals`` are names with the types of their payloads, ``more`` goes to ``kind``. Raises
-    DefinitionError.
+    key. ``signals`` and ``events`` (what it takes beside its start) are names with the types of
+    their payloads, ``more`` goes to ``kind``. Raises DefinitionError.
     """
     if id.startswith("Snorri-"):
         raise DefinitionError(f"ids that begin with Snorri- are reserved; rename {id!r}")
@@ -41,13 +42,14 @@ def program_definition(
         seconds(retention)
     start = taken(id, input_type, starts=True)
     declared = {name: taken(name, type) for name, type in (signals or {}).items()}
+    told = {name: taken(name, type) for name, type in (events or {}).items()}
     definition = kind(
         id=id,
         name=id,
         initial=NULL,
         state_type=dict[str, Any],
         decode_state=msgspec.json.Decoder(dict[str, Any] | None).decode,
-        handlers=types.MappingProxyType({id: start}),
+        handlers=types.MappingProxyType({id: start, **told}),
         compensations=types.MappingProxyType({}),
         signals=types.MappingProxyType(declared),
         queries=types.MappingProxyType(dict(queries or {})),

@@ -89,14 +89,17 @@ class Run:
         )
 
     def start(self, id: str, step: AnyStep, call: StepCall, *, place: int = 0) -> None:
-        """Send the command of a step and put it on record as running."""
+        """Send the command of a step and put it on record as running.
+
+        It has no deadline: the time-out of a step is for each of its attempts, and a step may wait
+        for a worker as long as it takes.
+        """
         self.draft.apply(
             [
                 Send(
                     target=step.target,
                     payload=to_raw(call),
                     retry=step.retry,
-                    timeout_s=step.timeout_s,
                     step=id,
                 )
             ]
@@ -110,8 +113,12 @@ class Run:
 
     def sleep(self, id: str, delay_s: float, *, place: int = 0) -> None:
         """Put a pause on record; its timer completes it."""
-        self.draft.apply([Schedule(type=WAKE, id=id, delay_s=delay_s)])
+        self.wake(id, delay_s)
         self.put(id, self.record(id.partition("#")[0], kind="sleep", place=place))
+
+    def wake(self, id: str, delay_s: float) -> None:
+        """Set the timer that ends a pause, or the wait of a record of another kind."""
+        self.draft.apply([Schedule(type=WAKE, id=id, delay_s=delay_s)])
 
     def spawn(self, id: str, child: Spawn, *, wait: bool, place: int = 0) -> None:
         """Start a child; with ``wait`` its end completes or fails the record."""
@@ -251,11 +258,19 @@ class Run:
         """The ids of the steps that can be undone and have not been, the last one done first."""
         begun = {undo.type for undo in self.draft.undo}
         found = [
-            (record.order or COMMANDS_MAX * 1000, id)
+            (self._rank(record), id)
             for id, record in self.records.items()
             if id not in begun and self._has_undo(record)
         ]
         return [id for _, id in sorted(found, reverse=True)]
+
+    def _rank(self, record: StepRecord) -> float:
+        """Where a step stands among those that ended well; one that failed is behind them."""
+        if record.order or not record.heard:
+            return record.order or COMMANDS_MAX * 1000
+        # A workflow went on after this failure: it stands before what was heard of later.
+        before = (r.order for r in self.records.values() if 0 < r.heard < record.heard)
+        return max(before, default=0) + 0.5
 
     def _has_undo(self, record: StepRecord) -> bool:
         step = self.program.steps.get(record.step) if record.kind == "step" else None
@@ -281,7 +296,6 @@ class Run:
             target=step.undo_target,
             payload=self._undo_call(id),
             retry=step.undo_retry,
-            timeout_s=step.undo_timeout_s,
             step=id,
         )
 

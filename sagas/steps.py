@@ -6,7 +6,7 @@ as jobs, with their own retries and time-outs. ``step`` serves lists and workflo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import (
@@ -97,7 +97,7 @@ class StepFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Caller(Protocol):
     """Where a workflow function asks for steps."""
 
-    def call_step(self, step: Step[Any, Any], input: object) -> Awaitable[Any]:
+    def call_step(self, step: Step[Any, Any], input: object) -> Coroutine[Any, Any, Any]:
         """Run a step, or answer from history."""
         ...
 
@@ -130,7 +130,7 @@ class Step(Generic[I, O]):
         """The job target of its undo."""
         return f"{self.target}{UNDO}"
 
-    def __call__(self, saga: Caller, input: I = None) -> Awaitable[O]:  # type: ignore[assignment]
+    def __call__(self, saga: Caller, input: I = None) -> Coroutine[Any, Any, O]:  # type: ignore[assignment]
         """Run it as a step of a workflow."""
         return saga.call_step(self, input)
 

@@ -30,6 +30,8 @@ IMPURE_MODULES = {
     *("asyncio", "time", "random", "secrets", "os", "pathlib", "logging", "io", "socket"),
     *("subprocess", "threading", "multiprocessing", "tempfile", "shutil", "signal", "ctypes"),
 }
+# Tasks and gather need an event loop; this module is one without a clock and without I/O.
+PURE_LOOP = "sagas/workflow_loop.py"
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval"}
 IMPURE_ATTRIBUTES = {
     *("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),
@@ -131,7 +133,8 @@ def purity(path: str, source: str) -> list[str]:
     found = [
         f"{path}:{line} sagas are pure: no {name}"
         for line, name in imports(path, source)
-        if name.split(".")[0] in IMPURE_MODULES or name in IMPURE_ATTRIBUTES
+        if (name.split(".")[0] in IMPURE_MODULES or name in IMPURE_ATTRIBUTES)
+        and not (path == PURE_LOOP and name.split(".")[0] == "asyncio")
     ]
     for node in ast.walk(parse(source)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
@@ -237,6 +240,8 @@ def sleeping(path: str, source: str) -> list[str]:
     found: list[str] = []
     for node in ast.walk(parse(source)):
         if not isinstance(node, ast.Call) or ast.unparse(node.func).split(".")[-1] != "sleep":
+            continue
+        if ast.unparse(node.func) == "saga.sleep":  # a timer on record; no test waits for it
             continue
         if not (node.args and isinstance(node.args[0], ast.Constant) and node.args[0].value == 0):
             found.append(f"{path}:{node.lineno} sleeps; wait for what it waits for")
