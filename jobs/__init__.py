@@ -10,15 +10,31 @@ from jobs.context import JobContext
 from jobs.dependencies import DependencyError, Providers
 from jobs.job import Job, JobRegistry, job
 from jobs.outcome import PermanentFailure, failure, success
+from jobs.step_context import StepContext
+from jobs.step_errors import (
+    ErrorPolicy,
+    clear_terminal_errors,
+    register_terminal_errors,
+    set_error_mapper,
+    unregister_terminal_errors,
+)
+from jobs.steps import step_jobs
 
 __all__ = [
     "DependencyError",
+    "ErrorPolicy",
     "Job",
     "JobContext",
     "JobRegistry",
     "PermanentFailure",
     "Providers",
+    "StepContext",
+    "clear_terminal_errors",
     "failure",
     "job",
+    "register_terminal_errors",
+    "set_error_mapper",
+    "step_jobs",
     "success",
+    "unregister_terminal_errors",
 ]

@@ -7,7 +7,7 @@ everything here and call ``heartbeat``; ``publish`` and ``resolve`` are for asyn
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Generic, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar, overload
 
 import msgspec
 import structlog
@@ -16,6 +16,9 @@ from structlog.typing import FilteringBoundLogger
 
 from sagas.names import check_key, check_name
 from sagas.retry import RetryPolicy
+
+if TYPE_CHECKING:
+    from jobs.dependencies import Need
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -49,6 +52,10 @@ class Desk(Protocol):
 
     async def resolve(self, key: object) -> object:
         """A dependency; raises DependencyError."""
+        ...
+
+    async def resolve_need(self, need: Need) -> tuple[bool, object]:
+        """Whether somebody provides a parameter, and its value; raises DependencyError."""
         ...
 
 
@@ -144,3 +151,9 @@ class JobContext(Generic[P]):
     async def resolve(self, key: object) -> object:
         """A dependency by its type or name; raises DependencyError when nobody provides it."""
         return await self._desk.resolve(key)
+
+    async def resolve_need(self, need: Need) -> tuple[bool, object]:
+        """Whether somebody provides what a parameter asks for, and its value. Raises
+        DependencyError when nobody does and it can't be left out.
+        """
+        return await self._desk.resolve_need(need)

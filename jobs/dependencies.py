@@ -3,6 +3,8 @@
     providers = Providers()
     providers.provide(Settings, Settings.load)             # once in the life of a worker process
     providers.provide(Session, session, scope="command")   # once for each command that asks
+    providers.tenant_by(lambda ctx: ctx.payload["tenant"])
+    providers.for_tenant("acme", {Settings: acme_settings})
 
 A provider is a value, a function, an async function or a generator of either kind: what it yields
 is given out, what follows the ``yield`` is its clean-up. Its own needs are parameters, found by
@@ -15,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Any, Literal, TypeAlias, cast, get_type_hints
@@ -27,7 +29,8 @@ from sagas.errors import DefinitionError
 
 Key: TypeAlias = "type[Any] | str"
 Scope: TypeAlias = Literal["app", "command"]
-
+# The payload of a command is of any type.
+TenantOf: TypeAlias = Callable[[JobContext[Any]], str | None]
 
 NOTHING: Mapping[Key, object] = {}
 
@@ -36,26 +39,32 @@ class DependencyError(DefinitionError):
     """Nobody provides what is asked for, or providers ask for each other; the message says who."""
 
 
-class _Need(Struct, frozen=True):
-    """One parameter of a provider: under which keys it may be found, and if it can be left out."""
+class Need(Struct, frozen=True):
+    """One parameter that is a dependency: under which keys it may be found, and if it can be left
+    out.
+    """
 
     name: str
     keys: tuple[Key, ...]
     optional: bool
 
 
-class _Provider(Struct, frozen=True):
+class Provider(Struct, frozen=True):
+    """A value, or what makes one out of its needs."""
+
     value: object
     scope: Scope
     is_factory: bool
-    needs: tuple[_Need, ...] = ()
+    needs: tuple[Need, ...] = ()
 
 
 class Providers:
     """A register of providers; ``override`` gives a changed copy, for tests or tenants."""
 
     def __init__(self) -> None:
-        self._providers: dict[Key, _Provider] = {}
+        self._providers: dict[Key, Provider] = {}
+        self._tenants: dict[str, Mapping[Key, object]] = {}
+        self._tenant_of: TenantOf | None = None
 
     def provide(self, key: Key, provider: object, *, scope: Scope = "app") -> None:
         """Register ``provider`` for a type or a name; raises DependencyError when it is taken.
@@ -74,28 +83,85 @@ class Providers:
         """Register a value as it is, also when it could be called."""
         if key in self._providers:
             raise DependencyError(f"{_name(key)} has a provider; use override() for a copy")
-        self._providers[key] = _Provider(value, "app", False)
+        self._providers[key] = Provider(value, "app", False)
 
     def override(self, changes: Mapping[Key, object]) -> Providers:
         """A copy in which each key of ``changes`` has the given provider, with the scope it had."""
         copy = Providers()
         copy._providers = dict(self._providers)
+        copy._tenants = dict(self._tenants)
+        copy._tenant_of = self._tenant_of
         for key, provider in changes.items():
             known = self._providers.get(key)
             copy._providers[key] = _made(key, provider, known.scope if known else "app")
         return copy
+
+    def for_tenant(self, tenant: str, changes: Mapping[Key, object]) -> None:
+        """For commands of ``tenant``, each key of ``changes`` has the given provider.
+
+        What other providers make of those keys is made anew for the tenant, too; everything else
+        is shared. ``tenant_by`` says which tenant a command belongs to. Raises DependencyError.
+        """
+        if not tenant or tenant in self._tenants:
+            raise DependencyError(f"the tenant {tenant!r} is known or has no name; name it once")
+        self._tenants[tenant] = dict(changes)
+
+    def tenant_by(self, function: TenantOf) -> None:
+        """Take ``function(ctx)`` for the name of a command's tenant; None or "" is no tenant.
+
+        It is asked before the first dependency of a command, in undos as in runs.
+        """
+        self._tenant_of = function
+
+    def tenant_of(self, context: JobContext[Any]) -> str:
+        """The tenant of a command, or ""; raises DependencyError for one that nobody declared."""
+        tenant = (self._tenant_of(context) if self._tenant_of else None) or ""
+        if tenant and tenant not in self._tenants:
+            known = ", ".join(self._tenants) or "none"
+            raise DependencyError(
+                f"nobody declared the tenant {tenant!r} (known: {known}); declare it with"
+                " providers.for_tenant()"
+            )
+        return tenant
+
+    def tenant(self, tenant: str) -> tuple[Providers, frozenset[Key]]:
+        """The providers of a tenant, and which of them are its own, directly or by their needs."""
+        copy, own = self.override(self._tenants[tenant]), set(self._tenants[tenant])
+        grown = True
+        while grown:
+            more = {
+                key
+                for key, provider in copy._providers.items()
+                if key not in own and any(copy.find(need) in own for need in provider.needs)
+            }
+            own |= more
+            grown = bool(more)
+        return copy, frozenset(own)
 
     def check(self) -> None:
         """Raise DependencyError for a need nobody meets, a circle, or one of a shorter life."""
         done: set[Key] = set()
         for key in self._providers:
             self._walk(key, (), done)
+        for changes in self._tenants.values():
+            changed = self.override(changes)
+            changed._tenants = {}
+            changed.check()
 
-    def find(self, need: _Need) -> Key | None:
+    def check_needs(self, needs: Iterable[Need], asker: str) -> None:
+        """Raise DependencyError for a need of ``asker`` (for the message) that nobody meets."""
+        for need in needs:
+            if not need.optional and self.find(need) is None:
+                raise DependencyError(
+                    f"nobody provides {_name(need.keys[0])}, which {asker} asks for;"
+                    " register it with providers.provide()"
+                )
+
+    def find(self, need: Need) -> Key | None:
         """The key that meets a need, None when no provider does."""
         return next((key for key in need.keys if key in self._providers), None)
 
-    def get(self, key: Key, path: tuple[Key, ...] = ()) -> _Provider:
+    def get(self, key: Key, path: tuple[Key, ...] = ()) -> Provider:
         """The provider of ``key``; raises DependencyError naming who asked for it."""
         found = self._providers.get(key)
         if found is None:
@@ -125,8 +191,8 @@ class Providers:
             self._walk(found, (*path, key), done)
         done.add(key)
 
-    def _check_absent(self, key: Key, provider: _Provider, need: _Need) -> None:
-        for_command = JobContext in need.keys
+    def _check_absent(self, key: Key, provider: Provider, need: Need) -> None:
+        for_command = any(isinstance(k, type) and issubclass(k, JobContext) for k in need.keys)
         if need.optional or (for_command and provider.scope == "command"):
             return
         if for_command:
@@ -151,9 +217,12 @@ class Resolver:
         providers: Providers,
         app: Resolver | None = None,
         given: Mapping[Key, object] = NOTHING,
+        own: frozenset[Key] | None = None,
     ) -> None:
+        """``app`` makes what lives as long as the worker; with ``own``, only what is not in it."""
         self._providers = providers
         self._app = app
+        self._own = own
         self._values: dict[Key, object] = dict(given)
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
@@ -163,10 +232,17 @@ class Resolver:
         known = cast("Key", key)
         if known in self._values:
             return self._values[known]
-        if self._app is not None and self._providers.get(known).scope == "app":
+        if self._app is not None and self._shares(known, self._providers.get(known)):
             return await self._app.resolve(known)
         async with self._lock:
             return await self._make(known, ())
+
+    async def resolve_need(self, need: Need) -> tuple[bool, object]:
+        """Whether somebody meets a need, and its value; raises as ``resolve`` does."""
+        found = next((k for k in need.keys if k in self._values), self._providers.find(need))
+        if found is None and not need.optional:
+            self._providers.get(need.keys[0])
+        return (False, None) if found is None else (True, await self.resolve(found))
 
     async def close(self, error: BaseException | None = None) -> None:
         """Clean up; generators see ``error`` at their ``yield``. Raises what the clean-up raises.
@@ -183,9 +259,9 @@ class Resolver:
             circle = " -> ".join(map(_name, (*path, key)))
             raise DependencyError(f"providers ask for each other: {circle}; break the circle")
         provider = self._providers.get(key, path)
-        if self._app is not None and provider.scope == "app":
+        if self._app is not None and self._shares(key, provider):
             return await self._app.resolve(key)
-        if self._app is None and provider.scope == "command":
+        if (self._app is None or self._own is not None) and provider.scope == "command":
             raise DependencyError(f"{_name(key)} lives for one command; ask for it in a job")
         arguments: dict[str, object] = {}
         for need in provider.needs:
@@ -200,6 +276,10 @@ class Resolver:
         self._values[key] = value
         return value
 
+    def _shares(self, key: Key, provider: Provider) -> bool:
+        """Whether a value is made by the resolver that this one stands on."""
+        return provider.scope == "app" and (self._own is None or key not in self._own)
+
     async def _call(self, factory: Callable[..., object], arguments: dict[str, object]) -> object:
         if inspect.isasyncgenfunction(factory):
             made = asynccontextmanager(factory)(**arguments)
@@ -210,18 +290,18 @@ class Resolver:
         return await value if inspect.isawaitable(value) else value
 
 
-def _made(key: Key, provider: object, scope: Scope) -> _Provider:
+def _made(key: Key, provider: object, scope: Scope) -> Provider:
     is_factory = (
         inspect.isroutine(provider)
         or inspect.isclass(provider)
         or isinstance(provider, functools.partial)
     )
     if not is_factory:
-        return _Provider(provider, scope, False)
-    return _Provider(provider, scope, True, _needs(key, cast("Callable[..., object]", provider)))
+        return Provider(provider, scope, False)
+    return Provider(provider, scope, True, _needs(key, cast("Callable[..., object]", provider)))
 
 
-def _needs(key: Key, factory: Callable[..., object]) -> tuple[_Need, ...]:
+def _needs(key: Key, factory: Callable[..., object]) -> tuple[Need, ...]:
     plain, given = factory, frozenset[str]()
     if isinstance(factory, functools.partial):
         plain, given = factory.func, frozenset(factory.keywords)
@@ -234,10 +314,16 @@ def _needs(key: Key, factory: Callable[..., object]) -> tuple[_Need, ...]:
             f"the provider of {_name(key)} can't be read: {error}; wrap it in a function whose"
             " parameters are annotated"
         ) from None
-    needs: list[_Need] = []
+    return needs_of([p for p in parameters if p.name not in given], hints)
+
+
+def needs_of(
+    parameters: Iterable[inspect.Parameter], hints: Mapping[str, object]
+) -> tuple[Need, ...]:
+    """The dependencies that parameters ask for, by their annotations in ``hints`` or names."""
+    needs: list[Need] = []
     for parameter in parameters:
-        rest = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        if rest or parameter.name in given:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         hint = hints.get(parameter.name)
         hint = getattr(hint, "__origin__", hint)  # JobContext[Payment] asks for a JobContext
@@ -245,7 +331,7 @@ def _needs(key: Key, factory: Callable[..., object]) -> tuple[_Need, ...]:
         keys: tuple[Key, ...] = (parameter.name,)
         if isinstance(hint, type) and hint not in (Any, object):
             keys = (hint, parameter.name)
-        needs.append(_Need(parameter.name, keys, optional))
+        needs.append(Need(parameter.name, keys, optional))
     return tuple(needs)
 
 

@@ -9,28 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, TypeAlias, assert_never
+from typing import Any, Literal, TypeAlias, assert_never
 
 from jobs.context import Command, JobContext
-from jobs.dependencies import Providers, Resolver
+from jobs.dependencies import Need, Resolver
 from jobs.job import AnyJob
-from jobs.outcome import (
-    Crash,
-    Failure,
-    Outcome,
-    Returned,
-    clip,
-    describe,
-    outcome_of,
-    outcome_of_error,
-)
+from jobs.outcome import Crash, Failure, Outcome, Returned, clip, describe
 from jobs.results import Attempted, Report, Reporter, judge
+from jobs.scopes import Scopes
 from jobs.telemetry import JobEnded, JobStarted, Teller
 from store import codec
 from store.masking import AT_WORK, Mask
@@ -53,8 +46,7 @@ class Crew:
     door: Door
     reporter: Reporter
     teller: Teller
-    providers: Providers
-    app: Resolver
+    scopes: Scopes
     threads: ThreadPoolExecutor | None
     now: Callable[[], datetime]
     fraction: Callable[[], float]
@@ -103,7 +95,7 @@ class Attempt:
         self._cut: Cut | None = None
         self._task: asyncio.Task[None] | None = None
         self._scope: Resolver | None = None
-        self._context: JobContext[object] | None = None
+        self._context: JobContext[Any] | None = None
         self._heart: asyncio.TimerHandle | None = None
         self._beat_s = 0.0
         self._ran_s = 0.0
@@ -203,11 +195,17 @@ class Attempt:
 
     async def resolve(self, key: object) -> object:
         """A dependency in this command's scope."""
+        return await self._open_scope().resolve(key)
+
+    async def resolve_need(self, need: Need) -> tuple[bool, object]:
+        """What a parameter asks for, in this command's scope."""
+        return await self._open_scope().resolve_need(need)
+
+    def _open_scope(self) -> Resolver:
         if self._scope is None:
-            self._scope = Resolver(
-                self._crew.providers, self._crew.app, {JobContext: self._context}
-            )
-        return await self._scope.resolve(key)
+            assert self._context is not None, "only a running job asks"
+            self._scope = self._crew.scopes.command(self._context)
+        return self._scope
 
     # --- inside
 
@@ -239,29 +237,28 @@ class Attempt:
                 error="BadPayload",
                 defect=True,
             )
-        context = self._context = JobContext(self.command, self.work.attempt, payload, self)
+        context = self._context = job.manner.context(self.command, self.work.attempt, payload, self)
         limit = self._arm(now)
         try:
             returned = await self._call(context)
         except (Exception, SystemExit, asyncio.CancelledError) as error:
-            return self._broken(error)
+            return self._broken(context, error)
         else:
             self._calm()
-            return outcome_of(returned)
+            return job.manner.returned(context, returned)
         finally:
             if limit is not None:
                 limit.cancel()
             if self._heart is not None:
                 self._heart.cancel()
 
-    async def _call(self, context: JobContext[object]) -> object:
+    async def _call(self, context: JobContext[Any]) -> object:
         """The job and the clean-up of what it resolved, both part of the attempt."""
-        arguments = (context, context.payload) if self._job.takes_payload else (context,)
+        job = self._job
         try:
-            if self._job.threaded:
-                returned = await self._call_in_thread(arguments)
-            else:
-                returned = await self._job.function(*arguments)
+            positional, named = await job.manner.arguments(context, job.takes_payload)
+            call = functools.partial(job.function, *positional, **named)
+            returned = await (self._call_in_thread(call) if job.threaded else call())
         except BaseException as error:
             if self._scope is not None:
                 await self._scope.close(error)
@@ -270,14 +267,13 @@ class Attempt:
             await self._scope.close()
         return returned
 
-    async def _call_in_thread(self, arguments: tuple[object, ...]) -> object:
-        function = self._job.function
+    async def _call_in_thread(self, call: Callable[[], object]) -> object:
         inherited = contextvars.copy_context()
 
         def body() -> tuple[object, BaseException | None]:
             # A future can't carry every exception (StopIteration), so it carries none.
             try:
-                return inherited.run(function, *arguments), None
+                return inherited.run(call), None
             except BaseException as error:
                 return None, error
 
@@ -308,14 +304,14 @@ class Attempt:
         else:
             self._heart = asyncio.get_running_loop().call_later(left_s, self._listen)
 
-    def _broken(self, error: BaseException) -> Outcome:
+    def _broken(self, context: JobContext[Any], error: BaseException) -> Outcome:
         """What an exception means: ours when we cut the job, else its own."""
         match self._cut:
             case None:
                 task = self._task
                 if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
                     raise error  # the loop itself ends
-                return outcome_of_error(error)
+                return self._job.manner.raised(context, error)
             case "timeout":
                 self._calm()
                 text = f"TimeoutError: no answer within {self._job.timeout_s:g} s"

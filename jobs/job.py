@@ -16,6 +16,8 @@ from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, get_args, get_or
 import msgspec
 
 from jobs.context import JobContext
+from jobs.dependencies import Need
+from jobs.manner import PLAIN, Manner
 from sagas.durations import seconds
 from sagas.errors import DefinitionError
 from sagas.names import BadName, check_name
@@ -36,7 +38,8 @@ RETRY = retry(5, "1s")
 class Job(Generic[P, R]):
     """A function bound to a command target. Calling it calls the function, so it is tested as one.
 
-    Times are seconds; ``threaded`` jobs are plain functions and run in a thread of their own.
+    Times are seconds; ``threaded`` jobs are plain functions and run in a thread of their own;
+    ``needs`` are the dependencies that its function takes as parameters.
     """
 
     target: str
@@ -54,6 +57,8 @@ class Job(Generic[P, R]):
     on_failure: str | None
     description: str
     enabled: bool
+    manner: Manner = PLAIN
+    needs: tuple[Need, ...] = ()
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -37,11 +37,15 @@ class Failure(Struct, frozen=True):
 
 
 class Crash(Struct, frozen=True):
-    """The attempt came to no answer (an exception, a time-out); another one may."""
+    """The attempt came to no answer (an exception, a time-out); another one may.
+
+    ``data`` is merged into the payload of the failure event if none does.
+    """
 
     reason: str
     error: str
     timed_out: bool = False
+    data: object = None
 
 
 class Returned(Struct, frozen=True):
@@ -54,13 +58,15 @@ Outcome: TypeAlias = Success | Failure | Crash | Returned
 class PermanentFailure(Exception):
     """Raise it in a job to end the command as failed, without another attempt.
 
-    ``data`` joins the payload of the failure event, as in ``failure(reason, data)``.
+    ``data`` joins the payload of the failure event, as in ``failure(reason, data)``; in a step it
+    is for the undo, and ``code`` names the kind of failure.
     """
 
-    def __init__(self, reason: str, data: object = None) -> None:
+    def __init__(self, reason: str, data: object = None, *, code: str = "") -> None:
         super().__init__(reason)
         self.reason = reason
         self.data = data
+        self.code = code
 
 
 class Answer(Struct, frozen=True):

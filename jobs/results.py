@@ -98,7 +98,7 @@ def judge(attempt: Attempted, outcome: Outcome, fraction: float) -> Verdict:
                     wait_s = min(wait_s, max(left_s, 0.0))
                 return Again(kind, outcome.reason, wait_s)
             return Answered(
-                _failure_payload(attempt, outcome.reason, outcome.error, None),
+                _failure_payload(attempt, outcome.reason, outcome.error, outcome.data),
                 "timed_out" if outcome.timed_out else "failed",
                 outcome.reason,
                 f"given up after attempt {attempt.number}: {outcome.reason}",

@@ -27,11 +27,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.commands import BadCommand, read_command
-from jobs.dependencies import Providers, Resolver
+from jobs.dependencies import Providers
 from jobs.execution import Attempt, Crew
 from jobs.job import AnyJob, JobRegistry
 from jobs.presence import Presence
 from jobs.results import Reporter
+from jobs.scopes import Scopes
 from jobs.sender import Sender
 from jobs.service import Life
 from jobs.telemetry import CommandRefused, Hook, Teller
@@ -129,7 +130,9 @@ class Worker:
         self._started_at = now()
         providers = providers or Providers()
         providers.check()
-        self._app = Resolver(providers)
+        for job in self._jobs:
+            providers.check_needs(job.needs, f"the job {job.target!r}")
+        self._scopes = Scopes(providers)
         threads = sum(job.concurrency for job in self._jobs if job.threaded)
         self._threads = ThreadPoolExecutor(threads, f"{self.id}-job") if threads else None
         self._crew = Crew(
@@ -138,8 +141,7 @@ class Worker:
             door=backend.door,
             reporter=Reporter(names, backend.payload_max),
             teller=self._teller,
-            providers=providers,
-            app=self._app,
+            scopes=self._scopes,
             threads=self._threads,
             now=now,
             fraction=fraction,
@@ -322,7 +324,7 @@ class Worker:
 
     async def _close_app(self) -> None:
         try:
-            await self._app.close()
+            await self._scopes.close()
         except Exception:
             log.exception("the clean-up of a provider failed")
 

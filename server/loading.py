@@ -1,9 +1,10 @@
 """An app's modules become its registry of sagas, its jobs and their providers.
 
-A module gives what stands at its top level: definitions, jobs, one Providers, alone or in lists,
-tuples, dicts and registries. A package also gives what its ``sagas`` and ``jobs`` parts hold, as
-modules or as packages with a module for each. Nothing is registered by being imported elsewhere.
-Everything that is wrong with an app is an AppError that says where.
+A module gives what stands at its top level: definitions, jobs, one Providers and one ErrorPolicy,
+alone or in lists, tuples, dicts and registries. Definitions of steps bring the jobs of their steps.
+A package also gives what its ``sagas`` and ``jobs`` parts hold, as modules or as packages with a
+module for each. Nothing is registered by being imported elsewhere. Everything that is wrong with an
+app is an AppError that says where.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from jobs import DependencyError, Job, JobRegistry, Providers
+from jobs import DependencyError, ErrorPolicy, Job, JobRegistry, Providers
 from jobs.job import AnyJob
+from jobs.steps import all_step_jobs
 from sagas import DefinitionError, Draft, Registry, SagaBuilder, SagaDefinition
 from server.errors import SetupError
 
@@ -59,6 +61,7 @@ class _Found:
         self.jobs: dict[str, tuple[AnyJob, str]] = {}
         self.builders: dict[str, str] = {}
         self.providers: list[tuple[Providers, str]] = []
+        self.errors: list[tuple[ErrorPolicy, str]] = []
 
     def take(self, value: object, module: str) -> None:
         """Keep ``value`` when it is one of ours; raises AppError for a second of the same name."""
@@ -72,6 +75,9 @@ class _Found:
             case Providers():
                 if all(known is not value for known, _ in self.providers):
                     self.providers.append((value, module))
+            case ErrorPolicy():
+                if all(known is not value for known, _ in self.errors):
+                    self.errors.append((value, module))
             case Registry() | JobRegistry():
                 for one in value:
                     self.take(one, module)
@@ -110,10 +116,16 @@ def load_app(modules: Sequence[str], path: str | None = None) -> App:
     try:
         providers = found.providers[0][0] if found.providers else Providers()
         providers.check()
+        definitions = [definition for definition, _ in found.sagas.values()]
+        errors = found.errors[0][0] if found.errors else None
+        jobs = JobRegistry(job for job, _ in found.jobs.values())
+        for job in all_step_jobs(definitions, errors):
+            jobs.add(job)
+            providers.check_needs(job.needs, f"the job {job.target!r}")
         return App(
             modules=tuple(modules),
-            registry=Registry(definition for definition, _ in found.sagas.values()),
-            jobs=JobRegistry(job for job, _ in found.jobs.values()),
+            registry=Registry(definitions),
+            jobs=jobs,
             providers=providers,
         )
     except (DefinitionError, DependencyError) as error:
@@ -222,6 +234,12 @@ def _check(found: _Found, modules: Sequence[str]) -> None:
     if len(found.providers) > 1:
         places = " and ".join(module for _, module in found.providers)
         raise AppError(f"there are two Providers, in {places}; register everything in one")
+    if len(found.errors) > 1:
+        places = " and ".join(module for _, module in found.errors)
+        raise AppError(
+            f"there are two ErrorPolicies, in {places}; keep one for the app, give others to the"
+            " steps they are for with errors="
+        )
     if not found.sagas and not found.jobs:
         raise AppError(
             f"no saga and no job in {', '.join(modules)}; put definitions at the top level of a "

@@ -1,0 +1,140 @@
+"""What the function of a step holds while it runs: the context of its run beside its command.
+
+A list gathers a context: ``data`` and ``get`` read it, ``set`` adds to it. The undo of a step gets
+a context of the same kind that also says how the step had ended.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, TypeVar, cast
+
+import msgspec
+from msgspec import Raw, Struct
+
+from jobs.context import Command, Desk, JobContext
+from jobs.outcome import PermanentFailure, describe
+from sagas.messages import NULL
+from sagas.steps import StepCall
+
+I = TypeVar("I")  # noqa: E741 - the input of a step
+
+NOTHING: Mapping[str, Any] = types.MappingProxyType({})
+
+
+class StepOrder(Struct, frozen=True, kw_only=True):
+    """A step's command as it was decoded.
+
+    ``second`` is the second argument of its function, ``read_input`` gives ``ctx.input``.
+    """
+
+    call: StepCall
+    second: Any
+    read_input: Callable[[StepCall], Any]
+
+
+class StepContext(JobContext[StepCall], Generic[I]):
+    """The first argument of every step and of every undo.
+
+    ``step`` is the id of the step in its run. Beside it there is all that a JobContext has:
+    ``command_id``, ``idempotency_key``, ``saga``, ``key``, ``attempt``, ``deadline``, ``log``,
+    ``trace``, ``heartbeat``, ``publish`` and ``resolve``.
+    """
+
+    __slots__ = ("_data", "_input", "_order", "added", "left")
+
+    def __init__(self, command: Command, attempt: int, order: StepOrder, desk: Desk) -> None:
+        super().__init__(command, attempt, order.call, desk)
+        self._order = order
+        self._data: Mapping[str, Any] | None = None
+        self._input: list[Any] = []
+        self.added: dict[str, object] = {}
+        self.left: object = None
+
+    @property
+    def step(self) -> str:
+        return self.payload.step
+
+    @property
+    def run_id(self) -> str:
+        """The key of the run."""
+        return self.key
+
+    @property
+    def trace_id(self) -> str:
+        """The trace that the run belongs to, 32 hex digits, or empty."""
+        parts = self.trace.split("-")
+        return parts[1] if len(parts) > 1 else ""
+
+    @property
+    def second(self) -> Any:
+        """The second argument of the function, decoded."""
+        return self._order.second
+
+    @property
+    def input(self) -> I:
+        """The input of the step; in a list that of its run. Raises PermanentFailure when it does
+        not fit its type.
+        """
+        if not self._input:
+            try:
+                self._input.append(self._order.read_input(self.payload))
+            except Exception as error:  # also what a Struct's own __post_init__ raises
+                raise PermanentFailure(
+                    f"the input does not fit the step {self.step!r}: {describe(error)}; correct"
+                    " what the run was started with, what its steps have set, or the annotation",
+                    code="BadInput",
+                ) from error
+        return cast("I", self._input[0])
+
+    @property
+    def data(self) -> Mapping[str, Any]:
+        """What the run has gathered so far, as the step was started with it; read only."""
+        if self._data is None:
+            found = msgspec.json.decode(self.payload.context)
+            self._data = types.MappingProxyType(found) if isinstance(found, dict) else NOTHING
+        return self._data
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A value of the context, one that this step has set before all others."""
+        return self.added[name] if name in self.added else self.data.get(name, default)
+
+    def set(self, name: str, value: object) -> None:
+        """Add to the context of the list when the step ends well. Raises PermanentFailure in an
+        undo, after which nobody reads it.
+        """
+        if self.payload.undo:
+            raise PermanentFailure(f"an undo can't set {name!r}: nothing runs after it to read it")
+        self.added[name] = value
+
+    def leave(self, data: object) -> None:
+        """Leave ``data`` for the undo, also if the step fails after this: what is half done."""
+        self.left = data
+
+    # --- for undos
+
+    @property
+    def failed(self) -> bool:
+        """Whether the step that is undone had failed (``strict=False``)."""
+        return self.payload.failed
+
+    @property
+    def error(self) -> str:
+        """Why it had failed, or empty."""
+        return self.payload.error
+
+    @property
+    def output(self) -> Any:
+        """What it had returned, plain data."""
+        return msgspec.json.decode(self.payload.output)
+
+    @property
+    def undo_data(self) -> Any:
+        """What it had left for its undo, or else its output; plain data."""
+        return msgspec.json.decode(data_of(self.payload))
+
+
+def data_of(call: StepCall) -> Raw:
+    """The data of an undo: what the step gave for it, or else its output."""
+    return call.output if bytes(call.data) == bytes(NULL) else call.data

@@ -1,0 +1,299 @@
+"""The jobs of steps: one for each step's run, one for each undo, one for each callback.
+
+A definition with steps says what runs when; here its functions become jobs like all others, with
+the same retries, limits, threads and records. What a function returns or raises becomes the
+StepResult or StepFailure that its run takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import msgspec
+from msgspec import Raw
+
+from jobs.context import Command, Desk
+from jobs.job import RETRY, AnyJob, Job, job
+from jobs.manner import AnyContext, Arguments
+from jobs.outcome import (
+    Answer,
+    Crash,
+    Failure,
+    PermanentFailure,
+    Success,
+    clip,
+    describe,
+    outcome_of_error,
+)
+from jobs.step_context import StepContext, StepOrder
+from jobs.step_errors import ErrorPolicy, opinion
+from jobs.step_functions import (
+    Read,
+    StepFunction,
+    read_function,
+    reads_argument,
+    reads_context,
+    reads_data,
+)
+from sagas import SagaDefinition, StepList
+from sagas.errors import DefinitionError
+from sagas.messages import to_raw
+from sagas.steps import AnyStep, RunFunction, StepCall, StepResponse, StepResult
+
+CONCURRENCY = 16  # of each step in one worker
+ANSWER_BYTES_MAX = 300_000
+
+_read_call = msgspec.json.Decoder(StepCall).decode
+_read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def step_jobs(definition: SagaDefinition, errors: ErrorPolicy | None = None) -> list[AnyJob]:
+    """The jobs of a definition of steps; none for one of handlers. ``errors`` holds for all whose
+    definition or step has no opinion. Raises DefinitionError.
+    """
+    return all_step_jobs([definition], errors)
+
+
+def all_step_jobs(
+    definitions: Iterable[SagaDefinition], errors: ErrorPolicy | None = None
+) -> list[AnyJob]:
+    """The jobs of several definitions, which may share steps; raises DefinitionError."""
+    found: dict[str, tuple[AnyStep, list[AnyJob]]] = {}
+    callbacks: list[AnyJob] = []
+    for definition in definitions:
+        program = definition.program
+        if program is None:
+            continue
+        for step in program.steps.values():
+            known = found.get(step.target)
+            if known is None:
+                found[step.target] = (step, _jobs_of(step, definition, errors))
+            elif known[0] is not step:
+                raise DefinitionError(
+                    f"two steps have the job target {step.target!r}; give one another name"
+                )
+        functions = getattr(program, "callback_functions", {})
+        callbacks += [
+            job(target, description=f"Callback of {definition.id}: {name}")(functions[name])
+            for name, target in program.callbacks.items()
+        ]
+    return [*(one for _, jobs in found.values() for one in jobs), *callbacks]
+
+
+def _jobs_of(step: AnyStep, definition: SagaDefinition, errors: ErrorPolicy | None) -> list[AnyJob]:
+    policies = tuple(p for p in (_policy(step), _policy(definition.program), errors) if p)
+    in_list = isinstance(definition, StepList)
+    run = read_function(step.run, f"the step {step.name!r} of {definition.id!r}")
+    what = f"the step {step.name!r} of {definition.id!r}"
+    reads = reads_context if in_list else reads_argument
+    of_list = definition.input_type if isinstance(definition, StepList) else Any
+    input_type = run.second_type if run.takes_second else run.input_type or of_list
+    read_input = reads(input_type, what)
+    made = [
+        _job(
+            *(step, step.run, run, input_type),
+            read=_reader(run, read_input, read_input),
+            manner=StepManner(run=run, policies=policies, merges=in_list),
+        )
+    ]
+    if step.compensate is not None:
+        what = f"the undo of the step {step.name!r} of {definition.id!r}"
+        undo = read_function(step.compensate, what)
+        read_data = reads_data(undo.second_type if undo.takes_second else Any, what)
+        own = reads(undo.input_type or input_type, what)
+        made.append(
+            _job(
+                *(step, step.compensate, undo, undo.second_type),
+                read=_reader(undo, read_data, own),
+                manner=StepManner(run=undo, policies=policies, merges=False),
+                undo=True,
+            )
+        )
+    return made
+
+
+def _policy(owner: object) -> ErrorPolicy | None:
+    errors = getattr(owner, "errors", None)
+    if errors is None or isinstance(errors, ErrorPolicy):
+        return errors
+    raise DefinitionError(f"errors={errors!r:.80} is no ErrorPolicy; give jobs.ErrorPolicy(…)")
+
+
+def _reader(function: StepFunction, second: Read, read_input: Read) -> Any:
+    """Decodes a command of a step, its second argument at once, ``ctx.input`` when asked for."""
+
+    def read(data: bytes) -> StepOrder:
+        call = _read_call(data)
+        argument = second(call) if function.takes_second else None
+        return StepOrder(call=call, second=argument, read_input=read_input)
+
+    return read
+
+
+def _job(
+    step: AnyStep,
+    function: RunFunction,
+    form: StepFunction,
+    payload_type: object,
+    *,
+    read: Any,
+    manner: StepManner,
+    undo: bool = False,
+) -> AnyJob:
+    policy = step.undo_retry if undo else step.retry
+    return Job(
+        target=step.undo_target if undo else step.target,
+        function=function,
+        payload_type=payload_type,
+        decode=read,
+        takes_payload=form.takes_second,
+        threaded=form.threaded,
+        retry=policy or RETRY,
+        timeout_s=step.undo_timeout_s if undo else step.timeout_s,
+        heartbeat_s=None,
+        concurrency=CONCURRENCY,
+        concurrency_total=None,
+        on_success=None,
+        on_failure=None,
+        description=f"Undo of {step.target}" if undo else step.description,
+        enabled=True,
+        manner=manner,
+        needs=form.needs,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepManner:
+    """How steps are called and their ends are read; ``merges`` says that returned fields go into
+    the context of a list.
+    """
+
+    run: StepFunction
+    policies: tuple[ErrorPolicy, ...]
+    merges: bool
+
+    def context(self, command: Command, attempt: int, payload: Any, desk: Desk) -> AnyContext:
+        """See Manner."""
+        return StepContext[Any](command, attempt, payload, desk)
+
+    async def arguments(self, context: AnyContext, takes_payload: bool) -> Arguments:
+        """See Manner."""
+        step = cast("StepContext[Any]", context)
+        named: dict[str, object] = {}
+        for need in self.run.needs:
+            is_there, value = await step.resolve_need(need)
+            if is_there:
+                named[need.name] = value
+        return ((step, step.second) if takes_payload else (step,)), named
+
+    def returned(self, context: AnyContext, value: object) -> Success | Failure:
+        """See Manner."""
+        step = cast("StepContext[Any]", context)
+        data = step.left
+        if isinstance(value, Answer):
+            if value.reason is not None:
+                return _failed(value.reason, _or(value.data, data))
+            value = value.data
+        elif isinstance(value, StepResponse):
+            response = cast("StepResponse[Any]", value)
+            data = _or(response.compensation_data, data)
+            if response.reason is not None:
+                return _failed(response.reason, data, response.code)
+            value = response.output
+        try:
+            return _answer(step, value, data, self.merges)
+        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
+            return Failure(
+                clip(
+                    f"the step's work is done, but its answer can't be written as JSON: {error};"
+                    " return Structs, dicts, lists, texts and numbers"
+                ),
+                _payload(data if _is_json(data) else None, "BadOutput"),
+                type(error).__name__,
+                defect=True,
+            )
+
+    def raised(self, context: AnyContext, error: BaseException) -> Failure | Crash:
+        """See Manner."""
+        left = cast("StepContext[Any]", context).left
+        if isinstance(error, PermanentFailure):
+            return _failed(error.reason, _or(error.data, left), error.code, error)
+        if isinstance(error, Exception):
+            try:
+                mapped = opinion(self.policies, error)
+            except Exception as fault:
+                text = f"{describe(error)}; the error mapper failed at it: {describe(fault)}"
+                return Crash(clip(text), type(error).__name__, data=_payload(left))
+            if isinstance(mapped, PermanentFailure):
+                return _failed(mapped.reason, _or(mapped.data, left), mapped.code, error)
+            if isinstance(mapped, StepResponse) and mapped.reason is not None:
+                data = _or(mapped.compensation_data, left)
+                return _failed(mapped.reason, data, mapped.code, error)
+        outcome = outcome_of_error(error)
+        return Crash(outcome.reason, outcome.error, data=_payload(left))
+
+
+def _or(data: object, left: object) -> object:
+    return left if data is None else data
+
+
+def _failed(
+    reason: str, data: object, code: str = "", error: BaseException | None = None
+) -> Failure:
+    name = type(error).__name__ if error else ""
+    return Failure(clip(reason), _payload(data, code), name)
+
+
+def _payload(data: object, code: str = "") -> dict[str, object]:
+    """What a StepFailure holds beside its reason."""
+    fields = {"data": data, "code": code}
+    return {name: value for name, value in fields.items() if value not in (None, "")}
+
+
+def _is_json(data: object) -> bool:
+    try:
+        to_raw(data)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        return False
+    return True
+
+
+def _answer(step: StepContext[Any], value: object, data: object, merges: bool) -> Success | Failure:
+    """The StepResult of a step; raises what msgspec raises for data that are no JSON."""
+    if value is step or value is step.data:  # the context handed on as it came
+        value = None
+    output = to_raw(value)
+    changed: Mapping[str, Raw] = {}
+    if merges and isinstance(value, dict):
+        output, changed = _merged(step, output)
+    added = {name: to_raw(one) for name, one in step.added.items()} if merges else {}
+    result = StepResult(output=output, data=to_raw(data), set={**changed, **added})
+    body = msgspec.json.encode(result)
+    if len(body) <= ANSWER_BYTES_MAX:
+        return Success(body)
+    return Failure(
+        f"the step's work is done, but its answer has {len(body)} bytes and at most"
+        f" {ANSWER_BYTES_MAX} are allowed; store the data elsewhere and return a reference",
+        _payload(data if len(to_raw(data)) <= ANSWER_BYTES_MAX else None, "OutputTooLarge"),
+        "OutputTooLarge",
+        defect=True,
+    )
+
+
+def _merged(step: StepContext[Any], output: Raw) -> tuple[Raw, Mapping[str, Raw]]:
+    """The output of a list's step and what it changes in the context.
+
+    Who returns the whole context with more in it (``{**ctx.data, "paid": True}``) has for output
+    only what is new.
+    """
+    fields, before = _read_fields(output), _read_fields(step.payload.context)
+    changed = {name: raw for name, raw in fields.items() if not _same(before.get(name), raw)}
+    if before and changed and before.keys() <= fields.keys():
+        output = to_raw(changed)
+    return output, changed
+
+
+def _same(before: Raw | None, after: Raw) -> bool:
+    return before is not None and bytes(before) == bytes(after)
