@@ -50,7 +50,7 @@ def test_steps_go_in_order_and_their_outputs_join_the_context() -> None:
     assert _open(run) == ["order.reserve"]
     run.expect_state(total=5, currency="EUR")
     (command,) = run.instance.commands.values()
-    assert (command.timeout_s, command.retry, command.step) == (10, retry(2, "1s"), "reserve")
+    assert (command.timeout_s, command.retry, command.step) == (None, retry(2, "1s"), "reserve")
     run.when_step("reserve", {"reservation": "r-1"}).expect_state(reservation="r-1")
     assert _open(run) == ["order.stock", "order.card"]
     run.when_step("card", {"ok": True})
