@@ -16,6 +16,7 @@ from server.api.shown import Asked, show_text
 from server.api.sql_asking import ask_for
 from server.correlation import key_of
 from server.desk_bulk import DeskBulk
+from server.desk_replays import DeskReplays
 from server.desk_waves import DeskWaves
 from server.settings import TOML_NAME, SettingWithOrigin, explain_settings
 from store.failure_notes import FailureNotes
@@ -44,6 +45,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         system=system_of(deps),
         bulk=DeskBulk(deps),
         waves=DeskWaves(deps),
+        replays=DeskReplays(deps),
         notes=FailureNotes(deps.backend, deps.names),
         base=base,
     )

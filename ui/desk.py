@@ -19,6 +19,7 @@ from store.projection.console import Answer, Query
 from store.projection.port import ReadModel
 from store.subjects import Names
 from ui.bulk import Bulk
+from ui.replays import Replays
 from ui.sending import Sending
 from ui.system import System
 from ui.waves import Waves
@@ -63,6 +64,7 @@ class Desk(Struct, kw_only=True):
     sending: Sending
     system: System
     waves: Waves
+    replays: Replays
     notes: FailureNotes
     bulk: Bulk
     base: str = ""
