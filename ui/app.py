@@ -17,6 +17,7 @@ from ui.pages import (
     events,
     failure_acts,
     failures,
+    find,
     instance,
     instances,
     jobs,
@@ -33,6 +34,7 @@ from ui.pages import (
     starting,
     system,
     timers,
+    whole,
 )
 from ui.render import STATIC
 
@@ -45,7 +47,9 @@ PAGES: tuple[BaseRouteHandler, ...] = (
     *jobs.ROUTES,
     *running.ROUTES,
     *instance.ROUTES,
+    *whole.ROUTES,
     *instances.ROUTES,
+    *find.ROUTES,
     *act.ROUTES,
     *replay.ROUTES,
     *replays.ROUTES,

@@ -40,7 +40,7 @@ def test_the_keyboard_reaches_pages_and_rows(page: Page, site: Site) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog", name="Keyboard")).to_be_hidden()
     page.keyboard.press("/")
-    find = page.get_by_role("searchbox", name=re.compile("Find"))
+    find = page.get_by_role("combobox", name=re.compile("Find"))
     expect(find).to_be_focused()
     page.keyboard.press("Escape")
     expect(find).not_to_be_focused()

@@ -29,8 +29,8 @@ PAGES = [
 ]
 # What viewers send: their questions in SQL, and the end of their session.
 FREE = {("POST", path) for method, path, role in PAGES if method == "POST" and role == "viewer"}
-# Not pages by themselves: the search leads on, and these need something that was done in bulk.
-UNSEEN = {"/find", "/bulk", "/bulk/{id:str}"}
+# The search leads on, and the others need something that was done in bulk.
+UNSEEN = {"/find", "/find/suggestions", "/bulk", "/bulk/{id:str}", "/replays/{id:str}"}
 
 ROUTES = """() => [
   ...[...document.querySelectorAll("main a[href], header a[href]")].map(

@@ -11,11 +11,10 @@ from litestar.params import FromQuery, QueryParameter
 from msgspec import Struct
 
 from sagas.instance import Status
-from sagas.names import BadName
 from store.cards import saga_cards
 from store.projection.filters import FilterError, make_filter
 from store.projection.instances import Found, InstanceRow, find_instances
-from ui.addresses import Addresses, Query
+from ui.addresses import Query
 from ui.asked import VIEWS, Asked, View
 from ui.bulk import BULK_ACTIONS
 from ui.desk import Desk, Who
@@ -105,50 +104,4 @@ async def _find(desk: Desk, asked: Asked, place: int | None) -> Found:
     )
 
 
-@get("/find", opt={"role": "viewer"})
-async def find(
-    request: Request[Who, Any, State], desk: NamedDependency[Desk], q: FromQuery[str] = ""
-) -> Response[None]:
-    """The quick search: straight to the instance when only one fits, else to the list."""
-    to, text = Addresses(desk.base), q.strip()
-    target = await _only(desk, to, text) if text else ""
-    place = target or to.page("/instances", {"q": text})
-    return Response(None, status_code=303, headers={"Location": place})
-
-
-async def _only(desk: Desk, to: Addresses, text: str) -> str:
-    """The page of the one thing that ``text`` names, or an empty text. Keys are asked of the log,
-    so an instance is found as soon as it exists.
-    """
-    try:
-        sagas = await desk.client.sagas_with(text)
-    except BadName:
-        sagas = []
-    if sagas:
-        return to.instance(sagas[0], text) if len(sagas) == 1 else ""
-    traced = await desk.read.fetch(BY_TRACE, {"text": text, "trace": f"%{text}%"}, Hit)
-    if traced:
-        return to.instance(traced[0].saga, traced[0].key) if len(traced) == 1 else ""
-    events = await desk.read.fetch(BY_ID, {"text": text}, EventHit)
-    return to.event(events[0].seq) if len(events) == 1 else ""
-
-
-class Hit(Struct, frozen=True):
-    """An instance the quick search found."""
-
-    saga: str
-    key: str
-
-
-class EventHit(Struct, frozen=True):
-    """An event the quick search found."""
-
-    seq: int
-
-
-BY_TRACE = """
-SELECT saga, key FROM instances WHERE length($text) >= 16 AND trace LIKE $trace LIMIT 2
-"""
-BY_ID = "SELECT seq FROM events WHERE id = $text LIMIT 2"
-
-ROUTES = (instances, find)
+ROUTES = (instances,)
