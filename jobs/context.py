@@ -151,9 +151,3 @@ class JobContext(Generic[P]):
     async def resolve(self, key: object) -> object:
         """A dependency by its type or name; raises DependencyError when nobody provides it."""
         return await self._desk.resolve(key)
-
-    async def resolve_need(self, need: Need) -> tuple[bool, object]:
-        """Whether somebody provides what a parameter asks for, and its value. Raises
-        DependencyError when nobody does and it can't be left out.
-        """
-        return await self._desk.resolve_need(need)

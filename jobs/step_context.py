@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from jobs.context import Command, Desk, JobContext
+from jobs.dependencies import Need
 from jobs.outcome import PermanentFailure, describe
 from sagas.messages import NULL
 from sagas.steps import StepCall
@@ -51,6 +52,12 @@ class StepContext(JobContext[StepCall], Generic[I]):
         self._input: list[Any] = []
         self.added: dict[str, object] = {}
         self.left: object = None
+
+    async def resolve_need(self, need: Need) -> tuple[bool, object]:
+        """Whether somebody provides what a parameter asks for, and its value. Raises
+        DependencyError when nobody does and it can't be left out.
+        """
+        return await self._desk.resolve_need(need)
 
     @property
     def step(self) -> str:

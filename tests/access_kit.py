@@ -38,6 +38,7 @@ PROXY_PEER = "10.0.0.7"
 PROXY_SECRET = "only the proxy knows this"
 PASSWORD = "correct horse battery"
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+MATRIX = Path(__file__).parent / "unit/server/access/matrix.txt"
 TOKENS = {role: f"snorri_test-token-of-a-{role}" for role in ROLES}
 EXPIRED = "snorri_expired"
 
@@ -208,3 +209,9 @@ def handlers_of(app: Litestar) -> Sequence[tuple[str, str, HTTPRouteHandler]]:
             if method != "OPTIONS":
                 found.append((route.path, method, handler))
     return sorted(found, key=lambda one: one[:2])
+
+
+def matrix() -> list[tuple[str, str, str]]:
+    """Method, path and role of each line of the checked-in table."""
+    lines = (line.split() for line in MATRIX.read_text().splitlines() if line[:1] not in ("#", ""))
+    return [(method, path, role) for role, method, path in lines]

@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, Page, expect
 
+from tests.access_kit import matrix
 from tests.browser.conftest import PASSWORD, SIZES, Guard, check_axe
 from tests.browser.site import Site
-from tests.unit.server.access.test_matrix import matrix
 from tests.waiting import eventually_sync
 
 SAGA = "ParcelSaga"

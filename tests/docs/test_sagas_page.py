@@ -18,8 +18,9 @@ from sagas.effects import EFFECTS_MAX
 from sagas.instance import STATUS_TRANSITIONS, Status, UndoStatus
 from sagas.testing import Scenario
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "sagas.md"
-TEXT = PAGE.read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+# Programs have a page of their own.
+TEXT = "\n".join((DOCS / page).read_text(encoding="utf-8") for page in ("sagas.md", "steps.md"))
 EFFECTS = [name for name in sagas.__all__ if name[0].islower() and name not in ("define_saga",)]
 STEPS = [
     name

@@ -14,6 +14,7 @@ import pytest
 from msgspec import Raw
 
 from jobs.context import Command, Desk, JobContext
+from jobs.dependencies import Need
 from jobs.examples import jobs
 from jobs.examples.simulation import FLAKY_ATTEMPTS
 from jobs.job import AnyJob
@@ -37,6 +38,9 @@ class _Desk(Desk):
 
     async def resolve(self, key: object) -> object:
         raise AssertionError(f"no sample asks for {key}")
+
+    async def resolve_need(self, need: Need) -> tuple[bool, object]:
+        raise AssertionError(f"no sample is a step that asks for {need.name}")
 
 
 def _run(one: AnyJob, payload: dict[str, Any], attempt: int = 1) -> Success | Failure:

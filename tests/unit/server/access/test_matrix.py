@@ -12,17 +12,10 @@ from pathlib import Path
 import pytest
 
 from server.access.roles import ROLE, ROLES
-from tests.access_kit import EXPIRED, MORE, TOKENS, handlers_of, open_guarded
+from tests.access_kit import EXPIRED, MORE, TOKENS, handlers_of, matrix, open_guarded
 
-MATRIX = Path(__file__).with_name("matrix.txt")
 OURS = {path for handler in MORE for path in handler.paths}
 REFUSALS = {401, 403}
-
-
-def matrix() -> list[tuple[str, str, str]]:
-    """Method, path and role of each line of the checked-in table."""
-    lines = (line.split() for line in MATRIX.read_text().splitlines() if line[:1] not in ("#", ""))
-    return [(method, path, role) for role, method, path in lines]
 
 
 @pytest.mark.asyncio
