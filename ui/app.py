@@ -34,7 +34,6 @@ from ui.pages import (
     starting,
     system,
     timers,
-    whole,
 )
 from ui.render import STATIC
 
@@ -47,7 +46,6 @@ PAGES: tuple[BaseRouteHandler, ...] = (
     *jobs.ROUTES,
     *running.ROUTES,
     *instance.ROUTES,
-    *whole.ROUTES,
     *instances.ROUTES,
     *find.ROUTES,
     *act.ROUTES,
