@@ -17,15 +17,26 @@ from server.tuning import tune
 from tests.benchmarks import measure
 from tests.benchmarks.asking import asking
 from tests.benchmarks.lists import lists
+from tests.benchmarks.pages import INSTANCES, pages
 from tests.benchmarks.projecting import live_lag, projection
 from tests.benchmarks.publishing import publishes
 
 console = Console()
+ALL = ("engine", "checkout", "publish", "size", "projection", "lists", "sql", "pages")
 
 
 async def main(names: list[str]) -> None:
     """Run the named benchmarks or all of them."""
-    wanted = names or ["engine", "checkout", "publish", "size", "projection", "lists", "sql"]
+    wanted = names or [
+        "engine",
+        "checkout",
+        "publish",
+        "size",
+        "projection",
+        "lists",
+        "sql",
+        "pages",
+    ]
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedServer(Path(folder), port=0, sync_always=True) as server:
             console.print(
@@ -46,6 +57,8 @@ async def main(names: list[str]) -> None:
                 await _lists(server.url, Path(folder) / "lists")
             if "sql" in wanted:
                 await _sql(Path(folder) / "sql")
+            if "pages" in wanted:
+                await _pages(server.url, Path(folder) / "pages")
 
 
 async def _engine(url: str) -> None:
@@ -163,6 +176,26 @@ async def _sql(folder: Path) -> None:
         f"file {figures.file_mb:,.0f} MB, first copy {figures.first_copy_ms:,.0f} ms,"
         f" what was read was {figures.age_s_max:.1f} s old at most"
     )
+
+
+async def _pages(url: str, folder: Path) -> None:
+    figures, paints = await pages(url, folder)
+    table = Table(
+        *("page", "p50 ms", "p95 ms", "CPU ms", "kB sent", "status"),
+        title=f"pages of the dashboard, {INSTANCES:,} instances",
+    )
+    for one in figures:
+        table.add_row(
+            one.what,
+            f"{one.p50_ms:.0f}",
+            f"{one.p95_ms:.0f}",
+            f"{one.cpu_ms:.0f}",
+            f"{one.sent_kb:.1f}",
+            str(one.status),
+        )
+    console.print(table)
+    for paint in paints:
+        console.print(f"{paint.path}: first paint within {paint.first_paint_ms:.0f} ms")
 
 
 if __name__ == "__main__":

@@ -82,7 +82,7 @@ async def lists(url: str, folder: Path, asked: int = 100) -> list[PageFigures]:
     projections = DuckProjections(folder, names, LiveMask())
     try:
         await _fill(projections)
-        await _store(backend, names)
+        await store(backend, names)
         gc.collect()
         gc.freeze()
         async with _http(backend, names, projections) as http:
@@ -150,7 +150,7 @@ async def _fill(projections: DuckProjections) -> None:
         await asyncio.to_thread(tables.file.cursor().execute, FILL, values)
 
 
-async def _store(backend: Backend, names: Names) -> None:
+async def store(backend: Backend, names: Names) -> None:
     """Some instances on the broker."""
     cause = Cause(kind="event", type="OrderCreated", id="", seq=1, at=BEGAN)
     state = msgspec.json.encode({"orderId": "k", "items": [{"sku": "A", "quantity": 2}] * 3})
@@ -182,8 +182,9 @@ async def _store(backend: Backend, names: Names) -> None:
     assert isinstance(outcome, Committed), outcome
 
 
-def _http(backend: Backend, names: Names, projections: DuckProjections) -> httpx.AsyncClient:
-    deps = Deps(
+def deps_of(backend: Backend, names: Names, projections: DuckProjections) -> Deps:
+    """What the application works with, for a process without code of sagas."""
+    return Deps(
         settings=Settings(),
         names=names,
         backend=backend,
@@ -192,5 +193,9 @@ def _http(backend: Backend, names: Names, projections: DuckProjections) -> httpx
         app=App(modules=(), registry=Registry(), jobs=JobRegistry(), providers=Providers()),
         mask=LiveMask(),
     )
+
+
+def _http(backend: Backend, names: Names, projections: DuckProjections) -> httpx.AsyncClient:
+    deps = deps_of(backend, names, projections)
     transport: Any = httpx.ASGITransport(create_app(deps))  # type: ignore[arg-type]  # Litestar's own ASGI types
     return httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:8092")
