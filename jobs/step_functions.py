@@ -108,18 +108,21 @@ def _is_object(shape: shapes.Type) -> bool:
 
 
 def _input_type(annotation: object) -> object:
-    """``T`` of ``StepContext[T]``."""
-    if get_origin(annotation) is StepContext:
-        return get_args(annotation)[0]
-    return None
+    """``T`` of ``StepContext[T]``; Any says nothing."""
+    if get_origin(annotation) is not StepContext or get_args(annotation)[0] is Any:
+        return None
+    return get_args(annotation)[0]
 
 
 def _decoder(type: object, what: str) -> Callable[[Raw | bytes], Any]:
+    fault = "JSON has no such type"
     try:
-        # What a type is can be told only when the program runs.
-        return msgspec.json.Decoder(type).decode  # type: ignore[arg-type]
+        if not isinstance(shapes.type_info(type), shapes.CustomType):
+            # What a type is can be told only when the program runs.
+            return msgspec.json.Decoder(type).decode  # type: ignore[arg-type]
     except TypeError as error:
-        raise DefinitionError(
-            f"{what}: its second parameter can't be decoded to {type!r}: {error}; annotate it with"
-            " a Struct, a dict or Any, and put dependencies after a * or in third place"
-        ) from None
+        fault = str(error)
+    raise DefinitionError(
+        f"{what}: its second parameter can't be decoded to {type!r}: {fault}; annotate it with a"
+        " Struct, a dict or Any, and put dependencies after a * or in third place"
+    )

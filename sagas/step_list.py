@@ -65,6 +65,7 @@ class StepProgram:
     on_failure: OnFailure
     on_undo_failure: OnUndoFailure
     beside: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
+    errors: object = None
     transactional: object = None
 
     @property
@@ -148,6 +149,7 @@ class _Options:
     on_failure: OnFailure
     on_undo_failure: OnUndoFailure
     callbacks: Mapping[str, Callback | None]
+    errors: object
     transactional: object
     description: str
     retention: str
@@ -214,6 +216,7 @@ class ListOptions(TypedDict, total=False):
     on_step_completed: Callback | None
     on_compensating: Callback | None
     on_failed: Callback | None
+    errors: object
     transactional: object
     description: str
     retention: str
@@ -248,6 +251,7 @@ def steps(
     on_step_completed: Callback | None = None,
     on_compensating: Callback | None = None,
     on_failed: Callback | None = None,
+    errors: object = None,
     transactional: object = None,
     description: str = "",
     retention: str = "",
@@ -259,7 +263,7 @@ def steps(
     "park" stops a run at a failed step for an operator, who lets it go on from there;
     ``on_undo_failure`` "park" does so for a failed undo, "continue" goes on with the others and
     ends as failed, "stop" ends at once. Callbacks are ``async def (ctx, payload)`` jobs that nobody
-    waits for. Raises DefinitionError.
+    waits for; ``errors`` is a ``jobs.ErrorPolicy`` for all steps. Raises DefinitionError.
     """
     callbacks = (on_step_completed, on_compensating, on_failed)
     options = _Options(
@@ -268,6 +272,7 @@ def steps(
         on_failure=on_failure,
         on_undo_failure=on_undo_failure,
         callbacks=dict(zip(CALLBACKS, callbacks, strict=True)),
+        errors=errors,
         transactional=transactional,
         description=description,
         retention=retention,
@@ -294,11 +299,13 @@ def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any]
         on_failure=options.on_failure,
         on_undo_failure=options.on_undo_failure,
         beside=_beside(root),
+        errors=options.errors,
         transactional=options.transactional,
     )
-    return program_definition(
+    definition = program_definition(
         StepList[Any], name, program, options.input, options.description, options.retention
     )
+    return structs.replace(definition, input_type=options.input)
 
 
 def _by_name(name: str, root: Group) -> dict[str, AnyStep]:

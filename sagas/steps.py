@@ -108,7 +108,8 @@ class Step(Generic[I, O]):
 
     ``strict``: its undo runs only after it has ended well; otherwise also after it failed, told so.
     ``background``: nobody waits for it, nothing of it is merged or undone. ``pivot``: once it is
-    through, the run only goes forward. ``nothing_to_undo`` says so on purpose.
+    through, the run only goes forward. ``nothing_to_undo`` says so on purpose. ``errors`` is the
+    ErrorPolicy of the room that runs it.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Step(Generic[I, O]):
     strict: bool = True
     pivot: bool = False
     nothing_to_undo: bool = False
+    errors: object = None
     description: str = ""
     target: str = ""
 
@@ -163,6 +165,7 @@ class _RarerOptions(TypedDict, total=False):
     strict: bool
     pivot: bool
     nothing_to_undo: bool
+    errors: object
     description: str
 
 
@@ -202,13 +205,15 @@ def step(
     strict: bool = True,
     pivot: bool = False,
     nothing_to_undo: bool = False,
+    errors: object = None,
     description: str = "",
 ) -> Any:
     """Declare a step, or decorate its function: ``async def (ctx)`` or ``(ctx, input)``.
 
     ``compensate`` is ``(ctx)`` or ``(ctx, data)``: data is what the step gave for it, or its
     output. ``retry`` and ``timeout`` are for the run, ``undo_retry`` and ``undo_timeout`` for the
-    undo; retries default to five attempts from one second on. Raises DefinitionError.
+    undo, each for one attempt; retries default to five attempts from one second on. ``errors`` is
+    a ``jobs.ErrorPolicy``: which errors end it without another attempt. Raises DefinitionError.
     """
     try:
         check_name(f"{name}{UNDO}", "step name")
@@ -236,6 +241,7 @@ def step(
             strict=strict,
             pivot=pivot,
             nothing_to_undo=nothing_to_undo,
+            errors=errors,
             description=description or (function.__doc__ or "").strip().partition("\n")[0],
             target=name,
         )
