@@ -12,7 +12,7 @@ from msgspec import structs
 from server.access.roles import ROLES, Identity, Role
 from server.api.deps import Deps
 from server.api.openapi import release
-from server.api.shown import Asked, show_text
+from server.api.shown import Asked, show_text, shower
 from server.api.sql_asking import ask_for
 from server.correlation import key_of
 from server.desk_bulk import DeskBulk
@@ -37,6 +37,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         diagnosis=deps.diagnosis,
         now=lambda: datetime.now(UTC),
         mask=deps.mask,
+        shower=lambda request, unmask, what: shower(cast(Asked, request), deps, unmask, what),
         mask_text=lambda text, source: show_text(deps.mask, text, source),
         may=may,
         csrf=lambda request: str(request.auth.csrf),

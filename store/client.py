@@ -72,6 +72,10 @@ class SagaClient:
         """All versions in order; raises IllegalTransition where the chain is broken."""
         return self._lookup.history(saga, key)
 
+    async def revisions(self, saga: str, key: str, seqs: Sequence[int]) -> list[Revision]:
+        """Versions that follow one another, by their sequences; raises IllegalTransition."""
+        return await self._lookup.revisions(saga, key, seqs)
+
     def watch(
         self, saga: str | None = None, key: str | None = None, after: int | None = None
     ) -> AsyncIterator[Revision]:

@@ -7,8 +7,9 @@ nothing.
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 
 import msgspec
@@ -87,6 +88,22 @@ class Lookup:
                 )
                 yield revision
                 before = revision
+
+    async def revisions(self, saga: str, key: str, seqs: Sequence[int]) -> list[Revision]:
+        """The versions stored under these sequences, which must follow one another; raises
+        IllegalTransition where they don't, or where one is gone.
+        """
+        subject = self._names.instance(saga, key)
+        found = await asyncio.gather(*(self._log.at("log", seq) for seq in seqs))
+        revisions: list[Revision] = []
+        for seq, stored in zip(seqs, found, strict=True):
+            if stored is None or stored.subject != subject:
+                raise IllegalTransition(f"{saga}/{key} has no version under the sequence {seq}")
+            revision = revision_of(stored)
+            if revisions:
+                evolve(revisions[-1].instance, revisions[-1].hash, revision.instance)
+            revisions.append(revision)
+        return revisions
 
     async def watch(
         self, saga: str | None = None, key: str | None = None, after: int | None = None

@@ -34,6 +34,7 @@ from ui.pages import (
     starting,
     system,
     timers,
+    whole,
 )
 from ui.render import STATIC
 
@@ -46,6 +47,7 @@ PAGES: tuple[BaseRouteHandler, ...] = (
     *jobs.ROUTES,
     *running.ROUTES,
     *instance.ROUTES,
+    *whole.ROUTES,
     *instances.ROUTES,
     *find.ROUTES,
     *act.ROUTES,

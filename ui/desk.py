@@ -45,7 +45,8 @@ class Desk(Struct, kw_only=True):
     ``diagnosis`` says what an instance waits for, ``base`` is the path the pages are mounted at
     without a slash at its end, ``csrf`` gives the token that a form of this visitor must carry
     (empty where none is needed), ``may`` tells whether a visitor has the rights of a role, ``mask``
-    hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON,
+    hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON, ``shower``
+    gives ``mask``, or to an admin who asks, on record, what hides nothing,
     ``ask`` answers SQL for a visitor and keeps a record of it.
     """
 
@@ -58,6 +59,7 @@ class Desk(Struct, kw_only=True):
     now: Callable[[], datetime]
     mask: Callable[[bytes], bytes]
     mask_text: Callable[[str, bytes], str]
+    shower: Callable[[Request[Who, Any, State], bool, str], Callable[[bytes], bytes]]
     may: Callable[[Who, str], bool]
     csrf: Callable[[Request[Who, Any, State]], str]
     ask: Callable[[Request[Who, Any, State], Query], Awaitable[Answer]]

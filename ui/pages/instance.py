@@ -1,7 +1,7 @@
-"""The page of one instance: its whole history under one cursor, the version in the address.
+"""The page of one instance: its history under one cursor, the version in the address.
 
-Everything is read from the log, so the page is never behind; only attempts of jobs and the shape of
-the saga's graph come from the projections.
+Every document is read from the log, so the page is never behind; attempts of jobs, the family and
+the shape of the saga's graph come from the projections.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from ui.desk import Desk, Who
 from ui.graph import FOLLOWS, Follow, Graph, graph
 from ui.render import missing, page
 from ui.sequence import Diagram, sequence
+from ui.stretch import Mask, Stretch, masked, stretch_around
 from ui.timeline import Attempt, Scale, Timeline, timeline
 
 View: TypeAlias = Literal["story", "graph", "sequence", "messages", "raw"]
@@ -38,7 +39,6 @@ VIEWS: tuple[tuple[View, str], ...] = (
     ("messages", "Messages"),
     ("raw", "Raw"),
 )
-VERSIONS_MAX = 500  # drawn at once; the address of a version reaches every older one
 FOLLOW_ROWS = 20_000
 Speed: TypeAlias = Literal["even", "1", "10", "100"]
 SPEEDS: tuple[tuple[Speed, str], ...] = (
@@ -56,6 +56,23 @@ STANDING = """
 SELECT cause_type AS name, count(*)::BIGINT AS count FROM instances
 WHERE saga = $saga AND ended_at IS NULL GROUP BY ALL
 """
+
+
+FAMILY = """
+SELECT g.parent_saga || '/' || g.parent_key AS parent, g.saga, g.key, g.status
+FROM instances AS c JOIN instances AS g ON g.parent_saga = c.saga AND g.parent_key = c.key
+WHERE c.parent_saga = $saga AND c.parent_key = $key
+ORDER BY parent, g.saga, g.key LIMIT 200
+"""
+
+
+class Relative(Struct, frozen=True):
+    """A child of a child (``parent``, as "saga/key") and how it stands."""
+
+    parent: str
+    saga: str
+    key: str
+    status: str
 
 
 class Standing(Struct, frozen=True):
@@ -128,6 +145,8 @@ class InstancePage(Struct, frozen=True, kw_only=True):
     drawn: Graph | None
     diagram: Diagram | None
     document: Raw
+    unmask: bool
+    family: list[Relative]
     lines: tuple[Line, ...]
 
 
@@ -143,10 +162,12 @@ async def instance(
     show: FromQuery[Literal["diff", "state"]] = "diff",
     speed: FromQuery[Speed] = "even",
     done: FromQuery[str] = "",
+    unmask: FromQuery[bool] = False,
 ) -> Response[str]:
     """An instance as it stands, and at the version asked for."""
-    history = [_masked(one, desk) async for one in desk.client.history(saga, key)]
-    if not history:
+    mask = desk.shower(request, unmask, f"the page of {saga}/{key}")
+    stretch = await stretch_around(desk, saga, key, version, mask)
+    if stretch is None:
         return missing(
             request,
             desk,
@@ -154,11 +175,11 @@ async def instance(
             "Check the key, or search for a part of it.",
             desk_link=("/instances", {"saga": saga}),
         )
-    if version is not None and version > len(history):
-        version = None
+    if version is None or version > stretch.last:
+        version = stretch.last
     origin = str(request.base_url).rstrip("/") + desk.base
-    look = _Look(version or len(history), view, scale, speed, show == "diff", done)
-    context = await _context(desk, history, look, origin)
+    look = _Look(version, view, scale, speed, show == "diff", done, unmask)
+    context = await _context(desk, stretch, look, mask, origin)
     return page(request, desk, "instance.html", context, title=f"{key} · {saga}")
 
 
@@ -171,17 +192,20 @@ class _Look(Struct, frozen=True):
     speed: Speed
     diff: bool
     done: str
+    unmask: bool
 
 
-async def _context(desk: Desk, history: list[Revision], look: _Look, origin: str) -> InstancePage:
-    last = history[-1]
+async def _context(
+    desk: Desk, stretch: Stretch, look: _Look, mask: Mask, origin: str
+) -> InstancePage:
+    shown, last = stretch.shown, await _last(desk, stretch, mask)
     now = last.instance
-    start = max(0, min(len(history) - VERSIONS_MAX, look.version - VERSIONS_MAX // 2))
-    shown = history[start : start + VERSIONS_MAX]
     about = {"saga": now.saga, "key": now.key}
     attempts = await desk.read.fetch(ATTEMPTS, about, Attempt)
     card = next((one for one in await saga_cards(desk.meta) if one.id == now.saga), None)
-    document = Raw(encode(history[look.version - 1].instance))
+    cursor = _cursor(stretch, look.version)
+    document = Raw(encode(cursor.chapter.instance))
+    family = await desk.read.fetch(FAMILY, about, Relative) if now.children else []
     return InstancePage(
         saga=now.saga,
         key=now.key,
@@ -189,11 +213,11 @@ async def _context(desk: Desk, history: list[Revision], look: _Look, origin: str
         now=now,
         seq=last.seq,
         error=now.error,
-        waits=[_hidden(wait, desk, document) for wait in await desk.diagnosis.waits(now)],
+        waits=[_hidden(wait, mask, document) for wait in await desk.diagnosis.waits(now)],
         actions=allowed(now.status),
-        chapters=tuple(_chapters(history, start, start + len(shown))),
-        hidden=len(history) - len(shown),
-        cursor=_cursor(history, look.version),
+        chapters=tuple(_chapter(stretch, one) for one in shown),
+        hidden=stretch.last - len(shown),
+        cursor=cursor,
         view=look.view,
         views=VIEWS,
         scale=look.scale,
@@ -202,36 +226,36 @@ async def _context(desk: Desk, history: list[Revision], look: _Look, origin: str
         diff=look.diff,
         done=look.done.replace("_", " ") if look.done in ACTION_STATUSES else "",
         timeline=timeline(shown, attempts, desk.now(), look.scale),
-        drawn=await _graph(desk, card, history, look.version) if look.view == "graph" else None,
+        drawn=await _graph(desk, card, shown, look.version) if look.view == "graph" else None,
         diagram=sequence([one.instance for one in shown]) if look.view == "sequence" else None,
         document=document,
+        unmask=look.unmask,
+        family=family,
         lines=instance_lines(desk.names, now.saga, now.key, origin),
     )
 
 
-def _masked(revision: Revision, desk: Desk) -> Revision:
-    """The revision with secret fields replaced; its hash stays the stored one."""
-    document = msgspec.json.decode(desk.mask(encode(revision.instance)), type=Instance)
-    return structs.replace(revision, instance=document)
+async def _last(desk: Desk, stretch: Stretch, mask: Mask) -> Revision:
+    """The instance as it stands now; a stretch of the past has not got it."""
+    if stretch.revisions[-1].instance.version == stretch.last:
+        return stretch.revisions[-1]
+    instance = stretch.revisions[-1].instance
+    now = await desk.client.latest(instance.saga, instance.key)
+    return stretch.revisions[-1] if now is None else masked(now, mask)
 
 
 class _Quoted(Struct):
     words: str
 
 
-def _hidden(wait: Wait, desk: Desk, document: Raw) -> Wait:
+def _hidden(wait: Wait, mask: Mask, document: Raw) -> Wait:
     """A wait whose words quote no secret value of the document."""
-    quoted = desk.mask(msgspec.json.encode({"source": document, "words": wait.words}))
+    quoted = mask(msgspec.json.encode({"source": document, "words": wait.words}))
     return structs.replace(wait, words=msgspec.json.decode(quoted, type=_Quoted).words)
 
 
-def _chapters(history: list[Revision], start: int, stop: int) -> list[Chapter]:
-    return [_chapter(history, index) for index in range(start, stop)]
-
-
-def _chapter(history: list[Revision], index: int) -> Chapter:
-    revision = history[index]
-    before = history[index - 1] if index else None
+def _chapter(stretch: Stretch, revision: Revision) -> Chapter:
+    before = stretch.at(revision.instance.version - 1)
     return Chapter(
         revision=revision,
         since_s=(revision.at - before.at).total_seconds() if before else None,
@@ -240,29 +264,30 @@ def _chapter(history: list[Revision], index: int) -> Chapter:
     )
 
 
-def _cursor(history: list[Revision], version: int) -> Cursor:
-    state = history[version - 1].instance.state
-    before = history[version - 2].instance.state if version > 1 else Raw(b"{}")
-    changes, more = differences(bytes(before), bytes(state))
-    following = history[version : version + 1]
+def _cursor(stretch: Stretch, version: int) -> Cursor:
+    revision = stretch.at(version) or stretch.revisions[-1]
+    before, following = stretch.at(version - 1), stretch.at(version + 1)
+    state = revision.instance.state
+    changes, more = differences(bytes(before.instance.state) if before else b"{}", bytes(state))
     return Cursor(
-        chapter=_chapter(history, version - 1),
+        chapter=_chapter(stretch, revision),
         state=state,
         changes=changes,
         more_changes=more,
         first=1,
-        last=len(history),
-        next_s=(following[0].at - history[version - 1].at).total_seconds() if following else None,
+        last=stretch.last,
+        next_s=(following.at - revision.at).total_seconds() if following else None,
     )
 
 
-async def _graph(desk: Desk, card: SagaCard | None, history: list[Revision], version: int) -> Graph:
-    about = {"saga": history[0].instance.saga}
+async def _graph(desk: Desk, card: SagaCard | None, shown: list[Revision], version: int) -> Graph:
+    about = {"saga": shown[0].instance.saga}
     follows = await desk.read.fetch(FOLLOWS, {**about, "rows": FOLLOW_ROWS}, Follow)
     rows = await desk.read.fetch(STANDING, about, Standing)
     standing = {row.name: row.count for row in rows}
     types = card.types if card else ()
-    return graph(types, follows, standing, [one.instance for one in history], version)
+    upto = version - shown[0].instance.version + 1
+    return graph(types, follows, standing, [one.instance for one in shown], upto)
 
 
 def told(effect: Effect, at: datetime) -> Told:
