@@ -63,16 +63,26 @@ SELECT 'dead_letter' AS kind, saga, key, NULL AS version, '' AS definition, "typ
 FROM dead_letters WHERE command = ''
 """
 
+# Both are worked out once for each text and each cause: failures come in heaps that say the same.
 _CAUSE = normalise_sql("error_type", "message")
 _FINGERPRINT = fingerprint_sql("kind", "saga", "definition", "place", "error_type", "cause")
 _FAILURES = (
     """
-WITH told AS (
+WITH told AS MATERIALIZED (
     SELECT kind, saga, key, version, definition, place, error_type, message, failed_at, seq, id,
-        may_be_open, @CAUSE AS cause
+        may_be_open
     FROM (@PARKED UNION ALL @JOBS UNION ALL @ENDED UNION ALL @LETTERS)
+), causes AS MATERIALIZED (
+    SELECT error_type, message, @CAUSE AS cause
+    FROM (SELECT DISTINCT error_type, message FROM told)
+), caused AS MATERIALIZED (
+    SELECT told.*, cause FROM told JOIN causes USING (error_type, message)
+), names AS MATERIALIZED (
+    SELECT *, @FINGERPRINT AS fingerprint
+    FROM (SELECT DISTINCT kind, saga, definition, place, error_type, cause FROM caused)
 ), named AS (
-    SELECT *, @FINGERPRINT AS fingerprint FROM told
+    SELECT caused.*, fingerprint
+    FROM caused JOIN names USING (kind, saga, definition, place, error_type, cause)
 ), failures AS (
     SELECT f.*, f.may_be_open AND (f.kind = 'dead_letter' OR coalesce(
         f.failed_at >= i.status_since
