@@ -18,12 +18,12 @@ CODE := sagas store jobs server ui tests
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test bench lint format docs lock clean
+.PHONY: help dev test bench lint format docs screenshots lock clean
 
 help: ## list the targets
 	@echo "Snorri, an event-sourced saga store on NATS JetStream"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "PYTHON=... chooses the interpreter (3.11 or newer), ARGS=... goes to snorri dev, pytest or the benchmark."
 
@@ -54,6 +54,10 @@ format: $(VENV)/.test ## put the code into its form, mend what can be mended
 
 docs: $(VENV)/.test ## write the parts of docs/ that are made from the code
 	@$(BIN)/python -m tests.docs.generate
+
+screenshots: $(VENV)/.test ## take the pictures of docs/images anew, from a running installation
+	@$(BIN)/python -m tests.browser_setup
+	@$(BIN)/python -m tests.screenshots
 
 # Every hash of every file of a release is kept, so one lock serves all platforms and Pythons.
 LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --no-config \
