@@ -7,14 +7,15 @@ read from the stored instance.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import Any, ClassVar
 
+import msgspec
 import pytest
 import pytest_asyncio
 from msgspec import Struct
 
 from jobs import ErrorPolicy, PermanentFailure, Providers, StepContext
-from sagas import StepResponse, parallel, retry, step, steps
+from sagas import StepResponse, WorkflowSaga, parallel, retry, step, steps, workflow
 from sagas.definition import SagaDefinition
 from tests.steps_kit import Stage, output_of, state_of
 from tests.worker_kit import Floor, Room, busy
@@ -45,7 +46,9 @@ class Declined(Exception):
 
 
 class Book:
-    """What the steps did, in order."""
+    """What the steps did, in order; ``all`` is the one of steps that are declared once."""
+
+    all: ClassVar[list[str]] = []
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -287,3 +290,41 @@ async def test_dependencies_and_tenants_in_run_and_undo(stage: Open) -> None:
     seen.clear()
     await play.run("order", "o-2", {"tenant": "acme"})
     assert seen == ["acme's own of o-2 5", "closed False", "-acme's own of o-2", "closed True"]
+
+
+@step("hold", compensate=lambda ctx, data: Book.all.append(f"-hold {data}"), retry=QUICK)
+async def hold(ctx: StepContext[Any], order: Order) -> dict[str, str]:
+    """A step of the workflow below."""
+    if ctx.attempt == 1:
+        raise OSError("not at once")
+    return {"held": order.sku}
+
+
+@step("pay", errors=ErrorPolicy(terminal=(Declined,)))
+async def pay(ctx: StepContext[Any], amount: int) -> int:
+    """Another one, for small amounts."""
+    if amount > 5:
+        raise Declined(f"{amount} is too much")
+    return amount * 100
+
+
+@workflow("Purchase")
+async def purchase(saga: WorkflowSaga, order: Order) -> dict[str, Any]:
+    """Hold, then pay."""
+    held = await hold(saga, order)
+    return {**held, "cents": await pay(saga, order.amount)}
+
+
+async def test_a_workflow_s_steps_run_as_jobs_of_their_own_names(stage: Open) -> None:
+    Book.all.clear()
+    play = await stage(purchase)
+    ended = await play.run("Purchase", "p-1", {"sku": "x", "amount": 5})
+    assert (ended.status, msgspec.json.decode(ended.result)) == (
+        "completed",
+        {"held": "x", "cents": 500},
+    )
+    ended = await play.run("Purchase", "p-2", {"sku": "y", "amount": 6})
+    assert ended.status == "compensated"
+    assert ended.error is not None
+    assert "6 is too much" in ended.error.message
+    assert Book.all == ["-hold {'held': 'y'}"]

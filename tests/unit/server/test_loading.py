@@ -163,3 +163,47 @@ def test_the_samples_fit_together() -> None:
     app = load_samples()
     assert "CheckoutSaga" in _ids(app)
     assert "process-payment" in app.jobs
+
+
+STEPS = """
+from jobs import ErrorPolicy
+from sagas import step, steps, workflow
+
+async def run(ctx): ...
+
+@step("greet")
+async def greet(ctx, name: str): ...
+
+@workflow("Hello")
+async def hello(saga, name: str):
+    await greet(saga, name)
+
+order = steps("order", [step("reserve", run, run), greet], on_failed=run)
+"""
+
+
+def test_definitions_of_steps_bring_the_jobs_of_their_steps(write: Write) -> None:
+    write(app_k=STEPS + "errors = ErrorPolicy(terminal=(ValueError,))")
+    app = load_app(["app_k"])
+    assert _ids(app) == ["Hello", "order"]
+    assert sorted(app.jobs.targets) == [
+        *("greet", "order.greet", "order.on_failed", "order.reserve", "order.reserve.undo"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("one, two = ErrorPolicy(), ErrorPolicy()", "two ErrorPolicies"),
+        (JOB.format(name="work", target="greet"), "the target 'greet' has two jobs"),
+        (
+            "async def needy(ctx, input, repo: 'dict[int, int]'): ...\n"
+            "needs = steps('needs', [step('needy', needy)])",
+            "nobody provides dict, which the job 'needs.needy' asks for",
+        ),
+    ],
+)
+def test_what_is_wrong_with_steps_is_said(write: Write, text: str, words: str) -> None:
+    write(app_l=STEPS + text)
+    with pytest.raises(AppError, match=words):
+        load_app(["app_l"])
