@@ -19,6 +19,7 @@ from sagas.effects import (
     spawn,
     unschedule,
 )
+from sagas.entity import Entity, EntityHandler, entity
 from sagas.errors import DefinitionError, SagaError
 from sagas.handlers import Context, SagaHandle
 from sagas.handlers import Returned as Effects
@@ -36,6 +37,8 @@ __all__ = (
     "DefinitionError",
     "Draft",
     "Effects",
+    "Entity",
+    "EntityHandler",
     "Message",
     "Registry",
     "RetryPolicy",
@@ -57,6 +60,7 @@ __all__ = (
     "compensate",
     "complete",
     "define_saga",
+    "entity",
     "fail",
     "parallel",
     "publish",

@@ -217,23 +217,42 @@ class Run:
         """Undo what was done, the last first; what is on its way is waited for."""
         self.draft.status = "compensating"
         self.draft.error = failure
+        self.stop_waiting()
+        self.call_back("compensating", {"failure": failure})
+
+    def stop_waiting(self) -> None:
+        """Give up pauses and waits; steps, jobs and children that are on their way go on."""
         for id, timer in tuple(self.draft.timers.items()):
             if timer.type == WAKE:
                 self.draft.unschedule(id)
         for id, record in self.records.items():
             if record.status == "running" and record.kind not in ("step", "call", "child"):
                 skip_step(self.draft, id)
-        self.call_back("compensating", {"failure": failure})
+
+    def forget(self) -> None:
+        """Drop all records; answers that still come for them mean nothing any more."""
+        draft = self.draft
+        self.stop_waiting()
+        draft.commands = {
+            id: structs.replace(command, step="") if command.step in draft.steps else command
+            for id, command in draft.commands.items()
+        }
+        draft.steps = {}
+        draft.undo = ()
 
     def unwind(self) -> None:
         """Take the next step of undoing; the run ends when nothing is left."""
+        if not self.undo_next():
+            self._end_undone()
+
+    def undo_next(self) -> bool:
+        """Undo the next step, when nothing is on its way; False when nothing is left to undo."""
         self._queue_undos()
         if self.open or any(undo.status == "running" for undo in self.draft.undo):
-            return
+            return True
         waiting = next((undo for undo in self.draft.undo if undo.status == "waiting"), None)
         if waiting is None:
-            self._end_undone()
-            return
+            return False
         self.draft.undo = tuple(
             structs.replace(undo, status="running", version=self.draft.version)
             if undo is waiting
@@ -243,6 +262,7 @@ class Run:
         self.draft.compensation = waiting.type
         self.draft.apply([self.undo_send(waiting.type)])
         self.draft.compensation = ""
+        return True
 
     def stop_undoing(self, reason: str) -> None:
         """End as failed with what is left to undo still waiting."""

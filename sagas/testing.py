@@ -131,6 +131,10 @@ class Scenario(Expectations):
         end = ChildEnd(saga=saga, key=key, result=to_raw(result), reason=reason)
         return self._deliver(self._cause("child", f"{saga}.{status}", end))
 
+    def receive(self, cause: Cause) -> Self:
+        """An internal message of another instance arrives, as its effect ``Signal`` holds it."""
+        return self._deliver(cause)
+
     def advance(self, delay: float | str | timedelta) -> Self:
         """Let time pass: timers that are due fire in order, each at its own time."""
         until = self.now + timedelta(seconds=seconds(delay))

@@ -35,7 +35,7 @@ from sagas.steps import AnyStep, RunFunction, StepResult
 from sagas.workflow_errors import StepFailed, WorkflowFailed
 from sagas.workflow_execution import Execution
 from sagas.workflow_saga import Decode, WorkflowSaga
-from sagas.workflow_signals import arrive, hand_over
+from sagas.workflow_signals import arrive, hand_over, replied
 from sagas.workflow_steps import find_steps, input_type, output_decoder, returned
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
@@ -78,7 +78,7 @@ class WorkflowProgram:
 
     @cached_property
     def _steps(self) -> Mapping[str, AnyStep]:
-        return types.MappingProxyType(find_steps(self.id, self.function, self.explicit))
+        return types.MappingProxyType(find_steps(self.id, (self.function,), self.explicit))
 
     @cached_property
     def decoders(self) -> dict[str, Decode]:
@@ -97,8 +97,8 @@ class WorkflowProgram:
     def told(self, run: Run, cause: Cause) -> bool:
         """A signal or a declared event: for its handler, or for whoever waits for its name."""
         name = cause.type
-        if cause.kind == "timer":
-            return True  # there is room again
+        if cause.kind == "timer" or replied(run, cause):
+            return True  # there is room again, or an entity has answered
         if cause.kind not in ("signal", "event") or not (
             name in self.signals or name in self.events
         ):
@@ -127,23 +127,11 @@ class WorkflowProgram:
         execution.come_back()
         if task is None:
             return
-        failure = self._failure(task.exception())
+        failure = failure_of(task.exception())
         if failure is None:
             run.finish(task.result())
         else:
             run.compensate(failure)
-
-    def _failure(self, error: BaseException | None) -> Failure | None:
-        """Why the run is to be undone; None for a good end. Raises what is a fault of the code."""
-        if error is None:
-            return None
-        causes = list(_leaves(error))
-        failed = [cause for cause in causes if isinstance(cause, WorkflowFailed)]
-        if len(failed) < len(causes):
-            raise error
-        first = failed[0]
-        usual = "StepFailed" if isinstance(first, StepFailed) else "WorkflowFailed"
-        return Failure(type=first.code or usual, message=error_text(first))
 
     def _output(self, step: AnyStep) -> Decode:
         return self.decoders[step.name]
@@ -286,6 +274,19 @@ def _define(name: str, function: Any, options: WorkflowOptions) -> Workflow[Any,
         decode_state=msgspec.json.Decoder().decode,
     )
     return structs.replace(live, hash=definition_hash(live))
+
+
+def failure_of(error: BaseException | None) -> Failure | None:
+    """Why all is to be undone, None for a good end; raises what is a fault of the code."""
+    if error is None:
+        return None
+    causes = list(_leaves(error))
+    failed = [cause for cause in causes if isinstance(cause, WorkflowFailed)]
+    if len(failed) < len(causes):
+        raise error
+    first = failed[0]
+    usual = "StepFailed" if isinstance(first, StepFailed) else "WorkflowFailed"
+    return Failure(type=first.code or usual, message=error_text(first))
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:

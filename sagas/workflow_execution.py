@@ -38,11 +38,19 @@ Begin = Callable[[str, int], None]
 class Execution:
     """Runs a function once as far as its history and the room of this transition allow."""
 
-    def __init__(self, run: Run, handle: Callable[[StepRecord], None]) -> None:
+    def __init__(
+        self,
+        run: Run,
+        handle: Callable[[StepRecord], None],
+        began: datetime | None = None,
+        seed: str = "",
+    ) -> None:
         self.run = run
         self._handle = handle  # calls the handler of a signal
         self.loop = WorkflowLoop()
-        self.now: datetime = run.draft.started
+        self.began = began or run.draft.started
+        self.now = self.began
+        self.seed = seed  # what tells one execution of an instance from another
         self.left = NULL
         self.replaying = True
         self.handling = False  # while a handler of a signal runs

@@ -25,7 +25,7 @@ from sagas.retry import RetryPolicy
 from sagas.steps import AnyStep, Duration, StepCall
 from sagas.workflow_execution import MARKER, Execution
 from sagas.workflow_loop import Future, shield
-from sagas.workflow_signals import arrive, signal_id
+from sagas.workflow_signals import EntityCall, ReplyTo, arrive, signal_id
 
 if TYPE_CHECKING:
     from sagas.step_list import StepList
@@ -96,8 +96,9 @@ class WorkflowSaga:
 
     def _drawn(self, size: int) -> bytes:
         self._draws += 1
-        draft = self._execution.run.draft
-        parts = (draft.address, draft.started.isoformat(), self._execution.asked, self._draws)
+        execution = self._execution
+        began = execution.began.isoformat()
+        parts = (self.run_id, execution.seed, began, execution.asked, self._draws)
         seed = "\0".join(map(str, parts)).encode()
         return hashlib.blake2b(seed, digest_size=size).digest()
 
@@ -282,6 +283,33 @@ class WorkflowSaga:
             run.spawn(id, child, wait=wait, place=place)
 
         return self._execution.ask("child", child.saga, begin)
+
+    async def call_entity(self, entity: str, handler: str, key: str, input: object) -> Any:
+        """Have an entity handle a call and wait for its result, plain; raises StepFailed.
+
+        What ``await transfer.call(saga, key, input)`` does, by names.
+        """
+        id = self._asked_of(entity, handler, key, input, answer=True)
+        return await self._answer(id, plain)
+
+    def tell_entity(self, entity: str, handler: str, key: str, input: object) -> None:
+        """Have an entity handle a call that nobody waits for."""
+        self._asked_of(entity, handler, key, input, answer=False)
+
+    def _asked_of(self, entity: str, handler: str, key: str, input: object, *, answer: bool) -> str:
+        run = self._execution.run
+
+        def begin(id: str, place: int) -> None:
+            if not answer:
+                run.emit([publish(entity, EntityCall(handler, to_raw(input)), key=key)])
+                self._note(id, "tell", entity, place)
+                return
+            reply = ReplyTo(self._execution.run.draft.address, id, run.draft.version)
+            run.emit([publish(entity, EntityCall(handler, to_raw(input), reply), key=key)])
+            record = run.record(entity, kind="entity", place=place)
+            run.put(id, structs.replace(record, output=to_raw(reply.version)))
+
+        return self._execution.ask("entity" if answer else "tell", entity, begin)
 
     async def run_nested(
         self, function: Callable[[WorkflowSaga, I], Coroutine[Any, Any, O]], input: I

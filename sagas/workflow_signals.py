@@ -1,14 +1,62 @@
-"""Signals and events on their way to a workflow function: whoever waits first gets them first."""
+"""What reaches a workflow function beside the answers of its steps: signals, events, replies.
+
+Signals and events go to whoever waits first for their name; an entity's reply to who has called.
+"""
 
 from __future__ import annotations
 
-from msgspec import Raw
+import msgspec
+from msgspec import Raw, Struct
 
+from sagas.messages import NULL, Address, Cause
 from sagas.run import Run
-from sagas.steps import StepResult
+from sagas.steps import StepFailure, StepResult
 from sagas.workflow_execution import HANDLED
 
 SIGNAL = "signal:"
+REPLY = "Snorri-Reply"
+
+
+class ReplyTo(Struct, frozen=True):
+    """Who waits for the result of a call: a run, its record, and the version that called."""
+
+    address: Address
+    step: str
+    version: int
+
+
+class EntityCall(Struct, frozen=True, omit_defaults=True):
+    """The payload of the event that calls an entity; the event's type is the entity's id."""
+
+    handler: str
+    input: Raw = NULL
+    reply: ReplyTo | None = None
+
+
+class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a call has ended: with ``failure`` it has failed, and what it did is undone."""
+
+    to: ReplyTo
+    output: Raw = NULL
+    failure: StepFailure | None = None
+
+
+def replied(run: Run, cause: Cause) -> bool:
+    """Take an entity's reply; False when the message is none."""
+    if cause.type != REPLY:
+        return False
+    reply = msgspec.json.decode(cause.payload, type=Reply)
+    id = reply.to.step
+    record = run.records.get(id)
+    if record is None or record.kind != "entity" or record.status != "running":
+        return True  # nobody waits for it any more
+    if bytes(record.output) != str(reply.to.version).encode():
+        return True
+    if reply.failure is None:
+        run.complete_step(id, StepResult(output=reply.output))
+    else:
+        run.fail_step(id, reply.failure)
+    return True
 
 
 def signal_id(name: str) -> str:

@@ -12,14 +12,18 @@ from typing import Any, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from sagas.definition import SagaDefinition
 from sagas.errors import DefinitionError
 from sagas.steps import AnyStep, Step, StepResponse
 
 
-def find_steps(id: str, function: object, explicit: Iterable[AnyStep]) -> dict[str, AnyStep]:
-    """The steps that a function may call, by name; raises DefinitionError for a name used twice."""
+def find_steps(
+    id: str, functions: Iterable[object], explicit: Iterable[AnyStep]
+) -> dict[str, AnyStep]:
+    """The steps that functions may call, by name; raises DefinitionError for a name used twice."""
     found: dict[str, AnyStep] = {}
-    for step in (*explicit, *_visible(function, set())):
+    seen: set[int] = set()
+    for step in (*explicit, *(step for one in functions for step in _visible(one, seen))):
         if found.setdefault(step.name, step) is not step:
             raise DefinitionError(
                 f"{id}: two steps are named {step.name!r}; each step needs a name of its own"
@@ -43,11 +47,10 @@ def _visible(value: object, seen: set[int]) -> Iterator[AnyStep]:
         for one in many:
             if isinstance(one, Step):
                 yield from _visible(cast("object", one), seen)
-    else:
-        program = getattr(value, "program", None)
-        function = getattr(program, "function", None)  # a nested workflow
+    elif isinstance(value, SagaDefinition):
+        function = getattr(value.program, "function", None)  # a nested workflow
         if isinstance(function, types.FunctionType):
-            yield from cast("Iterable[AnyStep]", getattr(program, "explicit", ()))
+            yield from cast("Iterable[AnyStep]", getattr(value.program, "explicit", ()))
             yield from _visible(function, seen)
 
 

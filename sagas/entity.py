@@ -1,0 +1,335 @@
+"""Keyed entities: one instance for each key, with state, whose handlers run one at a time.
+
+    wallet = entity("Wallet", state=Wallet)
+
+    @wallet.handler("transfer")
+    async def transfer(saga: WorkflowSaga, input: Transfer) -> Receipt:
+        saga.state.balance -= input.amount
+        ...
+
+A handler is a workflow function on ``saga.state``. When a failure leaves it, its steps are undone
+and the state stays as it was before the call. Calls wait in the instance for their turn.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Generic, Literal, TypeVar, cast
+
+import msgspec
+from msgspec import Raw, Struct, structs
+
+from sagas.definition import Query, SagaDefinition
+from sagas.errors import DefinitionError
+from sagas.messages import EPOCH, NULL, Cause, to_raw
+from sagas.names import BadName, check_name
+from sagas.program import OnFailure, OnUndoFailure
+from sagas.program_definition import program_definition
+from sagas.run import Run
+from sagas.steps import AnyStep, RunFunction, StepFailure, StepResult
+from sagas.workflow import failure_of
+from sagas.workflow_execution import Execution
+from sagas.workflow_saga import Decode, WorkflowSaga
+from sagas.workflow_signals import REPLY, EntityCall, Reply, ReplyTo, replied
+from sagas.workflow_steps import find_steps, input_type, output_decoder, returned
+
+I = TypeVar("I")  # noqa: E741 - input, beside O for output
+O = TypeVar("O")  # noqa: E741
+
+WAITING_MAX = 256
+RESULTS_MAX = 50
+RESULT_BYTES_MAX = 100_000  # of all results that are kept
+
+
+class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A call that waits for its turn or is being handled; ``failure`` while it is undone."""
+
+    id: str
+    handler: str
+    input: Raw = NULL
+    at: datetime = EPOCH
+    reply: ReplyTo | None = None
+    failure: StepFailure | None = None
+
+
+class CallResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a call has ended; with an ``error`` it has failed and was undone."""
+
+    output: Raw = NULL
+    error: str = ""
+    code: str = ""
+
+
+class EntityState(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The state of an instance as it is kept: the author's, the calls in line, the last results."""
+
+    state: Raw = NULL
+    calls: tuple[Call, ...] = ()
+    results: dict[str, CallResult] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class EntityHandler(Generic[I, O]):
+    """An exclusive handler of an entity; call it from a workflow, or publish its ``request``."""
+
+    entity: str
+    name: str
+    function: Callable[..., Coroutine[Any, Any, Any]]
+    decode_input: Decode
+    decode_output: Decode
+
+    async def call(self, saga: WorkflowSaga, key: str, input: I) -> O:
+        """Have the entity with this key handle it and wait for the result; raises StepFailed."""
+        output = await saga.call_entity(self.entity, self.name, key, input)
+        return cast("O", self.decode_output(bytes(to_raw(output))))
+
+    def tell(self, saga: WorkflowSaga, key: str, input: I) -> None:
+        """Have the entity with this key handle it; nobody waits."""
+        saga.tell_entity(self.entity, self.name, key, input)
+
+    def request(self, input: I) -> EntityCall:
+        """The payload of an event that calls it: type the entity's id, ordering key the key."""
+        return EntityCall(self.name, to_raw(input))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EntityProgram:
+    """What an entity may do next: handle the first of its calls."""
+
+    id: str
+    initial: Raw
+    decode_state: Decode
+    explicit: tuple[AnyStep, ...]
+    on_undo_failure: OnUndoFailure
+    on_failure: OnFailure = "compensate"
+    functions: dict[str, EntityHandler[Any, Any]] = field(
+        default_factory=dict[str, EntityHandler[Any, Any]]
+    )
+    queries: dict[str, Query] = field(default_factory=dict[str, Query])
+    callbacks: Mapping[str, str] = field(default_factory=dict[str, str])
+    callback_functions: Mapping[str, RunFunction] = field(default_factory=dict[str, RunFunction])
+    found: dict[str, AnyStep] = field(default_factory=dict[str, AnyStep])
+
+    @property
+    def steps(self) -> Mapping[str, AnyStep]:
+        """The steps that its handlers may call; looked up when they are asked for first."""
+        if not self.found:
+            functions = [one.function for one in self.functions.values()]
+            self.found.update(find_steps(self.id, functions, self.explicit))
+        return self.found
+
+    @property
+    def parts(self) -> Sequence[object]:
+        """What its definition's hash covers."""
+        return [bytes(self.initial), self.on_undo_failure]
+
+    def begin(self, run: Run, cause: Cause) -> None:
+        """The first call makes the instance."""
+        self._keep(run, EntityState(state=self.initial))
+        self._take(run, cause)
+
+    def told(self, run: Run, cause: Cause) -> bool:
+        """Another call, or the reply of an entity that a handler has called."""
+        if cause.kind == "timer" or replied(run, cause):
+            return True
+        if cause.kind not in ("event", "spawn") or cause.type != self.id:
+            return False
+        self._take(run, cause)
+        return True
+
+    def completed(self, run: Run, id: str, result: StepResult) -> None:
+        """The handler is told when it runs on."""
+
+    def undo_context(self, run: Run, id: str) -> Raw:
+        """Undos have what their step left for them."""
+        return NULL
+
+    def advance(self, run: Run) -> None:
+        """Handle calls, the first first, until one waits or none is left."""
+        kept = _kept(run)
+        while kept.calls:
+            call = kept.calls[0]
+            if call.failure is None:
+                after = self._handle(run, kept, call)
+                if after is None:
+                    return
+                kept = after
+            elif run.undo_next():
+                break
+            else:
+                kept = self._ended(
+                    run, kept, CallResult(error=call.failure.reason, code=call.failure.code)
+                )
+        self._keep(run, kept)
+
+    def _handle(self, run: Run, kept: EntityState, call: Call) -> EntityState | None:
+        """Run the handler of a call as far as it comes; None when it waits."""
+        execution = Execution(run, lambda _: None, call.at, call.id)
+        saga = WorkflowSaga(execution, self.steps, output_decoder, {})
+        saga.state = self.decode_state(bytes(kept.state))
+        handler = self.functions[call.handler]
+        given = handler.decode_input(bytes(call.input))
+        task = execution.go(lambda: handler.function(saga, given), lambda: saga.state)
+        execution.come_back()
+        if task is None:
+            self._keep(run, kept)
+            return None
+        failure = failure_of(task.exception())
+        if failure is None:
+            after = structs.replace(kept, state=execution.left)
+            return self._ended(run, after, CallResult(output=to_raw(task.result())))
+        run.stop_waiting()
+        told = StepFailure(reason=failure.message, code=failure.type)
+        failed = structs.replace(call, failure=told)
+        return structs.replace(kept, calls=(failed, *kept.calls[1:]))
+
+    def _take(self, run: Run, cause: Cause) -> None:
+        """Put a call in line; one that can't be handled fails at once."""
+        kept = _kept(run)
+        asked = msgspec.json.decode(cause.payload, type=EntityCall)
+        id = cause.id or f"{run.draft.key}-{run.draft.version}"
+        call = Call(
+            id=id, handler=asked.handler, input=asked.input, at=run.draft.now, reply=asked.reply
+        )
+        fault = self._fault(kept, call)
+        if fault:
+            result = CallResult(error=fault, code="Refused")
+            self._keep(run, _with_result(kept, id, result))
+            _answer(run, call, result)
+        else:
+            self._keep(run, structs.replace(kept, calls=(*kept.calls, call)))
+
+    def _fault(self, kept: EntityState, call: Call) -> str:
+        handler = self.functions.get(call.handler)
+        if handler is None:
+            known = ", ".join(sorted(self.functions)) or "none"
+            return f"{self.id} has no handler {call.handler!r}; it has: {known}"
+        if len(kept.calls) >= WAITING_MAX:
+            return f"{WAITING_MAX} calls wait for {self.id} already; call again later"
+        try:
+            handler.decode_input(bytes(call.input))
+        except msgspec.ValidationError as error:
+            return f"the input does not fit {call.handler!r}: {error}; correct it and call again"
+        return ""
+
+    def _ended(self, run: Run, kept: EntityState, result: CallResult) -> EntityState:
+        """The first call has ended: its records go, its result stays and is told."""
+        call = kept.calls[0]
+        run.forget()
+        _answer(run, call, result)
+        return _with_result(structs.replace(kept, calls=kept.calls[1:]), call.id, result)
+
+    def _keep(self, run: Run, kept: EntityState) -> None:
+        run.state = kept
+
+
+def _kept(run: Run) -> EntityState:
+    return msgspec.json.decode(run.draft.state, type=EntityState)
+
+
+def _answer(run: Run, call: Call, result: CallResult) -> None:
+    if call.reply is not None:
+        failure = StepFailure(reason=result.error, code=result.code) if result.error else None
+        reply = Reply(to=call.reply, output=result.output, failure=failure)
+        run.draft.signal(call.reply.address, REPLY, reply)
+
+
+def _with_result(kept: EntityState, id: str, result: CallResult) -> EntityState:
+    """The last results are kept for whoever asks, as many as there is room for."""
+    results = dict(list({**kept.results, id: result}.items())[-RESULTS_MAX:])
+    while len(results) > 1 and sum(len(one.output) for one in results.values()) > RESULT_BYTES_MAX:
+        results.pop(next(iter(results)))
+    return structs.replace(kept, results=results)
+
+
+class Entity(SagaDefinition, frozen=True, kw_only=True):
+    """The definition that ``entity`` gives; its decorators add handlers while its module loads."""
+
+    input_type: object = EntityCall
+
+    def handler(
+        self, name: str
+    ) -> Callable[[Callable[[WorkflowSaga, I], Coroutine[Any, Any, O]]], EntityHandler[I, O]]:
+        """Decorate an exclusive handler: ``async def (saga, input)``, one at a time for a key."""
+
+        def bind(
+            function: Callable[[WorkflowSaga, I], Coroutine[Any, Any, O]],
+        ) -> EntityHandler[I, O]:
+            if not inspect.iscoroutinefunction(function):
+                raise DefinitionError(f"the handler {name!r} must be an `async def (saga, input)`")
+            if name in self._program.functions:
+                raise DefinitionError(f"{self.id} has two handlers {name!r}; rename one")
+            arguments, input = input_type(cast("types.FunctionType", function))
+            if arguments != 2:
+                raise DefinitionError(f"the handler {name!r} must take (saga, input)")
+            made = EntityHandler[I, O](
+                self.id,
+                name,
+                function,
+                msgspec.json.Decoder(input).decode,
+                msgspec.json.Decoder(returned(function)).decode,
+            )
+            self._program.functions[name] = made
+            return made
+
+        return bind
+
+    def shared(self, name: str) -> Callable[[Query], Query]:
+        """Decorate a handler that only reads: ``(state, …)``, at any time; asked as a query."""
+
+        def bind(function: Query) -> Query:
+            self._program.queries[name] = function
+            return function
+
+        return bind
+
+    async def call(self, saga: WorkflowSaga, key: str, handler: str, input: object = None) -> Any:
+        """Have the entity with this key handle a call and wait; raises StepFailed."""
+        return await saga.call_entity(self.id, handler, key, input)
+
+    def query(self, name: str, state: Raw, arguments: Mapping[str, object]) -> object:
+        """The answer of a shared handler about the state."""
+        program = self._program
+        kept = msgspec.json.decode(state, type=EntityState | None) or EntityState()
+        if name in program.queries:
+            value = program.decode_state(bytes(kept.state or program.initial))
+            return program.queries[name](value, **arguments)
+        return super().query(name, kept.state, arguments)
+
+    @property
+    def _program(self) -> EntityProgram:
+        return cast("EntityProgram", self.program)
+
+
+def entity(
+    name: str,
+    *,
+    state: Any = None,
+    initial: object = None,
+    steps: Sequence[AnyStep] = (),
+    on_undo_failure: Literal["park", "continue"] = "park",
+    description: str = "",
+    retention: str = "",
+) -> Entity:
+    """An entity whose state has the type ``state`` (default: a dict) and begins as ``initial``, or
+    as ``state()``; ``steps`` are those its handlers call and can't see. Raises DefinitionError.
+    """
+    try:
+        check_name(name, "saga id")
+    except BadName as error:
+        raise DefinitionError(str(error)) from None
+    type_ = dict[str, Any] if state is None else state
+    value = initial if initial is not None else type_()
+    program = EntityProgram(
+        id=name,
+        initial=to_raw(value),
+        decode_state=msgspec.json.Decoder(type_).decode,
+        explicit=tuple(steps),
+        on_undo_failure=on_undo_failure,
+    )
+    made = program_definition(Entity, name, program, EntityCall, description, retention)
+    return structs.replace(made, queries=types.MappingProxyType(program.queries))
