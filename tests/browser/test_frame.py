@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import SIZES, check_axe
 from tests.browser.site import Site
+from tests.waiting import eventually_sync
 from ui.render import NAV
 
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> "&amp; \u202eevil\u202c 🙂'
@@ -78,8 +79,8 @@ def test_a_transition_elsewhere_shows_within_a_second(page: Page, site: Site) ->
 
 
 def test_hostile_payloads_are_text_on_every_view(page: Page, site: Site) -> None:
-    key = f"k-{'ü' * 95}"
-    site.order(key=key, customerId=HOSTILE, note="long " * 20_000)
+    key = f"k-{'ü' * 99}"  # 200 bytes
+    site.order(key=key, customerId=HOSTILE, note="long " * 78_000)  # 390 kB of 400
     site.until(key, "completed")
     page.goto(f"/find?q={key}")
     expect(page.get_by_role("heading", name=key)).to_be_visible()
@@ -91,6 +92,20 @@ def test_hostile_payloads_are_text_on_every_view(page: Page, site: Site) -> None
         assert page.locator("main script, main img[src='x']").count() == 0
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), view
     expect(page.locator("body")).to_contain_text(key)
+
+
+def test_a_message_of_900_kb_is_shown_where_it_ended(page: Page, site: Site) -> None:
+    """It is more than a saga takes, so it is a dead letter; its pages stay quick and whole."""
+    key = site.order(customerId=HOSTILE, note="long " * 180_000)
+    letter = eventually_sync(
+        lambda: site.get(f"/sagas/dead-letters?key={key}")["items"], 20.0, "a dead letter"
+    )[0]
+    for path in (f"/failures/dead-letters/{letter['id']}", f"/events/{letter['seq']}"):
+        page.goto(path)
+        expect(page.locator("main")).to_contain_text("<script>alert(1)</script>")
+        assert page.locator("main script, main img[src='x']").count() == 0
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        assert page.evaluate("performance.getEntriesByType('paint')[0].startTime") < 3000
 
 
 def test_lists_and_actions_need_no_script(browser: Browser, site: Site) -> None:
