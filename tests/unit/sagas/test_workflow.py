@@ -7,12 +7,20 @@ answer is a replay of the function from its start, as after a crash.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 from msgspec import Struct
 
-from sagas import StepFailed, WaitTimedOut, WorkflowFailed, WorkflowSaga, step, workflow
+from sagas import (
+    StepFailed,
+    WaitTimedOut,
+    Workflow,
+    WorkflowFailed,
+    WorkflowSaga,
+    step,
+    workflow,
+)
 from sagas.errors import DefinitionError
 from sagas.testing import Scenario, given
 
@@ -205,3 +213,19 @@ def test_real_time_is_refused() -> None:
 def test_what_can_be_no_workflow_is_refused() -> None:
     with pytest.raises(DefinitionError, match="async def"):
         workflow("Plain")(lambda saga: None)  # type: ignore[arg-type,return-value]
+
+
+@workflow("Typed")
+async def typed(saga: WorkflowSaga, order: Order) -> list[Any]:
+    reservation = assert_type(await reserve(saga, order), Reservation)
+    inner = assert_type(await checkout.run_as_step(saga, order), dict[str, Any])
+    return [reservation.id, inner["paid"]]
+
+
+def test_types_flow_from_input_to_result() -> None:
+    """The type checker reads this file too: each assert_type is its verdict."""
+    assert_type(checkout, Workflow[Order, dict[str, Any]])
+    assert_type(typed, Workflow[Order, list[Any]])
+    assert (typed.input_type, typed.output_type) == (Order, list[Any])
+    run = _begun(typed).when_step("reserve", {"id": "a"}).when_step("reserve#2", {"id": "b"})
+    run.when_step("pay", 7).when_step("ship").expect_result(["a", 7])
