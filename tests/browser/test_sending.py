@@ -154,7 +154,7 @@ def test_timers_tell_what_fires_next_and_when_sagas_start_by_themselves(
     page.goto("/timers?saga=CartReminderSaga")
     row = page.get_by_role("row", name=re.compile("cart-t"))
     expect(row).to_contain_text(re.compile("in .*(s|min|h|d)"))
-    expect(row.get_by_role("link", name="cart-t")).to_be_visible()
+    expect(row.get_by_role("link", name="cart-t", exact=True)).to_be_visible()
     schedules = page.get_by_role("region", name="Schedules")
     expect(schedules.get_by_role("link", name="Nightly report")).to_be_visible()
     expect(schedules).to_contain_text("Europe/Berlin")
