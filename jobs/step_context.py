@@ -17,7 +17,7 @@ from jobs.context import Command, Desk, JobContext
 from jobs.dependencies import Need
 from jobs.outcome import PermanentFailure, describe
 from sagas.messages import NULL
-from sagas.steps import StepCall
+from sagas.programs.steps import StepCall
 
 I = TypeVar("I")  # noqa: E741 - the input of a step
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from jobs.outcome import PermanentFailure
 from sagas.errors import DefinitionError
-from sagas.steps import StepResponse
+from sagas.programs.steps import StepResponse
 
 # What a mapper makes of an error: a failure for good, another try, or None for no opinion.
 Mapped: TypeAlias = "StepResponse[Any] | PermanentFailure | Literal['retry'] | None"

@@ -21,7 +21,7 @@ from jobs.dependencies import Need, needs_of
 from jobs.step_context import StepContext, data_of
 from sagas.errors import DefinitionError
 from sagas.messages import NULL
-from sagas.steps import StepCall
+from sagas.programs.steps import StepCall
 
 Read = Callable[[StepCall], Any]
 

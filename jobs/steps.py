@@ -40,7 +40,7 @@ from jobs.step_functions import (
 from sagas import SagaDefinition, StepList
 from sagas.errors import DefinitionError
 from sagas.messages import to_raw
-from sagas.steps import AnyStep, RunFunction, StepCall, StepResponse, StepResult
+from sagas.programs.steps import AnyStep, RunFunction, StepCall, StepResponse, StepResult
 
 CONCURRENCY = 16  # of each step in one worker
 ANSWER_BYTES_MAX = 300_000

@@ -19,18 +19,18 @@ from sagas.effects import (
     spawn,
     unschedule,
 )
-from sagas.entity import Entity, EntityHandler, entity
 from sagas.errors import DefinitionError, SagaError
 from sagas.handlers import Context, SagaHandle
 from sagas.handlers import Returned as Effects
 from sagas.messages import Message
+from sagas.programs.entity import Entity, EntityHandler, entity
+from sagas.programs.step_list import StepList, StepsChain, steps
+from sagas.programs.steps import Step, StepResponse, parallel, sequence, step
+from sagas.programs.workflow import Workflow, workflow
+from sagas.programs.workflow_errors import StepFailed, WaitTimedOut, WorkflowFailed
+from sagas.programs.workflow_saga import WorkflowSaga
 from sagas.retry import RetryPolicy, retry
 from sagas.secrets import Secret
-from sagas.step_list import StepList, StepsChain, steps
-from sagas.steps import Step, StepResponse, parallel, sequence, step
-from sagas.workflow import Workflow, workflow
-from sagas.workflow_errors import StepFailed, WaitTimedOut, WorkflowFailed
-from sagas.workflow_saga import WorkflowSaga
 
 __all__ = (
     "Context",

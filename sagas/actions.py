@@ -43,7 +43,7 @@ from sagas.operations import (
     given,
     merge_patch,
 )
-from sagas.run import Run
+from sagas.programs.run import Run
 
 __all__ = (
     "ABSENT",

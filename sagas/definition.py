@@ -22,7 +22,7 @@ from sagas.messages import Message
 from sagas.secrets import secret_names
 
 if TYPE_CHECKING:
-    from sagas.program import Program
+    from sagas.programs.program import Program
 
 OnUnknown: TypeAlias = Literal["start", "ignore", "dead_letter"]
 Durability: TypeAlias = Literal["t1", "t2", "t3"]

@@ -15,7 +15,7 @@ from datetime import datetime
 import msgspec
 from msgspec import UNSET, structs
 
-from sagas import gate, program
+from sagas import gate
 from sagas.bookkeeping import (
     FAILED,
     close_command,
@@ -50,6 +50,7 @@ from sagas.instance import (
 from sagas.messages import Cause, unreadable
 from sagas.names import is_command_of, parse_command_id
 from sagas.parking import remember
+from sagas.programs import program
 from sagas.work import conclude
 
 __all__ = (

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias, cast
 import msgspec
 from msgspec import UNSET, Raw, Struct, structs
 
-from sagas import program, timer_actions
+from sagas import timer_actions
 from sagas.bookkeeping import close_command, let_go, release, settle_undo, skip_step
 from sagas.decision import Decision, Snapshot
 from sagas.draft import DRAIN, Draft
@@ -22,7 +22,8 @@ from sagas.errors import HandlerFault, LimitExceeded, SagaError, error_text
 from sagas.handlers import Handler
 from sagas.instance import BACKLOG_MAX, Failure, Parked, UndoStatus
 from sagas.messages import NULL, Cause, to_raw
-from sagas.run import Run
+from sagas.programs import program
+from sagas.programs.run import Run
 from sagas.work import compensate, conclude
 
 InstanceAction: TypeAlias = Literal[

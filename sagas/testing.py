@@ -35,8 +35,8 @@ from sagas.kernel import (
     decide,
 )
 from sagas.messages import Address, Cause, to_raw
+from sagas.programs.steps import StepFailure, StepResult
 from sagas.routing import route
-from sagas.steps import StepFailure, StepResult
 
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 KEY = "k-1"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType, structs
 
-from sagas import gate, program
+from sagas import gate
 from sagas.bookkeeping import (
     FAILED,
     close_command,
@@ -28,6 +28,7 @@ from sagas.handlers import Context, Handler, SagaHandle, call, to_message
 from sagas.instance import FINISHED, VALUE_BYTES_MAX, Undo
 from sagas.messages import Cause, Message
 from sagas.parking import park
+from sagas.programs import program
 
 
 def conclude(

@@ -20,7 +20,7 @@ from sagas.actions import Action, ActionRequest
 from sagas.definition import SagaDefinition
 from sagas.instance import Instance
 from sagas.messages import to_raw
-from sagas.step_list import StepList
+from sagas.programs.step_list import StepList
 from store.client import SagaClient
 from store.closing import closing
 from store.codec import ActionReply

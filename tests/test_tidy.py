@@ -50,7 +50,7 @@ PLANTED: list[tuple[Rule, str, str, str]] = [
         "from sagas import define_saga\nfrom sagas.examples.shop import Cart",
     ),
     (tidy.purity, "sagas/a.py", "import asyncio", "import json"),
-    (tidy.purity, "sagas/workflow_loop.py", "import time", "import asyncio"),
+    (tidy.purity, "sagas/programs/workflow_loop.py", "import time", "import asyncio"),
     (tidy.purity, "sagas/a.py", "from time import monotonic", "from datetime import datetime"),
     (tidy.purity, "sagas/a.py", "from uuid import uuid4", "from uuid import uuid5"),
     (tidy.purity, "sagas/a.py", "at = datetime.now()", "at = datetime.fromtimestamp(0)"),

@@ -31,7 +31,7 @@ IMPURE_MODULES = {
     *("subprocess", "threading", "multiprocessing", "tempfile", "shutil", "signal", "ctypes"),
 }
 # Tasks and gather need an event loop; this module is one without a clock and without I/O.
-PURE_LOOP = "sagas/workflow_loop.py"
+PURE_LOOP = "sagas/programs/workflow_loop.py"
 IMPURE_CALLS = {"open", "print", "input", "exec", "eval"}
 IMPURE_ATTRIBUTES = {
     *("datetime.now", "datetime.utcnow", "datetime.today", "date.today"),

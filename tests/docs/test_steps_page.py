@@ -7,8 +7,8 @@ from pathlib import Path
 
 import jobs
 import sagas
-from sagas.step_list import ListOptions, StepsChain
-from sagas.steps import StepOptions
+from sagas.programs.step_list import ListOptions, StepsChain
+from sagas.programs.steps import StepOptions
 from store.run_result import RunResult
 
 PAGE = Path(__file__).parents[2] / "docs" / "steps.md"

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from sagas import parallel, sequence, step, steps
-from sagas.steps import Item, Step, walk
+from sagas.programs.steps import Item, Step, walk
 from sagas.testing import Scenario, given
 
 

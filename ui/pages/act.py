@@ -25,7 +25,7 @@ from sagas.durations import when
 from sagas.effects import Effect
 from sagas.errors import BadDelay
 from sagas.instance import Instance, OpenCommand
-from sagas.run import Run
+from sagas.programs.run import Run
 from store.differences import Difference, differences
 from ui.addresses import Addresses
 from ui.desk import Desk, Who

@@ -35,7 +35,7 @@ from sagas import StepResponse, parallel, retry, step, steps
 from sagas.definition import SagaDefinition
 from sagas.errors import DefinitionError
 from sagas.messages import to_raw
-from sagas.steps import StepCall, StepResult
+from sagas.programs.steps import StepCall, StepResult
 
 
 class Order(Struct, forbid_unknown_fields=True):

@@ -26,8 +26,8 @@ from sagas.bookkeeping import (
 from sagas.decision import Decision, Ignored
 from sagas.draft import Draft
 from sagas.messages import Cause
-from sagas.run import Run
-from sagas.steps import AnyStep, StepFailure, StepResult
+from sagas.programs.run import Run
+from sagas.programs.steps import AnyStep, StepFailure, StepResult
 
 OnFailure: TypeAlias = Literal["compensate", "park"]
 OnUndoFailure: TypeAlias = Literal["park", "continue", "stop"]

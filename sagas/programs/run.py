@@ -18,10 +18,10 @@ from sagas.draft import Draft
 from sagas.effects import EFFECTS_MAX, Complete, Effect, Schedule, Send, Spawn
 from sagas.instance import COMMANDS_MAX, Failure, StepRecord, Undo
 from sagas.messages import NULL, to_raw
-from sagas.steps import AnyStep, StepCall, StepFailure, StepResult
+from sagas.programs.steps import AnyStep, StepCall, StepFailure, StepResult
 
 if TYPE_CHECKING:
-    from sagas.program import Program
+    from sagas.programs.program import Program
 
 WAKE = "Snorri-Wake"
 ROOM_FOR_OTHERS = 50  # effects and commands that are left free when steps start many at a time

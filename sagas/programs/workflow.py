@@ -6,8 +6,8 @@
         ...
 
 The function runs from its start after each answer, and history answers what it asked for before
-(``sagas.workflow_execution``). When a failure leaves it, its steps are undone in reverse order; any
-other exception is a fault in its code and parks the run, which a retry continues.
+(``sagas.programs.workflow_execution``). When a failure leaves it, its steps are undone in reverse
+order; any other exception is a fault in its code and parks the run, which a retry continues.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from sagas.handlers import Handler
 from sagas.instance import Failure, StepRecord
 from sagas.messages import NULL, Cause
 from sagas.names import BadName, check_name
-from sagas.program import OnFailure, OnUndoFailure
-from sagas.program_definition import program_definition, taken
-from sagas.run import Run
-from sagas.steps import AnyStep, RunFunction, StepResult
-from sagas.workflow_errors import StepFailed, WorkflowFailed
-from sagas.workflow_execution import Execution
-from sagas.workflow_saga import Decode, WorkflowSaga
-from sagas.workflow_signals import arrive, hand_over, replied
-from sagas.workflow_steps import find_steps, input_type, output_decoder, returned
+from sagas.programs.definition import program_definition, taken
+from sagas.programs.program import OnFailure, OnUndoFailure
+from sagas.programs.run import Run
+from sagas.programs.steps import AnyStep, RunFunction, StepResult
+from sagas.programs.workflow_errors import StepFailed, WorkflowFailed
+from sagas.programs.workflow_execution import Execution
+from sagas.programs.workflow_saga import Decode, WorkflowSaga
+from sagas.programs.workflow_signals import arrive, hand_over, replied
+from sagas.programs.workflow_steps import find_steps, input_type, output_decoder, returned
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741

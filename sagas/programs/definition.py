@@ -14,7 +14,7 @@ from sagas.durations import seconds
 from sagas.errors import DefinitionError
 from sagas.handlers import Handler, check_type
 from sagas.messages import NULL
-from sagas.program import Program
+from sagas.programs.program import Program
 
 D = TypeVar("D", bound=SagaDefinition)
 

@@ -19,11 +19,10 @@ from sagas.definition import SagaDefinition
 from sagas.errors import DefinitionError
 from sagas.messages import NULL, Cause
 from sagas.names import BadName, check_name
-from sagas.program import OnFailure, OnUndoFailure
-from sagas.program_definition import program_definition
-from sagas.retry import RetryPolicy
-from sagas.run import Run
-from sagas.steps import (
+from sagas.programs.definition import program_definition
+from sagas.programs.program import OnFailure, OnUndoFailure
+from sagas.programs.run import Run
+from sagas.programs.steps import (
     TIMEOUT,
     AnyStep,
     Duration,
@@ -39,6 +38,7 @@ from sagas.steps import (
     step,
     walk,
 )
+from sagas.retry import RetryPolicy
 
 I = TypeVar("I")  # noqa: E741 - the input of a run
 

@@ -9,9 +9,9 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sagas.messages import NULL, Address, Cause
-from sagas.run import Run
-from sagas.steps import StepFailure, StepResult
-from sagas.workflow_execution import HANDLED
+from sagas.programs.run import Run
+from sagas.programs.steps import StepFailure, StepResult
+from sagas.programs.workflow_execution import HANDLED
 
 SIGNAL = "signal:"
 REPLY = "Snorri-Reply"

@@ -14,7 +14,7 @@ import msgspec
 
 from sagas.definition import SagaDefinition
 from sagas.errors import DefinitionError
-from sagas.steps import AnyStep, Step, StepResponse
+from sagas.programs.steps import AnyStep, Step, StepResponse
 
 
 def find_steps(

@@ -21,15 +21,15 @@ from sagas.errors import HandlerFault
 from sagas.instance import StepRecord
 from sagas.messages import to_raw
 from sagas.names import check_key
+from sagas.programs.steps import AnyStep, Duration, StepCall
+from sagas.programs.workflow_execution import MARKER, Execution
+from sagas.programs.workflow_loop import Future, shield
+from sagas.programs.workflow_signals import EntityCall, ReplyTo, arrive, signal_id
 from sagas.retry import RetryPolicy
-from sagas.steps import AnyStep, Duration, StepCall
-from sagas.workflow_execution import MARKER, Execution
-from sagas.workflow_loop import Future, shield
-from sagas.workflow_signals import EntityCall, ReplyTo, arrive, signal_id
 
 if TYPE_CHECKING:
-    from sagas.step_list import StepList
-    from sagas.workflow import Workflow
+    from sagas.programs.step_list import StepList
+    from sagas.programs.workflow import Workflow
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741

@@ -18,12 +18,12 @@ from sagas.effects import Schedule
 from sagas.errors import HandlerFault, LimitExceeded
 from sagas.instance import COMMANDS_MAX, TIMERS_MAX, StepRecord
 from sagas.messages import NULL, to_raw
-from sagas.run import ROOM_FOR_OTHERS, WAKE
-from sagas.workflow_errors import Diverged, StepFailed, WaitTimedOut, WorkflowFailed
-from sagas.workflow_loop import CancelledError, Future, NotDurable, Task, WorkflowLoop
+from sagas.programs.run import ROOM_FOR_OTHERS, WAKE
+from sagas.programs.workflow_errors import Diverged, StepFailed, WaitTimedOut, WorkflowFailed
+from sagas.programs.workflow_loop import CancelledError, Future, NotDurable, Task, WorkflowLoop
 
 if TYPE_CHECKING:
-    from sagas.run import Run
+    from sagas.programs.run import Run
 
 ASKED_MAX = 10_000
 ROOM_FOR_TIMERS = 10

@@ -27,15 +27,15 @@ from sagas.definition import Query, SagaDefinition
 from sagas.errors import DefinitionError
 from sagas.messages import EPOCH, NULL, Cause, to_raw
 from sagas.names import BadName, check_name
-from sagas.program import OnFailure, OnUndoFailure
-from sagas.program_definition import program_definition
-from sagas.run import Run
-from sagas.steps import AnyStep, RunFunction, StepFailure, StepResult
-from sagas.workflow import failure_of
-from sagas.workflow_execution import Execution
-from sagas.workflow_saga import Decode, WorkflowSaga
-from sagas.workflow_signals import REPLY, EntityCall, Reply, ReplyTo, replied
-from sagas.workflow_steps import find_steps, input_type, output_decoder, returned
+from sagas.programs.definition import program_definition
+from sagas.programs.program import OnFailure, OnUndoFailure
+from sagas.programs.run import Run
+from sagas.programs.steps import AnyStep, RunFunction, StepFailure, StepResult
+from sagas.programs.workflow import failure_of
+from sagas.programs.workflow_execution import Execution
+from sagas.programs.workflow_saga import Decode, WorkflowSaga
+from sagas.programs.workflow_signals import REPLY, EntityCall, Reply, ReplyTo, replied
+from sagas.programs.workflow_steps import find_steps, input_type, output_decoder, returned
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741
