@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from sagas.effects import Effect, Publish, Schedule, Send, Spawn
 from sagas.instance import Instance
-from sagas.messages import Cause
+from ui.told import Commands, came, commands_of, worked
 
 LineKind: TypeAlias = Literal["command", "event", "timer", "operator", "failed"]
 
@@ -60,14 +60,12 @@ Step: TypeAlias = tuple[str, str, str, LineKind, int]  # from, to, label, kind, 
 def sequence(history: Sequence[Instance]) -> Diagram:
     """Lay out a history of at least one document."""
     saga = history[0].saga
-    targets: dict[str, str] = {}
+    commands = commands_of(history)
     steps: list[Step] = []
     for instance in history:
-        steps.append(_cause(instance.cause, saga, targets, instance))
+        steps.append(_cause(instance, commands))
         for effect in instance.effects:
-            if isinstance(effect, Send):
-                targets[effect.id] = effect.target
-            steps += _effect(effect, saga, instance.version)
+            steps += _effect(effect, instance, commands)
     names = list(dict.fromkeys(_in_order(steps, saga)))
     x = {name: MARGIN + index * COLUMN for index, name in enumerate(names)}
     arrows = tuple(
@@ -86,27 +84,31 @@ def _in_order(steps: Sequence[Step], saga: str) -> list[str]:
     return [first, saga, *parties]
 
 
-def _cause(cause: Cause, saga: str, targets: dict[str, str], instance: Instance) -> Step:
-    version = instance.version
+def _cause(instance: Instance, commands: Commands) -> Step:
+    cause, saga, version = instance.cause, instance.saga, instance.version
+    what = came(instance, commands)
     if cause.kind == "operator":
-        return (cause.by or "operator", saga, cause.type, "operator", version)
+        return (cause.by or "operator", saga, what, "operator", version)
     if cause.kind == "timer":
-        return (CLOCK, saga, cause.type, "timer", version)
+        return (CLOCK, saga, what, "timer", version)
     if cause.kind == "child":
-        return (cause.type.rpartition(".")[0] or "child", saga, cause.type, "event", version)
+        return (cause.type.rpartition(".")[0] or "child", saga, what, "event", version)
     if cause.kind == "spawn":
         parent = str(cause.parent) if cause.parent else "start"
         return (parent, saga, cause.type or "start", "command", version)
     if cause.answers:
         kind: LineKind = "failed" if cause.failed else "event"
-        return (targets.get(cause.answers, "job"), saga, cause.type, kind, version)
-    return (PUBLISHER, saga, cause.type, "event", version)
+        command = commands.get(cause.answers)
+        return (command.target if command else "job", saga, what, kind, version)
+    return (PUBLISHER, saga, what, "event", version)
 
 
-def _effect(effect: Effect, saga: str, version: int) -> list[Step]:
+def _effect(effect: Effect, instance: Instance, commands: Commands) -> list[Step]:
+    saga, version = instance.saga, instance.version
     match effect:
         case Send():
-            return [(saga, effect.target, effect.target, "command", version)]
+            what = worked(commands.get(effect.id), effect.target)
+            return [(saga, effect.target, what, "command", version)]
         case Publish():
             return [(saga, EVERYONE, effect.type, "event", version)]
         case Schedule():

@@ -20,6 +20,7 @@ from sagas.effects import Schedule, Send
 from sagas.instance import FINISHED
 from store.lookup import Revision
 from ui.format import exact, span
+from ui.told import Commands, came, commands_of, worked
 
 Scale: TypeAlias = Literal["short", "true"]
 Tone: TypeAlias = str  # a status, or waiting, running, retried, timed_out, pending
@@ -105,7 +106,8 @@ def timeline(
         Lane(label, kind, AXIS + index * LANE, tuple(_bar(piece, place) for piece in pieces))
         for index, (label, kind, pieces) in enumerate(rows)
     )
-    marks = tuple(_mark(r, first.at, place) for r in revisions)
+    commands = commands_of(r.instance for r in revisions)
+    marks = tuple(_mark(r, first.at, place, commands) for r in revisions)
     height = AXIS + len(rows) * LANE + 6
     return Timeline(height, lanes, marks, _ticks(revisions, end, place), _words(revisions, end))
 
@@ -130,13 +132,14 @@ def _commands(revisions: Sequence[Revision], attempts: Sequence[Attempt], end: d
     for revision in revisions:
         for effect in revision.instance.effects:
             if isinstance(effect, Send):
-                sent.setdefault(effect.id, (effect.target, revision.at))
+                label = worked(revision.instance.commands.get(effect.id), effect.target)
+                sent.setdefault(effect.id, (label, revision.at))
     closed = _closed(revisions)
     rows: Rows = []
-    for id, (target, at) in sent.items():
+    for id, (label, at) in sent.items():
         tries = sorted((a for a in attempts if a.command == id), key=lambda a: a.started_at)
         until = max(closed.get(id, end), at)
-        rows.append((target, "command", _waits_and_tries(tries, at, until, id in closed)))
+        rows.append((label, "command", _waits_and_tries(tries, at, until, id in closed)))
     return rows
 
 
@@ -223,10 +226,11 @@ def _bar(piece: Piece, place: Callable[[datetime], float]) -> Bar:
     return Bar(x, max(place(until) - x, BAR_WIDTH_MIN), tone, title)
 
 
-def _mark(revision: Revision, start: datetime, place: Callable[[datetime], float]) -> Mark:
-    cause = revision.instance.cause
-    after = span(revision.at - start)
-    title = f"version {revision.instance.version}: {cause.type or cause.kind}, after {after}"
+def _mark(
+    revision: Revision, start: datetime, place: Callable[[datetime], float], commands: Commands
+) -> Mark:
+    what, after = came(revision.instance, commands), span(revision.at - start)
+    title = f"version {revision.instance.version}: {what}, after {after}"
     return Mark(place(revision.at), revision.instance.version, title)
 
 

@@ -30,8 +30,8 @@ from store.differences import Difference, differences
 from ui.addresses import Addresses
 from ui.desk import Desk, Who
 from ui.editing import BadField, edited, parsed, to_edit
-from ui.pages.instance import Told, told
 from ui.render import missing, page
+from ui.told import Told, told
 
 # What each action does, in one sentence, before anybody has chosen anything.
 ABOUT: dict[Action, str] = {
@@ -220,15 +220,15 @@ def _answer(
 
 
 def _preview(plan: Plan, instance: Instance, desk: Desk) -> Preview:
-    effects = _told(plan.effects, instance, desk)
-    then = _told(plan.then, instance, desk)
+    effects = _told(plan.effects, desk)
+    then = _told(plan.then, desk)
     after = desk.mask(bytes(plan.state_after))
     changes, _ = differences(bytes(instance.state), after)
     return Preview(plan, effects, then, changes)
 
 
-def _told(effects: Sequence[Effect], instance: Instance, desk: Desk) -> tuple[Told, ...]:
-    found = (told(effect, instance.at) for effect in effects)
+def _told(effects: Sequence[Effect], desk: Desk) -> tuple[Told, ...]:
+    found = map(told, effects)
     return tuple(msgspec.structs.replace(one, payload=_hidden(one.payload, desk)) for one in found)
 
 

@@ -6,7 +6,6 @@ the shape of the saga's graph come from the projections.
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -17,8 +16,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from msgspec import Raw, Struct, structs
 
 from sagas.actions import ACTION_STATUSES, allowed
-from sagas.effects import Effect, Publish, Schedule, Send, Signal, Spawn, Unschedule
-from sagas.instance import FINISHED, Failure, Instance, encode
+from sagas.instance import Failure, Instance, encode
 from store.cards import SagaCard, saga_cards
 from store.diagnosis import Wait
 from store.differences import Difference, differences
@@ -30,6 +28,7 @@ from ui.render import missing, page
 from ui.sequence import Diagram, sequence
 from ui.stretch import Mask, Stretch, masked, stretch_around
 from ui.timeline import Attempt, Scale, Timeline, timeline
+from ui.told import Told, came, told
 
 View: TypeAlias = Literal["story", "graph", "sequence", "messages", "raw"]
 VIEWS: tuple[tuple[View, str], ...] = (
@@ -82,19 +81,11 @@ class Standing(Struct, frozen=True):
     count: int
 
 
-class Told(Struct, frozen=True):
-    """One effect in words: what kind, of what, and its payload where there is one."""
-
-    kind: str
-    name: str
-    note: str
-    payload: Raw | None
-
-
 class Chapter(Struct, frozen=True):
-    """One version of the story."""
+    """One version of the story; ``came`` is what made it, in words."""
 
     revision: Revision
+    came: str
     since_s: float | None
     effects: tuple[Told, ...]
     status_before: str
@@ -258,8 +249,9 @@ def _chapter(stretch: Stretch, revision: Revision) -> Chapter:
     before = stretch.at(revision.instance.version - 1)
     return Chapter(
         revision=revision,
+        came=came(revision.instance, stretch.commands),
         since_s=(revision.at - before.at).total_seconds() if before else None,
-        effects=tuple(told(effect, revision.at) for effect in revision.instance.effects),
+        effects=tuple(told(effect) for effect in revision.instance.effects),
         status_before=before.instance.status if before else "",
     )
 
@@ -288,46 +280,6 @@ async def _graph(desk: Desk, card: SagaCard | None, shown: list[Revision], versi
     types = card.types if card else ()
     upto = version - shown[0].instance.version + 1
     return graph(types, follows, standing, [one.instance for one in shown], upto)
-
-
-def told(effect: Effect, at: datetime) -> Told:
-    """An effect as the story tells it."""
-    match effect:
-        case Send():
-            note = "waits for its concurrency key" if effect.gated else effect.id
-            return Told("command", effect.target, note, effect.payload)
-        case Publish():
-            return Told("event", effect.type, f"key {effect.key}", effect.payload)
-        case Schedule():
-            return Told(
-                "timer",
-                effect.type,
-                f"{effect.id}, due {effect.at:%Y-%m-%d %H:%M:%S} UTC",
-                effect.payload,
-            )
-        case Unschedule():
-            return Told("timer off", effect.id, "", None)
-        case Spawn():
-            return Told("child", effect.saga, effect.key, effect.payload)
-        case Signal():
-            return Told("signal", effect.cause.type, str(effect.to), None)
-        case _:
-            return _ending(effect)
-
-
-def _ending(effect: Effect) -> Told:
-    fields = structs.asdict(effect)
-    kind = type(effect).__name__.lower()
-    name = str(fields.get("type") or "")
-    result = fields.get("result") or fields.get("payload")
-    return Told(
-        kind, name, str(fields.get("reason") or ""), result if name or kind == "complete" else None
-    )
-
-
-def ended(status: str) -> bool:
-    """Whether an instance in this status is over."""
-    return status in FINISHED
 
 
 ROUTES = (instance,)

@@ -16,8 +16,8 @@ from sagas.replay import Step
 from store.differences import Difference, differences
 from store.replaying import replay_instance
 from ui.desk import Desk, Who
-from ui.pages.instance import Told, told
 from ui.render import missing, page
+from ui.told import Told, told
 
 SHOWN_MAX = 50  # versions that differ, drawn with both sides
 
@@ -103,7 +103,7 @@ def _side(instance: Instance) -> Side:
     return Side(
         status=instance.status,
         error=f"{error.type}: {error.message}" if error else "",
-        effects=tuple(told(effect, instance.at) for effect in instance.effects),
+        effects=tuple(told(effect) for effect in instance.effects),
     )
 
 
