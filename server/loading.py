@@ -138,7 +138,8 @@ def load_samples() -> App:
 
 
 def _check_name(name: str) -> None:
-    if name in OURS or (name.split(".")[0] in OURS and name not in SAMPLES):
+    is_sample = any(f"{name}.".startswith(f"{package}.") for package in SAMPLES)
+    if name in OURS or (name.split(".")[0] in OURS and not is_sample):
         raise AppError(
             f"the app module {name!r} has the name of one of Snorri's own packages "
             f"({', '.join(OURS)}); rename it, for example to my_{name.split('.')[0]}"
