@@ -12,6 +12,7 @@ from litestar.serialization import encode_json
 
 from server.api.app import create_app
 from server.api.deps import Deps
+from server.api.openapi import complete
 from server.loading import load_samples
 from server.settings import Settings
 from store.client import SagaClient
@@ -60,5 +61,5 @@ def idle_app() -> Litestar:
 @cache
 def document() -> dict[str, Any]:
     """Its OpenAPI document."""
-    found: dict[str, Any] = json.loads(encode_json(idle_app().openapi_schema.to_schema()))
+    found: dict[str, Any] = json.loads(encode_json(complete(idle_app(), is_open=True).to_schema()))
     return found

@@ -94,7 +94,6 @@ def create_app(
 
     ``base`` is the path the whole is mounted at, ``more`` are further routes, of tests for example.
     """
-    known_query = KnownQuery()
     deps.metrics.installation(deps.backend, deps.read, deps.live)
     handlers = list(_tagged())
     desk = desk_of(deps, base)
@@ -107,17 +106,15 @@ def create_app(
         ],
         dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
         exception_handlers=error_pages.handlers(desk),
-        guards=[one_guard(check_role, known_query, json_only)],
+        guards=[one_guard(check_role, KnownQuery(), json_only)],
         middleware=[WholeSegments()],
-        openapi_config=openapi.config(),
+        openapi_config=openapi.config(is_open=deps.access.is_open),
         compression_config=COMPRESSION,
         request_max_body_size=BODY_BYTES_MAX,
         on_shutdown=[deps.close],
         logging_config=None,  # the process has set its logs up
         debug=False,
     )
-    openapi.complete(app, is_open=deps.access.is_open)
-    known_query.learn(openapi.documented_queries(app))
     lane = PublishLane(with_whole_segments(app.asgi_handler), deps)
     inner = AccessMiddleware(lane, deps.access)
     app.asgi_handler = RequestMetrics(inner, deps.metrics.catalog)

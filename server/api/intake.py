@@ -14,10 +14,13 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from litestar import Request, Response, route
 from litestar.connection import ASGIConnection
+from litestar.enums import ParamType
 from litestar.exceptions import ClientException
 from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
+from litestar.params import ParameterKwarg
 from litestar.types import ASGIApp, Receive, Scope, Send
+from msgspec import inspect
 
 from server.access.roles import PUBLIC, ROLE
 from server.api.problems import Problem
@@ -33,9 +36,6 @@ QUERY, FREE = "query", "free"
 AsyncGuard: TypeAlias = Callable[
     [ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]
 ]
-
-# (path template, method) -> query parameters, True for those that take any text
-Documented = Mapping[tuple[str, str], Mapping[str, bool]]
 
 
 def with_whole_segments(app: ASGIApp) -> ASGIApp:
@@ -96,14 +96,13 @@ def _check_utf8(raw: bytes) -> None:
 
 
 class KnownQuery:
-    """A guard that refuses query parameters that no route documents."""
+    """A guard that refuses query parameters that a route does not document; one for an application.
+
+    Routes that are not in the document, those of pages, look at their queries themselves.
+    """
 
     def __init__(self) -> None:
-        self._documented: Documented = {}
-
-    def learn(self, documented: Documented) -> None:
-        """What each route documents; known only when all routes are."""
-        self._documented = documented
+        self._documented: dict[BaseRouteHandler, Mapping[str, bool]] = {}
 
     async def __call__(
         self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
@@ -111,10 +110,11 @@ class KnownQuery:
         """Refuse with the names that come near; raises Problem."""
         if not connection.scope.get("query_string"):
             return
-        place = (connection.scope["path_template"], str(connection.scope.get("method")))
-        known = self._documented.get(place)
-        if known is None:
+        if not isinstance(handler, HTTPRouteHandler) or not handler.resolve_include_in_schema():
             return
+        known = self._documented.get(handler)
+        if known is None:
+            known = self._documented[handler] = documented_query(handler)
         for name, value in connection.query_params.multi_items():
             if value.lower() == "null" and not known.get(name, True):
                 # A word that msgspec would take for None, and so for no filter at all.
@@ -130,6 +130,30 @@ class KnownQuery:
                     f"This route has no query parameter {name[:100]!r}.",
                     f"{hint}It takes: {takes}.",
                 )
+
+
+def documented_query(handler: BaseRouteHandler) -> Mapping[str, bool]:
+    """The query parameters of a route; True for those that take any text, the word null too."""
+    fields = handler.parsed_fn_signature.parameters.items()
+    return {
+        field.kwarg_definition.name or name: _takes_text(inspect.type_info(field.annotation))
+        for name, field in fields
+        if isinstance(field.kwarg_definition, ParameterKwarg)
+        and field.kwarg_definition.param_type == ParamType.QUERY
+        and not field.is_di_field
+    }
+
+
+def _takes_text(kind: inspect.Type) -> bool:
+    match kind:
+        case inspect.StrType() | inspect.ListType(item_type=inspect.StrType()):
+            return True
+        case inspect.ListType(item_type=inspect.LiteralType()):
+            return True  # the list itself is never null, and its words are checked
+        case inspect.UnionType(types=types):
+            return any(_takes_text(one) for one in types)
+        case _:
+            return False
 
 
 def one_guard(*guards: AsyncGuard) -> AsyncGuard:

@@ -6,18 +6,22 @@ shows who one is. Serves JSON and YAML only: pages that draw it would load code 
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
-from litestar import Litestar, Router
+from litestar import Litestar, Request, Router
+from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin, YamlRenderPlugin
 from litestar.openapi.spec import (
     Components,
     License,
+    OpenAPI,
     OpenAPIMediaType,
     OpenAPIResponse,
     Operation,
-    Parameter,
     PathItem,
     Reference,
     Schema,
@@ -27,7 +31,7 @@ from litestar.openapi.spec.enums import OpenAPIType
 from litestar.routes import HTTPRoute
 
 from server.access.roles import PUBLIC, ROLE
-from server.api.openapi_schemas import close, correct_parameters, takes_text, truthful
+from server.api.openapi_schemas import close, correct_parameters, truthful
 from server.api.problems import MEDIA_TYPE
 
 TITLE = "Snorri"
@@ -52,8 +56,17 @@ def release() -> str:
         return "0"
 
 
-def config() -> OpenAPIConfig:
-    """How the document is made and where it is served."""
+def config(*, is_open: bool) -> OpenAPIConfig:
+    """How the document is made and where it is served; ``is_open`` when nobody has to log in.
+
+    It is made at the first request for it: that takes as long as all the rest of the application.
+    """
+    one = asyncio.Lock()
+
+    async def made(request: Request[Any, Any, Any]) -> None:
+        async with one:
+            await asyncio.to_thread(complete, request.app, is_open=is_open)
+
     return OpenAPIConfig(
         title=TITLE,
         version=release(),
@@ -77,53 +90,50 @@ def config() -> OpenAPIConfig:
             JsonRenderPlugin(path=["/", "/openapi.json"]),
             YamlRenderPlugin(path="/openapi.yaml"),
         ],
-        openapi_router=Router(PATH, route_handlers=[], include_in_schema=False, opt={ROLE: PUBLIC}),
+        openapi_router=Router(
+            PATH,
+            route_handlers=[],
+            before_request=made,
+            include_in_schema=False,
+            opt={ROLE: PUBLIC},
+        ),
     )
 
 
-def complete(app: Litestar, *, is_open: bool) -> None:
-    """Add what the routes do not say themselves; ``is_open`` when nobody has to log in."""
+def complete(app: Litestar, *, is_open: bool) -> OpenAPI:
+    """The document with what the routes do not say themselves, made once."""
     document = app.openapi_schema
     schemas = document.components.schemas
-    schemas[PROBLEM] = _problem_schema()
+    if PROBLEM in schemas:
+        return document
     for schema in schemas.values():
         truthful(schema)
     for route in _routes(app):
         item = (document.paths or {}).get(route.path_format)
-        if item is None:
-            continue
         for method, (handler, _) in route.route_handler_map.items():
-            operation = _operation(item, method)
-            if operation is None:
-                continue
-            _add_problems(operation)
-            correct_parameters(operation, handler)
-            close(schemas, handler)
-            role = handler.opt.get(ROLE)
-            if role and role != PUBLIC:
-                needs = f"Needs the role {role}."
-                operation.description = "\n\n".join(filter(None, (operation.description, needs)))
-                operation.security = [] if is_open else [{"token": []}, {"session": []}]
-            else:
-                operation.security = []
+            if operation := _operation(item, method):
+                _complete(operation, handler, schemas, is_open=is_open)
+    schemas[PROBLEM] = _problem_schema()
+    return document
 
 
-def documented_queries(app: Litestar) -> dict[tuple[str, str], dict[str, bool]]:
-    """The query parameters of each route, by (path template, method); True for those that take any
-    text.
-    """
-    found: dict[tuple[str, str], dict[str, bool]] = {}
-    for route in _routes(app):
-        item = (app.openapi_schema.paths or {}).get(route.path_format)
-        for method in route.route_handler_map if item is not None else ():
-            operation = _operation(item, method)
-            if operation is not None:
-                found[(route.path_format, method)] = {
-                    one.name: takes_text(one)
-                    for one in operation.parameters or []
-                    if isinstance(one, Parameter) and one.param_in == "query"
-                }
-    return found
+def _complete(
+    operation: Operation,
+    handler: HTTPRouteHandler,
+    schemas: Mapping[str, Schema | Reference],
+    *,
+    is_open: bool,
+) -> None:
+    _add_problems(operation)
+    correct_parameters(operation, handler)
+    close(schemas, handler)
+    role = handler.opt.get(ROLE)
+    if role and role != PUBLIC:
+        needs = f"Needs the role {role}."
+        operation.description = "\n\n".join(filter(None, (operation.description, needs)))
+        operation.security = [] if is_open else [{"token": []}, {"session": []}]
+    else:
+        operation.security = []
 
 
 def _routes(app: Litestar) -> list[HTTPRoute]:

@@ -68,16 +68,6 @@ def correct_parameters(operation: Operation, handler: HTTPRouteHandler) -> None:
             schema.minimum = float(least[parameter.name])  # type: ignore[arg-type]
 
 
-def takes_text(parameter: Parameter) -> bool:
-    """Whether any text may be the value of a parameter, the word null too."""
-    schema = parameter.schema
-    if not isinstance(schema, Schema) or schema.enum:
-        return False
-    if schema.type == OpenAPIType.ARRAY:
-        return isinstance(schema.items, Schema) and schema.items.type == OpenAPIType.STRING
-    return schema.type == OpenAPIType.STRING
-
-
 def _parts(schema: Schema) -> Iterator[AnySchema]:
     yield from (schema.properties or {}).values()
     for group in (schema.any_of, schema.all_of, schema.prefix_items):

@@ -6,10 +6,12 @@ in one way each. The routes that exist have tests of their own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from typing import Annotated, Any
 
+import httpx
 import pytest
 from litestar import get, post
 from litestar.di import NamedDependency
@@ -20,6 +22,7 @@ from msgspec import Struct
 from server.access.roles import PUBLIC, ROLE
 from server.api.app import BODY_BYTES_MAX, create_app
 from server.api.deps import Deps
+from server.api.intake import documented_query
 from server.api.problems import MEDIA_TYPE, Problem
 from server.loading import load_samples
 from server.settings import Settings
@@ -28,6 +31,7 @@ from store.memory import MemoryBroker
 from store.port import Unreachable
 from store.projection.port import Progress, ReadError
 from store.subjects import Names
+from tests.api_document import document, idle_app, idle_deps
 
 SECRET = "hunter2 of /etc/snorri/auth.toml"
 
@@ -242,3 +246,37 @@ def test_the_document_says_what_every_route_takes_and_answers(client: TestClient
             reference = answers["4XX"]["content"][MEDIA_TYPE]["schema"]["$ref"]
             assert reference == "#/components/schemas/ProblemDocument"
             assert "400" not in answers, (path, method)
+
+
+@pytest.mark.asyncio
+async def test_the_document_is_whole_for_all_who_ask_first_and_at_once() -> None:
+    transport: Any = httpx.ASGITransport(create_app(idle_deps()))  # type: ignore[arg-type]  # Litestar's own ASGI types
+    async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
+        answers = await asyncio.gather(*(http.get("/schema/openapi.json") for _ in range(5)))
+        answers.append(await http.get("/schema"))
+    first = answers[0].json()
+    assert [answer.json() == first for answer in answers] == [True] * 6
+    assert first == document()
+
+
+def test_the_queries_a_route_takes_are_those_of_the_document() -> None:
+    checked = 0
+    for route in idle_app().routes:
+        item = document()["paths"].get(getattr(route, "path_format", ""), {})
+        for method, (handler, _) in getattr(route, "route_handler_map", {}).items():
+            operation = item.get(method.lower())
+            if operation is None:
+                continue
+            told = {
+                one["name"]: one["schema"]
+                for one in operation.get("parameters", [])
+                if one["in"] == "query"
+            }
+            takes = documented_query(handler)
+            assert set(takes) == set(told), (route.path, method)
+            for name, any_text in takes.items():
+                kind = told[name]["type"]
+                free = kind == "array" or (kind == "string" and "enum" not in told[name])
+                assert any_text == free, (route.path, method, name)
+                checked += 1
+    assert checked > 50
