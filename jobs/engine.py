@@ -22,7 +22,7 @@ from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
 from sagas.names import escape
 from sagas.schemas import message_schemas
-from store.cards import KeyRule, SagaCard, key_rule_of
+from store.cards import KeyRule, SagaCard, key_rule_of, made_of, parts_of
 from store.codec import Envelope
 from store.port import Backend, Committed, Outgoing, StoreError
 from store.schedules import SCHEDULE, TIME_ZONE, cancel, cron
@@ -165,6 +165,8 @@ class Engine:
             on_unknown=definition.on_unknown,
             concurrency=definition.concurrency.limit if definition.concurrency else 0,
             schemas=message_schemas(definition),
+            made_of=made_of(definition.program),
+            parts=parts_of(definition.program),
         )
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
 

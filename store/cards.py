@@ -6,17 +6,24 @@ process died. All are for people and for showing: nothing that must be right dep
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Raw, Struct
 
 from sagas.definition import CorrelationRule
+from sagas.programs.entity import EntityProgram
+from sagas.programs.program import Program
+from sagas.programs.step_list import StepProgram
+from sagas.programs.steps import Group, Item
 from sagas.retry import RetryPolicy
 from store.port import Meta
 
 C = TypeVar("C")
+
+MadeOf: TypeAlias = Literal["handlers", "steps", "workflow", "entity"]
 
 
 class KeyRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -28,6 +35,31 @@ class KeyRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     path: str = ""
 
 
+class PartCard(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A step as its author declared it, or a group with its ``parts``; times are seconds.
+
+    ``undo`` says whether it has one; nobody waits for a step in the ``background``.
+    """
+
+    name: str
+    kind: Literal["step", "sequence", "parallel"] = "step"
+    target: str = ""
+    description: str = ""
+    undo: bool = False
+    background: bool = False
+    pivot: bool = False
+    retry: RetryPolicy | None = None
+    timeout_s: float | None = None
+    parts: tuple[PartCard, ...] = ()
+
+    def steps(self) -> Iterator[PartCard]:
+        """The step it is, or all steps inside, in the order in which they are declared."""
+        if self.kind == "step":
+            yield self
+        for part in self.parts:
+            yield from part.steps()
+
+
 class SagaCard(Struct, frozen=True, kw_only=True):
     """What the registry in the meta bucket says of a definition.
 
@@ -35,7 +67,8 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     ``key_path``, ``function``, or empty where the ordering key or a new one serves. ``key_rules``
     are those of the other message types, where they differ. ``secrets`` are the names of the secret
     fields of its state and messages, ``schemas`` the JSON Schemas of its messages, as far as known.
-    ``concurrency`` is how many instances may be at work at once, 0 for any number.
+    ``concurrency`` is how many instances may be at work at once, 0 for any number. ``parts`` are
+    the steps of a list one after the other, or those that a workflow or an entity may call.
     """
 
     id: str
@@ -61,6 +94,8 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     on_unknown: str = ""
     concurrency: int = 0
     schemas: dict[str, Raw] = {}
+    made_of: MadeOf = "handlers"
+    parts: tuple[PartCard, ...] = ()
 
     def rule_of(self, type: str) -> KeyRule:
         """How a message of this type names its instance."""
@@ -118,6 +153,37 @@ def key_rule_of(rule: CorrelationRule | None) -> KeyRule:
     if isinstance(rule, str):
         return KeyRule(rule="field", path=rule)
     return KeyRule() if rule is None else KeyRule(rule="function")
+
+
+def parts_of(program: Program | None) -> tuple[PartCard, ...]:
+    """The steps of a definition's program as its card tells them."""
+    if isinstance(program, StepProgram):
+        return tuple(map(_part, program.root.items))
+    return tuple(map(_part, program.steps.values())) if program else ()
+
+
+def made_of(program: Program | None) -> MadeOf:
+    """Which kind of definition has this program."""
+    if program is None:
+        return "handlers"
+    if isinstance(program, StepProgram):
+        return "steps"
+    return "entity" if isinstance(program, EntityProgram) else "workflow"
+
+
+def _part(item: Item) -> PartCard:
+    if isinstance(item, Group):
+        return PartCard(name=item.name, kind=item.kind, parts=tuple(map(_part, item.items)))
+    return PartCard(
+        name=item.name,
+        target=item.target,
+        description=item.description,
+        undo=item.compensate is not None,
+        background=item.background,
+        pivot=item.pivot,
+        retry=item.retry,
+        timeout_s=item.timeout_s,
+    )
 
 
 async def saga_cards(meta: Meta) -> list[SagaCard]:

@@ -118,7 +118,7 @@ def _item(
         signals=list(card.signals),
         queries=list(card.queries),
         compensations=list(card.compensations),
-        steps=[],
+        steps=[step.name for part in card.parts for step in part.steps()],
         version=card.hash,
         durability=card.durability,
         cron=card.cron or None,
