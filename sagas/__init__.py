@@ -26,6 +26,7 @@ from sagas.messages import Message
 from sagas.programs.entity import Entity, EntityHandler, entity
 from sagas.programs.step_list import StepList, StepsChain, steps
 from sagas.programs.steps import Step, StepResponse, parallel, sequence, step
+from sagas.programs.transactions import transaction
 from sagas.programs.workflow import Workflow, workflow
 from sagas.programs.workflow_errors import StepFailed, WaitTimedOut, WorkflowFailed
 from sagas.programs.workflow_saga import WorkflowSaga
@@ -71,6 +72,7 @@ __all__ = (
     "spawn",
     "step",
     "steps",
+    "transaction",
     "unschedule",
     "workflow",
 )

@@ -101,7 +101,8 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``order`` counts the steps of the run as they ended well, from 1; undoing goes the other way.
     ``place`` counts what a workflow function asked for, from 1, ``heard`` the ends, good and bad,
     as it was told of them. ``data`` is for its undo, ``keys`` what it set in the context. A step
-    that is ``kept`` is not undone with the others.
+    that is ``kept`` is not undone with the others; one that is ``rolled_back`` had ended well in a
+    transaction that had not.
     """
 
     step: str
@@ -117,6 +118,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     keys: tuple[str, ...] = ()
     background: bool = False
     kept: bool = False
+    rolled_back: bool = False
     error: str = ""
     code: str = ""
 

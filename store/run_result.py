@@ -9,6 +9,7 @@ from msgspec import Raw, Struct
 
 from sagas.instance import Instance, Status, StepRecord, StepStatus
 from sagas.messages import NULL
+from sagas.programs.transactions import failed_step
 
 O = TypeVar("O")  # noqa: E741 - the output of a run
 
@@ -93,9 +94,9 @@ def failure_of(result: RunResult[Any]) -> RunFailure:
 
 def _failed(instance: Instance) -> str:
     """The step that failed; of a parked run the one whose command it is parked with."""
-    for id, record in instance.steps.items():
-        if record.status == "failed" and not record.background:
-            return id
+    failed = failed_step(instance.steps)
+    if failed:
+        return failed
     parked = instance.commands.get(instance.parked.command) if instance.parked else None
     return parked.step if parked is not None and not parked.undo else ""
 

@@ -28,6 +28,12 @@ from sagas.draft import Draft
 from sagas.messages import Cause
 from sagas.programs.run import Run
 from sagas.programs.steps import AnyStep, StepFailure, StepResult
+from sagas.programs.transactions import (
+    OUTCOME_UNKNOWN,
+    commit_parts,
+    fail_step,
+    roll_back_parts,
+)
 
 OnFailure: TypeAlias = Literal["compensate", "park"]
 OnUndoFailure: TypeAlias = Literal["park", "continue", "stop"]
@@ -125,7 +131,8 @@ def _answered(run: Run, cause: Cause) -> None:
         _undone(run, cause, failure_text(cause) if failed else "")
     elif command.step not in draft.steps:
         close_command(draft, id)
-    elif failed and run.parks(command.step):
+    elif failed and (run.parks(command.step) or _outcome_unknown(run, command.step, cause)):
+        roll_back_parts(run, command.step, _failure(cause).parts)
         park_for_command(draft, id, failure_text(cause))
     else:
         _record(run, command.step, cause)
@@ -146,14 +153,25 @@ def _undone(run: Run, cause: Cause, failure: str) -> None:
 def _record(run: Run, id: str, cause: Cause) -> None:
     """How a step ended, on record; the program hears of the good ends."""
     if cause.failed or cause.type == FAILED:
-        run.fail_step(id, _failure(cause))
+        fail_step(run, id, _failure(cause))
         return
     called = run.records[id].kind == "call"  # of a job that is no step: all of it is the output
     result = StepResult(output=cause.payload) if called else _result(cause)
     run.complete_step(id, result)
+    for part, gave in commit_parts(run, id, result.parts):
+        _merged(run, part, gave)
     if not run.records[id].background:
-        run.program.completed(run, id, result)
-        run.call_back("step_completed", {"step": id, "index": run.records[id].order})
+        _merged(run, id, result)
+
+
+def _merged(run: Run, id: str, result: StepResult) -> None:
+    run.program.completed(run, id, result)
+    run.call_back("step_completed", {"step": id, "index": run.records[id].order})
+
+
+def _outcome_unknown(run: Run, id: str, cause: Cause) -> bool:
+    """Whether nobody knows if a transaction was committed: an operator has to have it looked up."""
+    return _failure(cause).code == OUTCOME_UNKNOWN and not run.records[id].background
 
 
 def _failure(cause: Cause) -> StepFailure:

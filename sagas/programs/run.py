@@ -19,11 +19,13 @@ from sagas.effects import EFFECTS_MAX, Complete, Effect, Schedule, Send, Spawn
 from sagas.instance import COMMANDS_MAX, Failure, StepRecord, Undo
 from sagas.messages import NULL, to_raw
 from sagas.programs.steps import AnyStep, StepCall, StepFailure, StepResult
+from sagas.programs.transactions import TRANSACTION, failed_step
 
 if TYPE_CHECKING:
     from sagas.programs.program import Program
 
 WAKE = "Snorri-Wake"
+ON_THEIR_WAY = ("step", TRANSACTION, "call", "child")  # kinds of records that are waited for
 ROOM_FOR_OTHERS = 50  # effects and commands that are left free when steps start many at a time
 
 
@@ -74,10 +76,11 @@ class Run:
     @property
     def failure(self) -> Failure | None:
         """Why the run has failed: its first step that did, or None."""
-        for id, record in self.records.items():
-            if record.status == "failed" and not record.background:
-                return Failure(type=record.code or "StepFailed", message=f"{id}: {record.error}")
-        return None
+        id = failed_step(self.records)
+        if not id:
+            return None
+        record = self.records[id]
+        return Failure(type=record.code or "StepFailed", message=f"{id}: {record.error}")
 
     @property
     def has_room(self) -> bool:
@@ -104,7 +107,8 @@ class Run:
                 )
             ]
         )
-        self.put(id, self.record(step.name, background=step.background, place=place))
+        kind = TRANSACTION if step.parts else "step"
+        self.put(id, self.record(step.name, kind=kind, background=step.background, place=place))
 
     def send(self, id: str, effect: Send, kind: str, *, place: int = 0) -> None:
         """Send a command to a job that is no step; ``kind`` "call" waits for its answer."""
@@ -202,7 +206,10 @@ class Run:
             return False
         steps = self.program.steps
         passed = any(
-            record.status == "completed" and record.step in steps and steps[record.step].pivot
+            record.status == "completed"
+            and not record.rolled_back
+            and record.step in steps
+            and steps[record.step].pivot
             for record in self.records.values()
         )
         return passed or self.program.on_failure == "park"
@@ -226,7 +233,7 @@ class Run:
             if timer.type == WAKE:
                 self.draft.unschedule(id)
         for id, record in self.records.items():
-            if record.status == "running" and record.kind not in ("step", "call", "child"):
+            if record.status == "running" and record.kind not in ON_THEIR_WAY:
                 skip_step(self.draft, id)
 
     def forget(self) -> None:
@@ -296,6 +303,8 @@ class Run:
         step = self.program.steps.get(record.step) if record.kind == "step" else None
         if step is None or step.compensate is None or record.background or record.kept:
             return False
+        if record.rolled_back and step.data_only:
+            return False
         if record.status == "failed":
             return bool(record.order) or not step.strict  # with an order it had ended well before
         return record.status == "completed"
@@ -328,6 +337,7 @@ class Run:
             data=record.data,
             failed=record.status == "failed",
             error=record.error,
+            rolled_back=record.rolled_back,
             context=self.program.undo_context(self, id),
         )
         return to_raw(call)

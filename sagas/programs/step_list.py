@@ -38,6 +38,7 @@ from sagas.programs.steps import (
     step,
     walk,
 )
+from sagas.programs.transactions import joined, whole
 from sagas.retry import RetryPolicy
 
 I = TypeVar("I")  # noqa: E741 - the input of a run
@@ -66,7 +67,6 @@ class StepProgram:
     on_undo_failure: OnUndoFailure
     beside: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     errors: object = None
-    transactional: object = None
 
     @property
     def parts(self) -> Sequence[object]:
@@ -197,8 +197,10 @@ class StepsChain(Generic[I]):
         self._options = replace(self._options, data=dict(data))
         return self
 
-    def transactional(self, provider: object) -> Self:
-        """Run all steps in one transaction of a provider."""
+    def transactional(self, provider: object = True) -> Self:
+        """Run all steps in one database transaction: True, the name or type of a database, or
+        ``transaction(…)``.
+        """
         self._options = replace(self._options, transactional=provider)
         return self
 
@@ -263,7 +265,8 @@ def steps(
     "park" stops a run at a failed step for an operator, who lets it go on from there;
     ``on_undo_failure`` "park" does so for a failed undo, "continue" goes on with the others and
     ends as failed, "stop" ends at once. Callbacks are ``async def (ctx, payload)`` jobs that nobody
-    waits for; ``errors`` is a ``jobs.ErrorPolicy`` for all steps. Raises DefinitionError.
+    waits for; ``errors`` is a ``jobs.ErrorPolicy`` for all steps; ``transactional``
+    runs all of them in one database transaction. Raises DefinitionError.
     """
     callbacks = (on_step_completed, on_compensating, on_failed)
     options = _Options(
@@ -286,7 +289,7 @@ def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any]
         check_name(name, "saga id")
     except BadName as error:
         raise DefinitionError(str(error)) from None
-    root = bound(sequence(name, list(items)), name)
+    root = bound(joined(sequence(name, whole(list(items), options.transactional))), name)
     if not isinstance(root, Group):  # a bound group is a group
         raise TypeError(name)
     program = StepProgram(
@@ -300,7 +303,6 @@ def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any]
         on_undo_failure=options.on_undo_failure,
         beside=_beside(root),
         errors=options.errors,
-        transactional=options.transactional,
     )
     definition = program_definition(
         StepList[Any], name, program, options.input, options.description, options.retention
@@ -330,7 +332,7 @@ def _checked_target(one: AnyStep) -> None:
 def _beside(item: Item) -> dict[str, frozenset[str]]:
     """For each step the steps that may run at the same time."""
     if not isinstance(item, Group):
-        return {item.name: frozenset()}
+        return {one.name: frozenset() for one in walk(item)}
     parts = [_beside(part) for part in item.items]
     found: dict[str, frozenset[str]] = {}
     everyone = frozenset(name for part in parts for name in part)
@@ -342,5 +344,5 @@ def _beside(item: Item) -> dict[str, frozenset[str]]:
 
 def _shape(item: Item) -> object:
     if not isinstance(item, Group):
-        return item.name
+        return (item.name, *(part.name for part in item.parts)) if item.parts else item.name
     return (item.kind, item.name, *(_shape(part) for part in item.items))

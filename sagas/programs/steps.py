@@ -65,7 +65,9 @@ class StepCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The payload of a step's command: run it, or ``undo`` it.
 
     ``input`` is the argument of a workflow's step, ``context`` what a list has gathered so far.
-    For an undo: the step's ``output``, its own ``data``, and whether it had ``failed``, with what.
+    For an undo: the step's ``output``, its own ``data``, whether it had ``failed``, with what, and
+    whether the transaction that it was part of was ``rolled_back``.
+    ``tenant`` is whose run it is, where its definition says so.
     """
 
     step: str
@@ -76,22 +78,43 @@ class StepCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     data: Raw = NULL
     failed: bool = False
     error: str = ""
+    rolled_back: bool = False
+    tenant: str = ""
 
 
-class StepResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The payload of a step's good answer: ``set`` is what it adds to the context of a list."""
+class StepPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How one step of a transaction ended well; the fields are those of a StepResult."""
 
+    step: str
     output: Raw = NULL
     data: Raw = NULL
     set: dict[str, Raw] = {}
 
 
+class StepResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The payload of a step's good answer: ``set`` is what it adds to the context of a list,
+    ``parts`` are the steps of a transaction.
+    """
+
+    output: Raw = NULL
+    data: Raw = NULL
+    set: dict[str, Raw] = {}
+    parts: tuple[StepPart, ...] = ()
+
+
 class StepFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The payload of a step's failure: ``data`` is what it left for its undo."""
+    """The payload of a step's failure: ``data`` is what it left for its undo.
+
+    ``done`` says that its work was done and only its answer is of no use, so it is undone. Of a
+    transaction: the ``step`` that failed and the ``parts`` that had ended well before.
+    """
 
     reason: str = ""
     data: Raw = NULL
     code: str = ""
+    done: bool = False
+    step: str = ""
+    parts: tuple[StepPart, ...] = ()
 
 
 class Caller(Protocol):
@@ -109,7 +132,9 @@ class Step(Generic[I, O]):
     ``strict``: its undo runs only after it has ended well; otherwise also after it failed, told so.
     ``background``: nobody waits for it, nothing of it is merged or undone. ``pivot``: once it is
     through, the run only goes forward. ``nothing_to_undo`` says so on purpose. ``errors`` is the
-    ErrorPolicy of the room that runs it.
+    ErrorPolicy of the room that runs it. ``transactional`` names the database in whose transactions
+    it runs and is undone; ``data_only``: a rollback undoes all of it. A step with ``parts`` is a
+    transaction of several steps.
     """
 
     name: str
@@ -124,6 +149,9 @@ class Step(Generic[I, O]):
     pivot: bool = False
     nothing_to_undo: bool = False
     errors: object = None
+    transactional: object = None
+    data_only: bool = False
+    parts: tuple[AnyStep, ...] = ()
     description: str = ""
     target: str = ""
 
@@ -166,6 +194,8 @@ class _RarerOptions(TypedDict, total=False):
     pivot: bool
     nothing_to_undo: bool
     errors: object
+    transactional: object
+    data_only: bool
     description: str
 
 
@@ -206,6 +236,8 @@ def step(
     pivot: bool = False,
     nothing_to_undo: bool = False,
     errors: object = None,
+    transactional: object = None,
+    data_only: bool = False,
     description: str = "",
 ) -> Any:
     """Declare a step, or decorate its function: ``async def (ctx)`` or ``(ctx, input)``.
@@ -213,7 +245,10 @@ def step(
     ``compensate`` is ``(ctx)`` or ``(ctx, data)``: data is what the step gave for it, or its
     output. ``retry`` and ``timeout`` are for the run, ``undo_retry`` and ``undo_timeout`` for the
     undo, each for one attempt; retries default to five attempts from one second on. ``errors`` is
-    a ``jobs.ErrorPolicy``: which errors end it without another attempt. Raises DefinitionError.
+    a ``jobs.ErrorPolicy``: which errors end it without another attempt. ``transactional`` (True, or
+    the name or type of a database) runs it and its undo each in a transaction whose outcome is
+    recorded with it; ``data_only`` says that nothing is left to undo after a rollback. Raises
+    DefinitionError.
     """
     try:
         check_name(f"{name}{UNDO}", "step name")
@@ -242,6 +277,8 @@ def step(
             pivot=pivot,
             nothing_to_undo=nothing_to_undo,
             errors=errors,
+            transactional=transactional,
+            data_only=data_only,
             description=description or (function.__doc__ or "").strip().partition("\n")[0],
             target=name,
         )
@@ -271,6 +308,7 @@ class Group:
     name: str
     kind: Literal["parallel", "sequence"]
     items: tuple[Item, ...]
+    transactional: object = None
 
 
 Item: TypeAlias = AnyStep | Group
@@ -281,12 +319,20 @@ def parallel(name: str, items: list[Item]) -> Group:
     return _group(name, "parallel", items)
 
 
-def sequence(name: str, items: list[Item]) -> Group:
-    """Steps and groups one after the other, as one part of a parallel group."""
-    return _group(name, "sequence", items)
+def sequence(name: str, items: list[Item], *, transactional: object = None) -> Group:
+    """Steps and groups one after the other, as one part of a parallel group or, with
+    ``transactional`` (True, the name or type of a database, or ``transaction(…)``), in one
+    database transaction.
+    """
+    return _group(name, "sequence", items, transactional)
 
 
-def _group(name: str, kind: Literal["parallel", "sequence"], items: list[Item]) -> Group:
+def _group(
+    name: str,
+    kind: Literal["parallel", "sequence"],
+    items: list[Item],
+    transactional: object = None,
+) -> Group:
     given = cast("list[object]", items)  # callers without a type checker pass anything
     wrong = next((item for item in given if not isinstance(item, (Step, Group))), None)
     if wrong is not None:
@@ -295,13 +341,16 @@ def _group(name: str, kind: Literal["parallel", "sequence"], items: list[Item]) 
         )
     if not items:
         raise DefinitionError(f"{kind} {name!r} has no steps; give it at least one")
-    return Group(name=name, kind=kind, items=tuple(items))
+    return Group(name=name, kind=kind, items=tuple(items), transactional=transactional)
 
 
 def walk(item: Item) -> Iterator[AnyStep]:
-    """All steps of an item, in the order in which they are declared."""
+    """All steps of an item, in the order in which they are declared; a transaction before its
+    parts.
+    """
     if isinstance(item, Step):
         yield item
+        yield from item.parts
     else:
         for part in item.items:
             yield from walk(part)
@@ -310,5 +359,6 @@ def walk(item: Item) -> Iterator[AnyStep]:
 def bound(item: Item, prefix: str) -> Item:
     """The same with a job target for each step that belongs to one list alone."""
     if isinstance(item, Step):
-        return replace(item, target=f"{prefix}.{item.name}")
+        parts = tuple(replace(part, target=f"{prefix}.{part.name}") for part in item.parts)
+        return replace(item, target=f"{prefix}.{item.name}", parts=parts)
     return replace(item, items=tuple(bound(part, prefix) for part in item.items))
