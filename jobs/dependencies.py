@@ -109,13 +109,17 @@ class Providers:
     def tenant_by(self, function: TenantOf) -> None:
         """Take ``function(ctx)`` for the name of a command's tenant; None or "" is no tenant.
 
-        It is asked before the first dependency of a command, in undos as in runs.
+        It is asked before the first dependency of a command, in undos as in runs. Without it the
+        tenant of a step is what the ``tenant=`` of its definition finds.
         """
         self._tenant_of = function
 
     def tenant_of(self, context: JobContext[Any]) -> str:
         """The tenant of a command, or ""; raises DependencyError for one that nobody declared."""
-        tenant = (self._tenant_of(context) if self._tenant_of else None) or ""
+        if self._tenant_of is not None:
+            tenant = self._tenant_of(context) or ""
+        else:
+            tenant = context.tenant if self._tenants else ""
         if tenant and tenant not in self._tenants:
             known = ", ".join(self._tenants) or "none"
             raise DependencyError(

@@ -173,6 +173,7 @@ class Attempt:
         self._report = self._crew.reporter.refused(
             self._attempted,
             f"the broker refused the job's result: {reason}",
+            done=self.report.outcome == "completed",
         )
         return True
 

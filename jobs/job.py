@@ -39,7 +39,9 @@ class Job(Generic[P, R]):
     """A function bound to a command target. Calling it calls the function, so it is tested as one.
 
     Times are seconds; ``threaded`` jobs are plain functions and run in a thread of their own;
-    ``needs`` are the dependencies that its function takes as parameters.
+    ``needs`` are the dependencies that its function takes as parameters. Without ``letters`` a
+    command that is given up is no dead letter, since whoever sent it takes the failure: a run of
+    steps, which undoes or parks.
     """
 
     target: str
@@ -59,6 +61,7 @@ class Job(Generic[P, R]):
     enabled: bool
     manner: Manner = PLAIN
     needs: tuple[Need, ...] = ()
+    letters: bool = True
 
     @property
     def secrets(self) -> tuple[str, ...]:

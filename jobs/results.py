@@ -130,11 +130,15 @@ class Reporter:
             attempt,
             f"the job's work is done, but its result has {size} bytes with its headers and at most"
             f" {self._payload_max} are allowed; return a reference to the data",
+            done=verdict.outcome == "completed",
         )
 
-    def refused(self, attempt: Attempted, reason: str) -> Report:
-        """The failure that takes the place of a result which can't be stored."""
-        payload = _failure_payload(attempt, clip(reason), "ResultRefused", None)
+    def refused(self, attempt: Attempted, reason: str, *, done: bool = False) -> Report:
+        """The failure that takes the place of a result which can't be stored; ``done`` tells the
+        run of a step that its work was done.
+        """
+        told = {"done": True} if done and not attempt.job.letters else None
+        payload = _failure_payload(attempt, clip(reason), "ResultRefused", told)
         return self._answer(attempt, Answered(payload, "failed", clip(reason), clip(reason)))
 
     def _answer(self, attempt: Attempted, verdict: Answered) -> Report:
@@ -150,7 +154,8 @@ class Reporter:
         if failed:
             headers.append((codec.OUTCOME, "failed"))
         headers.append((codec.EXECUTION, _execution(attempt, verdict.outcome, verdict.error)))
-        if verdict.dead and not by_hand:  # whoever ran it gets the answer, no saga misses one
+        # Whoever ran it by hand gets the answer, and so does the run of a step.
+        if verdict.dead and job.letters and not by_hand:
             headers.append((codec.DEAD_LETTER, header_text(verdict.dead)))
         # No saga may take the result of a run by hand for one of its own.
         type = general if by_hand else own or general

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from jobs.context import Command, Desk, JobContext
+from jobs.database import DatabaseTransaction
 from jobs.dependencies import Need
 from jobs.outcome import PermanentFailure, describe
 from sagas.messages import NULL
@@ -43,15 +44,20 @@ class StepContext(JobContext[StepCall], Generic[I]):
     ``trace``, ``heartbeat``, ``publish`` and ``resolve``.
     """
 
-    __slots__ = ("_data", "_input", "_order", "added", "left")
+    __slots__ = ("_data", "_gathers", "_input", "_order", "_transaction", "added", "left")
 
-    def __init__(self, command: Command, attempt: int, order: StepOrder, desk: Desk) -> None:
+    def __init__(
+        self, command: Command, attempt: int, order: StepOrder, desk: Desk, *, gathers: bool
+    ) -> None:
+        """``gathers`` says that the run is a list's, whose context a step may add to."""
         super().__init__(command, attempt, order.call, desk)
         self._order = order
+        self._gathers = gathers
         self._data: Mapping[str, Any] | None = None
         self._input: list[Any] = []
         self.added: dict[str, object] = {}
         self.left: object = None
+        self._transaction: DatabaseTransaction | None = None
 
     async def resolve_need(self, need: Need) -> tuple[bool, object]:
         """Whether somebody provides what a parameter asks for, and its value. Raises
@@ -67,6 +73,11 @@ class StepContext(JobContext[StepCall], Generic[I]):
     def run_id(self) -> str:
         """The key of the run."""
         return self.key
+
+    @property
+    def tenant(self) -> str:
+        """Whose run it is, where its definition says so with ``tenant=``; empty otherwise."""
+        return self.payload.tenant
 
     @property
     def trace_id(self) -> str:
@@ -109,11 +120,30 @@ class StepContext(JobContext[StepCall], Generic[I]):
 
     def set(self, name: str, value: object) -> None:
         """Add to the context of the list when the step ends well. Raises PermanentFailure in an
-        undo, after which nobody reads it.
+        undo, after which nobody reads it, and in a workflow, which has no such context.
         """
         if self.payload.undo:
             raise PermanentFailure(f"an undo can't set {name!r}: nothing runs after it to read it")
+        if not self._gathers:
+            raise PermanentFailure(
+                f"a workflow has no context to set {name!r} in; return it, and have the workflow"
+                " hand it to the steps that need it"
+            )
         self.added[name] = value
+
+    @property
+    def transaction(self) -> DatabaseTransaction:
+        """The database transaction it runs in. Raises PermanentFailure when it runs in none."""
+        if self._transaction is None:
+            raise PermanentFailure(
+                f"the step {self.step!r} runs in no transaction; declare it with"
+                " transactional=True, or put it into a sequence that is"
+            )
+        return self._transaction
+
+    def enter(self, transaction: DatabaseTransaction) -> None:
+        """Run in this transaction from now on; for who opens it."""
+        self._transaction = transaction
 
     def leave(self, data: object) -> None:
         """Leave ``data`` for the undo, also if the step fails after this: what is half done."""
@@ -125,6 +155,13 @@ class StepContext(JobContext[StepCall], Generic[I]):
     def failed(self) -> bool:
         """Whether the step that is undone had failed (``strict=False``)."""
         return self.payload.failed
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether the transaction that it was part of was rolled back: nothing of it is left in the
+        database.
+        """
+        return self.payload.rolled_back
 
     @property
     def error(self) -> str:

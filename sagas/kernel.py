@@ -89,6 +89,8 @@ def decide(
     # Payloads that came decoded were read whole when the event was routed.
     if cause.kind == "event" and payload is UNSET and (fault := unreadable(cause.payload)):
         return Undeliverable(fault)
+    if cause.kind == "spawn" and cause.parent is None and (fault := _unfit(definition, cause)):
+        return Refused(fault, instance.version if instance else 0)
     known = instance is not None and (cause.id in instance.seen or cause.id in handled)
     if known and cause.id and cause.from_outside:
         reason = f"message id {cause.id!r} has changed this instance before"
@@ -115,6 +117,17 @@ def decide(
     if instance.status in ("paused", "parked") or instance.backlog or _waits_for_gate(instance):
         return _queue(draft, snapshot, cause)
     return conclude(draft, snapshot, cause, payload)
+
+
+def _unfit(definition: SagaDefinition, cause: Cause) -> str:
+    """Why a start by hand is refused, as its event would be, before an instance is made of it."""
+    handler = definition.handlers.get(cause.type)
+    try:
+        if handler is not None:
+            handler.decode(cause.payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        return f"the input does not fit {definition.id}: {error}; correct it and start again"
+    return ""
 
 
 def _starts(definition: SagaDefinition, cause: Cause) -> bool:

@@ -229,6 +229,11 @@ def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
         raise HandlerFault(
             f"the state would not fit {draft.definition.id}: {error}; correct that field"
         ) from None
+    if draft.definition.program is not None:
+        run = Run(draft)
+        reason = run.program.unpatchable(run, raw) if run.begun else "it has not begun; retry it"
+        if reason:
+            raise HandlerFault(reason)
     draft.set_state(state)
 
 

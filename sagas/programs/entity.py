@@ -53,6 +53,7 @@ class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
     input: Raw = NULL
     at: datetime = EPOCH
     reply: ReplyTo | None = None
+    callers: tuple[str, ...] = ()
     failure: StepFailure | None = None
 
 
@@ -105,6 +106,7 @@ class EntityProgram:
     decode_state: Decode
     explicit: tuple[AnyStep, ...]
     on_undo_failure: OnUndoFailure
+    errors: object = None
     on_failure: OnFailure = "compensate"
     functions: dict[str, EntityHandler[Any, Any]] = field(
         default_factory=dict[str, EntityHandler[Any, Any]]
@@ -148,6 +150,26 @@ class EntityProgram:
         """Undos have what their step left for them."""
         return NULL
 
+    def tenant(self, run: Run) -> str:
+        """An entity belongs to its key; its steps are given all they need as their input."""
+        return ""
+
+    def unpatchable(self, run: Run, state: Raw) -> str:
+        """The author's state may be changed while no call works on it."""
+        try:
+            kept = msgspec.json.decode(state, type=EntityState)
+            self.decode_state(bytes(kept.state))
+        except msgspec.ValidationError as error:
+            return f"the state would not fit {self.id}: {error}; correct that field"
+        if kept.calls != _kept(run).calls:
+            return "calls are not changed by a patch; it may change `state` alone"
+        if kept.calls:
+            return (
+                f"{self.id}/{run.draft.key} handles a call, which began with the state as it is;"
+                " patch it when no call is left"
+            )
+        return ""
+
     def advance(self, run: Run) -> None:
         """Handle calls, the first first, until one waits or none is left."""
         kept = _kept(run)
@@ -168,7 +190,7 @@ class EntityProgram:
 
     def _handle(self, run: Run, kept: EntityState, call: Call) -> EntityState | None:
         """Run the handler of a call as far as it comes; None when it waits."""
-        execution = Execution(run, lambda _: None, call.at, call.id)
+        execution = Execution(run, lambda _: None, call.at, call.id, call.callers)
         saga = WorkflowSaga(execution, self.steps, output_decoder, {})
         saga.state = self.decode_state(bytes(kept.state))
         handler = self.functions[call.handler]
@@ -193,7 +215,12 @@ class EntityProgram:
         asked = msgspec.json.decode(cause.payload, type=EntityCall)
         id = cause.id or f"{run.draft.key}-{run.draft.version}"
         call = Call(
-            id=id, handler=asked.handler, input=asked.input, at=run.draft.now, reply=asked.reply
+            id=id,
+            handler=asked.handler,
+            input=asked.input,
+            at=run.draft.now,
+            reply=asked.reply,
+            callers=asked.callers,
         )
         fault = self._fault(kept, call)
         if fault:
@@ -312,11 +339,13 @@ def entity(
     initial: object = None,
     steps: Sequence[AnyStep] = (),
     on_undo_failure: Literal["park", "continue"] = "park",
+    errors: object = None,
     description: str = "",
     retention: str = "",
 ) -> Entity:
     """An entity whose state has the type ``state`` (default: a dict) and begins as ``initial``, or
-    as ``state()``; ``steps`` are those its handlers call and can't see. Raises DefinitionError.
+    as ``state()``; ``steps`` are those its handlers call and can't see, ``errors`` is a
+    ``jobs.ErrorPolicy`` for all of them. Raises DefinitionError.
     """
     try:
         check_name(name, "saga id")
@@ -330,6 +359,7 @@ def entity(
         decode_state=msgspec.json.Decoder(type_).decode,
         explicit=tuple(steps),
         on_undo_failure=on_undo_failure,
+        errors=errors,
     )
     made = program_definition(Entity, name, program, EntityCall, description, retention)
     return structs.replace(made, queries=types.MappingProxyType(program.queries))

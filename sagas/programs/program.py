@@ -8,8 +8,8 @@ step at a time, in the reverse order in which the steps ended well.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
 from msgspec import Raw
@@ -24,6 +24,7 @@ from sagas.bookkeeping import (
     settle_undo,
 )
 from sagas.decision import Decision, Ignored
+from sagas.definition import find, text
 from sagas.draft import Draft
 from sagas.messages import Cause
 from sagas.programs.run import Run
@@ -35,6 +36,8 @@ from sagas.programs.transactions import (
     roll_back_parts,
 )
 
+# Where the tenant stands in the input of a run: a path of field names, or a function of the input.
+TenantRule: TypeAlias = str | Callable[[Any], object]
 OnFailure: TypeAlias = Literal["compensate", "park"]
 OnUndoFailure: TypeAlias = Literal["park", "continue", "stop"]
 
@@ -83,9 +86,24 @@ class Program(Protocol):
         """The context that the undo of a step is given, JSON."""
         ...
 
+    def tenant(self, run: Run) -> str:
+        """Whose run it is, for the providers of its steps; empty where nobody says."""
+        ...
+
+    def unpatchable(self, run: Run, state: Raw) -> str:
+        """Why an operator can't put ``state`` (JSON) in the place of the run's; empty if so."""
+        ...
+
     def advance(self, run: Run) -> None:
         """Start what can start now, end the run, or have it compensated."""
         ...
+
+
+def tenant_of(rule: TenantRule | None, input: object) -> str:
+    """Whose an input is, or empty; raises what a rule that is a function raises."""
+    if rule is None:
+        return ""
+    return (find(rule, input) if isinstance(rule, str) else text(rule(input))) or ""
 
 
 def work(draft: Draft, cause: Cause, attempt: int) -> Decision | None:

@@ -101,7 +101,7 @@ class Run:
             [
                 Send(
                     target=step.target,
-                    payload=to_raw(call),
+                    payload=to_raw(structs.replace(call, tenant=self.program.tenant(self))),
                     retry=step.retry,
                     step=id,
                 )
@@ -156,28 +156,32 @@ class Run:
 
     def complete_step(self, id: str, result: StepResult) -> None:
         """A step has ended well, as the next in order."""
-        order = max((record.order for record in self.records.values()), default=0) + 1
         record = structs.replace(
             self.records[id],
             status="completed",
             ended=self.draft.now,
-            order=order,
+            order=self._next_order(),
             output=result.output,
             data=result.data,
         )
         self.put(id, record)
 
     def fail_step(self, id: str, failure: StepFailure) -> None:
-        """A step has failed for good."""
+        """A step has failed for good; one whose work was done has its place in the order."""
+        order = self._next_order() if failure.done else self.records[id].order
         record = structs.replace(
             self.records[id],
             status="failed",
             ended=self.draft.now,
+            order=order,
             data=failure.data,
             error=failure.reason,
             code=failure.code,
         )
         self.put(id, record)
+
+    def _next_order(self) -> int:
+        return max((record.order for record in self.records.values()), default=0) + 1
 
     def keep(self, ids: list[str]) -> None:
         """Leave these steps as they are when the others are undone."""
@@ -339,6 +343,7 @@ class Run:
             error=record.error,
             rolled_back=record.rolled_back,
             context=self.program.undo_context(self, id),
+            tenant=self.program.tenant(self),
         )
         return to_raw(call)
 

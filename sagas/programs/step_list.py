@@ -20,7 +20,7 @@ from sagas.errors import DefinitionError
 from sagas.messages import NULL, Cause
 from sagas.names import BadName, check_name
 from sagas.programs.definition import program_definition
-from sagas.programs.program import OnFailure, OnUndoFailure
+from sagas.programs.program import OnFailure, OnUndoFailure, TenantRule, tenant_of
 from sagas.programs.run import Run
 from sagas.programs.steps import (
     TIMEOUT,
@@ -67,6 +67,7 @@ class StepProgram:
     on_undo_failure: OnUndoFailure
     beside: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
     errors: object = None
+    tenant_rule: TenantRule | None = None
 
     @property
     def parts(self) -> Sequence[object]:
@@ -112,6 +113,14 @@ class StepProgram:
         """Undo functions read the context as it is now."""
         return run.draft.state
 
+    def tenant(self, run: Run) -> str:
+        """What the rule finds in the context as it is now."""
+        return "" if self.tenant_rule is None else tenant_of(self.tenant_rule, run.state)
+
+    def unpatchable(self, run: Run, state: Raw) -> str:
+        """The context is the state, and steps that start later read it."""
+        return ""
+
     def _through(self, item: Item, run: Run) -> bool:
         """Walk the tree: whether an item is done, having started what it was waiting for."""
         if isinstance(item, Group):
@@ -151,6 +160,7 @@ class _Options:
     callbacks: Mapping[str, Callback | None]
     errors: object
     transactional: object
+    tenant: TenantRule | None
     description: str
     retention: str
 
@@ -220,6 +230,7 @@ class ListOptions(TypedDict, total=False):
     on_failed: Callback | None
     errors: object
     transactional: object
+    tenant: TenantRule | None
     description: str
     retention: str
 
@@ -255,6 +266,7 @@ def steps(
     on_failed: Callback | None = None,
     errors: object = None,
     transactional: object = None,
+    tenant: TenantRule | None = None,
     description: str = "",
     retention: str = "",
 ) -> Any:
@@ -265,8 +277,9 @@ def steps(
     "park" stops a run at a failed step for an operator, who lets it go on from there;
     ``on_undo_failure`` "park" does so for a failed undo, "continue" goes on with the others and
     ends as failed, "stop" ends at once. Callbacks are ``async def (ctx, payload)`` jobs that nobody
-    waits for; ``errors`` is a ``jobs.ErrorPolicy`` for all steps; ``transactional``
-    runs all of them in one database transaction. Raises DefinitionError.
+    waits for; ``errors`` is a ``jobs.ErrorPolicy`` for all steps; ``tenant`` is the field of the
+    context, or a function of it, that says whose providers its steps get; ``transactional`` runs
+    all of them in one database transaction. Raises DefinitionError.
     """
     callbacks = (on_step_completed, on_compensating, on_failed)
     options = _Options(
@@ -277,6 +290,7 @@ def steps(
         callbacks=dict(zip(CALLBACKS, callbacks, strict=True)),
         errors=errors,
         transactional=transactional,
+        tenant=tenant,
         description=description,
         retention=retention,
     )
@@ -303,6 +317,7 @@ def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any]
         on_undo_failure=options.on_undo_failure,
         beside=_beside(root),
         errors=options.errors,
+        tenant_rule=options.tenant,
     )
     definition = program_definition(
         StepList[Any], name, program, options.input, options.description, options.retention

@@ -29,7 +29,7 @@ from sagas.instance import Failure, StepRecord
 from sagas.messages import NULL, Cause
 from sagas.names import BadName, check_name
 from sagas.programs.definition import program_definition, taken
-from sagas.programs.program import OnFailure, OnUndoFailure
+from sagas.programs.program import OnFailure, OnUndoFailure, TenantRule, tenant_of
 from sagas.programs.run import Run
 from sagas.programs.steps import AnyStep, RunFunction, StepResult
 from sagas.programs.workflow_errors import StepFailed, WorkflowFailed
@@ -64,6 +64,8 @@ class WorkflowProgram:
     explicit: tuple[AnyStep, ...]
     on_failure: OnFailure
     on_undo_failure: OnUndoFailure
+    errors: object = None
+    tenant_rule: TenantRule | None = None
     signals: dict[str, Handler] = field(default_factory=dict[str, Handler])
     handlers: dict[str, SignalHandler] = field(default_factory=dict[str, SignalHandler])
     queries: dict[str, Query] = field(default_factory=dict[str, Query])
@@ -113,6 +115,20 @@ class WorkflowProgram:
     def undo_context(self, run: Run, id: str) -> Raw:
         """Undos of a workflow's steps have what their step left for them."""
         return NULL
+
+    def tenant(self, run: Run) -> str:
+        """What the rule finds in the input."""
+        if self.tenant_rule is None:
+            return ""
+        kept = msgspec.json.decode(run.draft.state, type=RunState)
+        return tenant_of(self.tenant_rule, self.decode_input(bytes(kept.input)))
+
+    def unpatchable(self, run: Run, state: Raw) -> str:
+        """Its state is what the function makes of history, each time anew."""
+        return (
+            f"the state of the workflow {self.id} is made anew by its function at each answer, so a"
+            " patch would not last; send it a signal, or mend its code and retry"
+        )
 
     def advance(self, run: Run) -> None:
         """Run the function as far as it comes; its end is the end of the run."""
@@ -212,6 +228,8 @@ class WorkflowOptions(TypedDict, total=False):
     events: Mapping[str, object] | None
     on_failure: OnFailure
     on_undo_failure: OnUndoFailure
+    errors: object
+    tenant: TenantRule | None
     description: str
     retention: str
 
@@ -222,7 +240,7 @@ def workflow(name: str, **options: Unpack[WorkflowOptions]) -> WorkflowMaker:
     A run starts with an event of type ``name`` (payload: the input, ordering key: the key of the
     run). ``steps`` names what the function calls and can't see at the top of its module,
     ``signals`` and ``events`` what it waits for, with the types of their payloads. ``on_failure``
-    and ``on_undo_failure`` are as for ``steps``.
+    and ``on_undo_failure``, ``errors`` and ``tenant`` (of the input) are as for ``steps``.
     """
     try:
         check_name(name, "saga id")
@@ -250,6 +268,8 @@ def _define(name: str, function: Any, options: WorkflowOptions) -> Workflow[Any,
         explicit=tuple(options.get("steps", ())),
         on_failure=options.get("on_failure", "compensate"),
         on_undo_failure=options.get("on_undo_failure", "park"),
+        errors=options.get("errors"),
+        tenant_rule=options.get("tenant"),
         signals={signal: taken(signal, type) for signal, type in signals.items()},
         events=events,
     )

@@ -44,8 +44,10 @@ class Execution:
         handle: Callable[[StepRecord], None],
         began: datetime | None = None,
         seed: str = "",
+        callers: tuple[str, ...] = (),
     ) -> None:
         self.run = run
+        self.waiting = (*callers, str(run.draft.address))  # whom a call made from here keeps busy
         self._handle = handle  # calls the handler of a signal
         self.loop = WorkflowLoop()
         self.began = began or run.draft.started

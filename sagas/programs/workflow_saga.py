@@ -22,6 +22,7 @@ from sagas.instance import StepRecord
 from sagas.messages import to_raw
 from sagas.names import check_key
 from sagas.programs.steps import AnyStep, Duration, StepCall
+from sagas.programs.workflow_errors import StepFailed
 from sagas.programs.workflow_execution import MARKER, Execution
 from sagas.programs.workflow_loop import Future, shield
 from sagas.programs.workflow_signals import EntityCall, ReplyTo, arrive, signal_id
@@ -289,6 +290,14 @@ class WorkflowSaga:
 
         What ``await transfer.call(saga, key, input)`` does, by names.
         """
+        called = f"{entity}/{key}"
+        if called in self._execution.waiting:
+            raise StepFailed(
+                entity,
+                f"{called} can't be called from {self.run_id}: it waits itself for this call to"
+                " end, so neither would; tell it, or do the work in the handler",
+                code="CallsItself",
+            )
         id = self._asked_of(entity, handler, key, input, answer=True)
         return await self._answer(id, plain)
 
@@ -305,7 +314,8 @@ class WorkflowSaga:
                 self._note(id, "tell", entity, place)
                 return
             reply = ReplyTo(self._execution.run.draft.address, id, run.draft.version)
-            run.emit([publish(entity, EntityCall(handler, to_raw(input), reply), key=key)])
+            call = EntityCall(handler, to_raw(input), reply, self._execution.waiting)
+            run.emit([publish(entity, call, key=key)])
             record = run.record(entity, kind="entity", place=place)
             run.put(id, structs.replace(record, output=to_raw(reply.version)))
 

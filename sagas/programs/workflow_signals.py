@@ -26,11 +26,15 @@ class ReplyTo(Struct, frozen=True):
 
 
 class EntityCall(Struct, frozen=True, omit_defaults=True):
-    """The payload of the event that calls an entity; the event's type is the entity's id."""
+    """The payload of the event that calls an entity; the event's type is the entity's id.
+
+    ``callers`` are the instances that wait for this call: who has called, who waits for that one …
+    """
 
     handler: str
     input: Raw = NULL
     reply: ReplyTo | None = None
+    callers: tuple[str, ...] = ()
 
 
 class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -158,9 +158,9 @@ async def test_an_unknown_saga(tmp_path: Path) -> None:
         assert problem["near"] == ["Shop"]
 
 
-async def test_input_that_does_not_fit_parks_it(tmp_path: Path) -> None:
+async def test_input_that_does_not_fit_begins_nothing(tmp_path: Path) -> None:
     async with open_api(tmp_path, worker=False) as api:
         body = {"input": {"orderId": "o-1", "amount": "much"}}
-        stopped = await api.post(_path("Shop"), body, status=201)
-        assert (stopped["settled"], stopped["status"]) == (True, "parked")
-        assert "amount" in stopped["error"]["message"]
+        problem = await api.post(_path("Shop"), body, status=409)
+        assert "does not fit Shop: Expected `int`" in problem["detail"]
+        assert await api.client.get("Shop", "o-1") is None

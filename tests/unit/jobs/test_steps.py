@@ -296,7 +296,7 @@ def test_answers_that_cannot_be_kept_fail_clearly(value: object, code: str, word
     outcome = _returned(value)
     assert isinstance(outcome, Failure)
     assert words in outcome.reason
-    assert (outcome.data, outcome.defect) == ({"code": code}, True)
+    assert (outcome.data, outcome.defect) == ({"code": code, "done": True}, True)
 
 
 # --- what is raised

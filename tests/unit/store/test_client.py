@@ -181,7 +181,8 @@ async def test_a_start_that_can_not_be_is_refused() -> None:
         assert not reply.done
         assert "no engine here knows the saga" in reply.reason
         reply = await floor.client.start("Shop", {"wrong": 1}, key="o-1")
-        assert (reply.done, reply.status) == (True, "parked")
+        assert "does not fit Shop" in reply.reason
+        assert await floor.client.get("Shop", "o-1") is None
         assert not (await floor.client.start("Shop", object(), key="o-1")).done
         assert not (await floor.client.start("Shop", {}, key="")).done
         reply = await floor.client.start(
