@@ -3,26 +3,32 @@
 Messages are decided in order; an instance may appear many times, its later decisions see its
 earlier ones. The batch ends with the position of each partition it read from, so it is either in
 the log with its positions moved or it never was.
+
+A few answers of steps that the engine carried out itself move no position: each revision is then a
+whole commit, and the batch is ``light``.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import assert_never
 
 import msgspec
 
+from jobs.batch_parts import Place, Work, chars, is_new, let_go
 from jobs.cache import Cache, Entry
-from jobs.intake import Arrival, Intake
+from jobs.inline import InlineSteps
+from jobs.intake import Answer, Arrival, Intake
 from jobs.partition import Partition
 from jobs.trouble import Trouble
 from sagas.actions import act
+from sagas.definition import SagaDefinition
 from sagas.effects import Schedule, Unschedule
 from sagas.instance import Instance, document_hash
 from sagas.kernel import Ignored, Refused, Snapshot, Transition, Undeliverable, decide
-from sagas.messages import Cause
+from sagas.requeue import inline_commands
 from store import codec
 from store.codec import DeadLetter, Note, Notes, Position
 from store.masking import Mask
@@ -31,8 +37,8 @@ from store.port import BATCH_MESSAGES_MAX, Outgoing
 from store.subjects import Names
 
 BATCH_BYTES_MAX = 8 * 1024 * 1024
+LIGHT_MAX = 8  # revisions; from there on one batch is cheaper than as many publishes
 NOTES_CHARS_MAX = 200_000  # of one batch: as JSON that is under the 1 MiB of one message
-NOTE_CHARS = 150  # the names of its fields and its numbers
 
 log = logging.getLogger("snorri.engine")
 _encoder = msgspec.json.Encoder()
@@ -54,13 +60,14 @@ class Batch:
         self._cache = cache
         self._owner = owner
         self._bytes = 0
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, Place] = {}
         self._timers: set[str] = set()
         self.doubts: set[str] = set()
         self._notes: dict[int, list[Note]] = {}
         self._notes_chars = 0
         self._partitions: dict[int, Partition] = {}
-        self._positions: list[tuple[int, Partition]] = []
+        self._positions: list[tuple[int, Partition, frozenset[str]]] = []
+        self._inline: dict[str, tuple[Partition, SagaDefinition, Instance]] = {}
 
     @property
     def subjects(self) -> set[str]:
@@ -80,7 +87,7 @@ class Batch:
         replica that may be behind: its subject is then in ``doubts``, to be read from the leader.
         """
         start = len(self.messages)
-        work = _Work()
+        work = Work()
         for arrival in intake.arrivals:
             entry = self._cache.get(arrival.subject)
             if entry is None:  # loaded before, and let go since by a load of others
@@ -100,7 +107,7 @@ class Batch:
         self._accept(intake, work, size)
         return True
 
-    def _fits(self, size: int, work: _Work) -> bool:
+    def _fits(self, size: int, work: Work) -> bool:
         if work.timers and not self._timers.isdisjoint(work.timers):
             return False  # the broker refuses a batch that sets one timer twice (10111)
         reserve = 2 * (len(self._partitions) + 1)  # positions and notes
@@ -108,19 +115,19 @@ class Batch:
         full = full or self._notes_chars > NOTES_CHARS_MAX
         return not full and self._bytes + size <= BATCH_BYTES_MAX
 
-    def _put_back(self, start: int, work: _Work) -> bool:
+    def _put_back(self, start: int, work: Work) -> bool:
         del self.messages[start:]
         for _, entry, snapshot, _ in reversed(work.revisions):
             entry.snapshot = snapshot
         return False
 
-    def _accept(self, intake: Intake, work: _Work, size: int) -> None:
+    def _accept(self, intake: Intake, work: Work, size: int) -> None:
         for index, entry, snapshot, transition in work.revisions:
             entry.learn(snapshot.instance)
             entry.sure = True  # the expected revision of this write tells when it was not
             place = self._places.get(entry.subject)
             if place is None:
-                self._places[entry.subject] = _Place(entry, index)
+                self._places[entry.subject] = Place(entry, index)
             else:
                 place.last = index
             self._cache.resize(entry, len(transition.document))
@@ -134,14 +141,18 @@ class Batch:
             self.trouble.parked += work.parked
         partition = intake.partition
         self._partitions[partition.number] = partition
+        for instance, definition in work.inline:
+            self._inline[self._names.instance(instance.saga, instance.key)] = (
+                *(partition, definition, instance),
+            )
         if intake.notes or work.notes:
             notes = self._notes.setdefault(partition.number, [])
             notes += intake.notes
             notes += work.notes
-            self._notes_chars += sum(map(_chars, intake.notes)) + sum(map(_chars, work.notes))
+            self._notes_chars += sum(map(chars, intake.notes)) + sum(map(chars, work.notes))
 
     def _decide(
-        self, intake: Intake, arrival: Arrival, entry: Entry, now: datetime, work: _Work
+        self, intake: Intake, arrival: Arrival, entry: Entry, now: datetime, work: Work
     ) -> None:
         cause, definition = arrival.cause, arrival.definition
         if entry.fault:
@@ -172,9 +183,16 @@ class Batch:
         if not entry.sure and not isinstance(decision, Transition):
             work.doubts.add(entry.subject)
             return
+        instance = entry.snapshot.instance
+        if definition.inline and isinstance(decision, Transition):
+            work.inline.append((decision.after, definition))
+        elif isinstance(intake, Answer) and instance is not None:
+            work.inline.append((instance, definition))
         match decision:
             case Transition():
                 self._transit(intake, entry, decision, work)
+            case Ignored() | Refused() if isinstance(intake, Answer):
+                pass  # another answer came first, and no stream holds this one
             case Ignored():
                 work.notes.append(intake.note_to(arrival, decision.code, decision.reason))
             case Refused():
@@ -184,11 +202,11 @@ class Batch:
             case _:
                 assert_never(decision)
 
-    def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: _Work) -> None:
+    def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: Work) -> None:
         after, document = transition.after, transition.document
         work.revisions.append((len(self.messages), entry, entry.snapshot, transition))
         entry.snapshot = Snapshot(after.key, after, document_hash(document))
-        if after.status == "parked" and _is_new(transition):
+        if after.status == "parked" and is_new(transition):
             work.parked.append(after)
         carrier = self._names.timer_cancel(intake.partition.number)
         self.messages += to_messages(self._names, after, document, None, carrier)
@@ -198,7 +216,7 @@ class Batch:
                 for effect in after.effects
                 if isinstance(effect, (Schedule, Unschedule))
             ]
-        work.notes += [_let_go(after, cause, ignored) for cause, ignored in transition.ignored]
+        work.notes += [let_go(after, cause, ignored) for cause, ignored in transition.ignored]
 
     def bury(self, letter: DeadLetter) -> None:
         """Add a dead letter that turned up after the decision, before the batch is sealed."""
@@ -214,26 +232,66 @@ class Batch:
 
         The commit before must be over.
         """
+        messages = self.seal_apart()
+        for number, notes in self._notes.items():
+            record = Notes(at=now, items=tuple(notes))
+            messages.append(Outgoing(self._names.notes(number), _encoder.encode(record)))
+        self._positions = []
+        for partition in self._partitions.values():
+            inline = frozenset(self._with_inline(partition))
+            self._positions.append((len(messages), partition, inline))
+            messages.append(self._position(partition, inline))
+        return messages
+
+    def seal_apart(self) -> list[Outgoing]:
+        """Its messages without positions, each instance's first with its expected revision."""
         messages = list(self.messages)
         for place in self._places.values():
             message = messages[place.first]
             messages[place.first] = Outgoing(
                 message.subject, message.payload, message.headers, place.entry.revision
             )
-        for number, notes in self._notes.items():
-            record = Notes(at=now, items=tuple(notes))
-            messages.append(Outgoing(self._names.notes(number), _encoder.encode(record)))
-        self._positions = []
-        for partition in self._partitions.values():
-            self._positions.append((len(messages), partition))
-            messages.append(self._position(partition))
         return messages
 
-    def _position(self, partition: Partition) -> Outgoing:
+    @property
+    def light(self) -> bool:
+        """Whether each of its messages is a commit by itself, since no position has to move.
+
+        An instance whose steps go on must be listed already: whoever takes over finds it there.
+        """
+        return (
+            len(self.messages) == len(self._places) <= LIGHT_MAX
+            and all(isinstance(intake, Answer) for intake in self.intakes)
+            and not self._notes
+            and all(
+                subject in partition.listed or not inline_commands(instance)
+                for subject, (partition, _, instance) in self._inline.items()
+            )
+        )
+
+    def begin(self, steps: InlineSteps) -> None:
+        """Begin the steps that its transitions ask the engine for, after the commit."""
+        for intake in self.intakes:
+            if isinstance(intake, Answer):
+                steps.landed(intake.id)
+        for partition, definition, instance in self._inline.values():
+            steps.begin(partition, definition, instance)
+
+    def _with_inline(self, partition: Partition) -> set[str]:
+        """The instances of a partition with such steps, as they are after this batch."""
+        found = set(partition.inline)
+        for subject, (place, _, instance) in self._inline.items():
+            if place is partition and inline_commands(instance):
+                found.add(subject)
+            elif place is partition:
+                found.discard(subject)
+        return found
+
+    def _position(self, partition: Partition, inline: frozenset[str]) -> Outgoing:
         events, signals = partition.events, partition.signals
         events_at_ns = partition.events_at_ns
         for intake in self.intakes:
-            if intake.partition is partition:
+            if intake.partition is partition and not isinstance(intake, Answer):
                 if intake.stream == "events":
                     events, events_at_ns = intake.stored.seq, intake.stored.at_ns
                 else:
@@ -244,6 +302,7 @@ class Batch:
             owner=self._owner,
             batch=self.id,
             events_at_ns=events_at_ns,
+            inline=tuple(sorted(inline)),
         )
         return Outgoing(
             self._names.position(partition.number),
@@ -260,11 +319,25 @@ class Batch:
         first = last - count + 1
         for place in self._places.values():
             place.entry.revision = first + place.last
-        for index, partition in self._positions:
+        for index, partition, inline in self._positions:
             partition.revision = first + index
+            partition.inline, partition.listed = set(inline), inline
+        self._settle()
+
+    def committed_apart(self, revisions: Mapping[str, int]) -> None:
+        """The same for a light batch: the sequence of each instance's revision, by subject."""
+        for subject, place in self._places.items():
+            place.entry.revision = revisions[subject]
+        for partition in self._partitions.values():
+            partition.inline = self._with_inline(partition)
+        self._settle()
+
+    def _settle(self) -> None:
         for intake in self.intakes:
             partition = intake.partition
-            if intake.stream == "events":
+            if isinstance(intake, Answer):
+                pass
+            elif intake.stream == "events":
                 partition.events = intake.stored.seq
                 partition.events_at_ns = intake.stored.at_ns
             else:
@@ -274,59 +347,4 @@ class Batch:
 
     def position_index(self, partition: Partition) -> int:
         """Where in the sealed batch a partition's position stands."""
-        return next(index for index, one in self._positions if one is partition)
-
-
-class _Place:
-    """Where in a batch an instance's first and last revision stand."""
-
-    __slots__ = ("entry", "first", "last")
-
-    def __init__(self, entry: Entry, index: int) -> None:
-        self.entry = entry
-        self.first = index
-        self.last = index
-
-
-class _Work:
-    """What one intake adds to a batch beside its messages, and what to put back when it doesn't
-    fit.
-    """
-
-    __slots__ = ("doubts", "letters", "notes", "parked", "revisions", "timers")
-
-    def __init__(self) -> None:
-        self.parked: list[Instance] = []
-        self.revisions: list[tuple[int, Entry, Snapshot, Transition]] = []
-        self.notes: list[Note] = []
-        self.letters: list[DeadLetter] = []
-        self.doubts: set[str] = set()
-        self.timers: list[str] = []
-
-
-def _is_new(transition: Transition) -> bool:
-    """Whether a parked instance was parked by this transition, not by one before."""
-    before, after = transition.before, transition.after
-    return before is None or before.parked != after.parked
-
-
-def _chars(note: Note) -> int:
-    texts = (note.type, note.reason, note.saga, note.key, note.id, note.by)
-    return NOTE_CHARS + sum(map(len, texts))
-
-
-def _let_go(after: Instance, cause: Cause, ignored: Ignored) -> Note:
-    """A note about a message of the backlog: under its own sequence, not that of the message at
-    hand.
-    """
-    return Note(
-        stream="events" if cause.kind == "event" else "log",
-        seq=cause.seq,
-        type=cause.type,
-        code=ignored.code,
-        reason=ignored.reason,
-        saga=after.saga,
-        key=after.key,
-        id=cause.id,
-        by=cause.by,
-    )
+        return next(index for index, one, _ in self._positions if one is partition)

@@ -28,6 +28,7 @@ from store.port import (
     Conflict,
     Invalid,
     MessageTooLarge,
+    Outgoing,
     Refused,
     Stored,
     Unknown,
@@ -64,6 +65,8 @@ class Committer:
         Goes on through outages until it knows. Raises BatchInvalid when the batch itself is at
         fault.
         """
+        if batch.light:
+            return await self._commit_apart(batch)
         await self._relay(batch)
         messages = batch.seal(datetime.now(UTC))
         pause = Pause()
@@ -86,6 +89,49 @@ class Committer:
                     return await self._read_back(batch, len(messages))
                 case _:
                     assert_never(outcome)
+
+    async def _commit_apart(self, batch: Batch) -> bool:
+        """Commit a light batch, each revision by itself.
+
+        When one is not stored the others may be: decided again, their answers change nothing.
+        """
+        messages = batch.seal_apart()
+        found = await asyncio.gather(*(self._commit_one(message) for message in messages))
+        revisions = {
+            message.subject: seq for message, seq in zip(messages, found, strict=True) if seq
+        }
+        if len(revisions) < len(messages):
+            return False
+        batch.committed_apart(revisions)
+        return True
+
+    async def _commit_one(self, message: Outgoing) -> int:
+        """The sequence of a revision, 0 when it is not stored; goes on until it knows."""
+        pause = Pause()
+        while True:
+            outcome = await self._backend.log.commit([message])
+            match outcome:
+                case Committed():
+                    return outcome.last
+                case Busy():
+                    self._teller.tell(CommitBusy(self._owner, outcome.reason))
+                    await pause.wait()
+                case Invalid():
+                    raise BatchInvalid(f"{outcome.code}: {outcome.reason}")
+                case Conflict():
+                    return await self._stored_as(message)
+                case Unknown():
+                    self._teller.tell(CommitUnknown(self._owner, outcome.reason))
+                    if seq := await self._stored_as(message):
+                        return seq
+                    await pause.wait()  # not there yet, or never: its expectation lets it in once
+                case _:
+                    assert_never(outcome)
+
+    async def _stored_as(self, message: Outgoing) -> int:
+        """The sequence under which the leader holds just this revision, or 0."""
+        stored = await self._latest(message.subject)
+        return stored.seq if stored and stored.data == message.payload else 0
 
     async def _read_back(self, batch: Batch, count: int) -> bool:
         """Ask the leader who moved the positions.
@@ -110,10 +156,13 @@ class Committer:
 
     async def position(self, number: int) -> Stored | None:
         """The position record of a partition from the leader, however long the broker is away."""
+        return await self._latest(self._names.position(number))
+
+    async def _latest(self, subject: str) -> Stored | None:
         pause = Pause()
         while True:
             try:
-                return await self._backend.log.read(self._names.position(number))
+                return await self._backend.log.read(subject)
             except Unreachable as error:
                 log.info("waiting for the broker: %s", error)
                 await pause.wait()

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import msgspec
 
 from jobs.cache import Cache
+from jobs.inline import InlineSteps
 from jobs.intake import CRON
 from jobs.lane import Lane
 from jobs.ownership import Ownership, new_card
@@ -48,8 +49,11 @@ class Engine:
         cache: Cache | None = None,
         hook: Hook | None = None,
         secret_fields: Iterable[str] = (),
+        inline: InlineSteps | None = None,
     ) -> None:
-        """``secret_fields`` are names of secret fields beside those that the definitions mark."""
+        """``secret_fields`` are names of secret fields beside those that the definitions mark;
+        ``inline`` are the steps that a worker of this process carries out for it.
+        """
         self.id = engine_id or f"{escape(socket.gethostname())}-{os.getpid()}"
         self._backend = backend
         self._names = names
@@ -59,6 +63,7 @@ class Engine:
             cache=cache,
             hook=hook,
             secret_fields=secret_fields,
+            inline=inline,
         )
         self._lane.on_lost(self._lost)
         sagas = [definition.id for definition in registry]

@@ -35,6 +35,7 @@ CRON = "cron"
 ID_CHARS_MAX = 256  # of a message id: an instance keeps the last 32 in its document
 NAME_CHARS_MAX = 300  # of a name in a dead letter, real or claimed
 REASON_CHARS_MAX = 2000
+_NOWHERE = Stored(subject="", seq=0, at_ns=0, data=b"")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
@@ -135,6 +136,26 @@ class Intake:
     def letter_to(self, arrival: Arrival, reason: str) -> DeadLetter:
         """A dead letter for this message, which the instance it was for could not take."""
         return self.letter(arrival.cause.type, reason, saga=arrival.definition.id, key=arrival.key)
+
+
+class Answer(Intake):
+    """A message for one instance that no stream holds: the answer ``id`` of a step that the engine
+    carried out itself, or, without an id, its own word to send such steps elsewhere.
+    """
+
+    __slots__ = ("id",)
+
+    def __init__(self, partition: Partition, arrival: Arrival, id: str) -> None:
+        super().__init__(partition, "log", _NOWHERE)
+        self.arrivals.append(arrival)
+        self.id = id
+
+    def letter(
+        self, type: str, reason: str, *, saga: str = "", key: str = "", command: str = ""
+    ) -> DeadLetter:
+        """See Intake; no sequence tells them apart, so their ids name the command or the key."""
+        letter = super().letter(type, reason, saga=saga, key=key, command=command or self.id)
+        return structs.replace(letter, id=codec.dead_letter_id("log", 0, self.id or key))
 
 
 class Reader:

@@ -23,6 +23,7 @@ import msgspec
 from jobs.batch import Batch
 from jobs.cache import Cache, Entry
 from jobs.commit import BatchInvalid, Committer, Pause
+from jobs.inline import InlineSteps, with_inline
 from jobs.intake import Arrival, Intake, Reader
 from jobs.partition import Partition
 from jobs.telemetry import (
@@ -62,7 +63,13 @@ class Lane:
         hook: Hook | None = None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         secret_fields: Iterable[str] = (),
+        inline: InlineSteps | None = None,
     ) -> None:
+        """``inline`` are the steps that this process carries out itself; None: workers do."""
+        self._inline = inline or InlineSteps(names, ())
+        registry = with_inline(registry, self._inline.targets)
+        self._registry = registry
+        self._inline.on_answer(self._answered)
         self._backend = backend
         self._names = names
         self._owner = owner
@@ -105,6 +112,22 @@ class Lane:
         await partition.open(self._backend, self._names, self._wake.set)
         self._partitions[number] = partition
         self._teller.tell(PartitionTaken(self._owner, number))
+        await self._take_over(partition)
+        self._wake.set()
+
+    async def _take_over(self, partition: Partition) -> None:
+        """Go on with the steps of whoever had the partition before."""
+        subjects = list(partition.listed)
+        for subject, stored in (await self._fetch(subjects)).items():
+            if self._cache.get(subject) is None:
+                self._cache.put(self._names.parse_instance(subject)[1], subject, stored)
+        elsewhere = self._inline.take_over(partition, self._registry, self._cache, subjects)
+        for intake in elsewhere:
+            self._answered(intake)
+
+    def _answered(self, intake: Intake) -> None:
+        intake.partition.expect(1)
+        self._waiting.append(intake)
         self._wake.set()
 
     async def release(self, number: int) -> None:
@@ -112,6 +135,8 @@ class Lane:
         partition = self._partitions.get(number)
         if partition is not None:
             self._wake.set()
+            partition.closing = True
+            await self._inline.leave(partition)
             await partition.close()
             if self._partitions.pop(number, None) is not None:
                 self._teller.tell(PartitionLeft(self._owner, number, lost=False))
@@ -310,6 +335,7 @@ class Lane:
                     )
                 )
                 self._let_go()
+                batch.begin(self._inline)
                 return True
         except BatchInvalid as error:
             self._isolate(batch, error)
@@ -349,6 +375,7 @@ class Lane:
         for number, partition in tuple(self._partitions.items()):
             if partition.lost:
                 del self._partitions[number]
+                self._inline.abandon(partition)
                 self._teller.tell(PartitionLeft(self._owner, number, lost=True))
                 self._closing.append(asyncio.create_task(partition.shut()))
                 self._on_lost(number)

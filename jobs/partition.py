@@ -2,7 +2,8 @@
 
 ``events`` and ``signals`` are the committed positions, ``revision`` the sequence of the record that
 holds them: the next commit expects it, so an engine that lost the partition while it slept can't
-commit anything.
+commit anything. ``inline`` are the subjects of instances with steps that the engine carries out
+itself, ``listed`` those that the record names.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Partition:
         self.events = position.events if position else 0
         self.events_at_ns = position.events_at_ns if position else 0
         self.signals = position.signals if position else 0
+        self.inline = set(position.inline) if position else set[str]()
+        self.listed = frozenset(self.inline)
         self.revision = stored.seq if stored else 0
         self.closing = False
         self.lost = False
@@ -64,9 +67,13 @@ class Partition:
         events = self._feeds["events"].take(limit)
         taken = len(signals) + len(events)
         if taken:
-            self._outstanding += taken
-            self._quiet.clear()
+            self.expect(taken)
         return signals, events
+
+    def expect(self, count: int) -> None:
+        """So many messages are taken and must be settled."""
+        self._outstanding += count
+        self._quiet.clear()
 
     @property
     def waiting(self) -> int:

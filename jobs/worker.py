@@ -29,6 +29,7 @@ from typing import Any
 from jobs.commands import BadCommand, read_command
 from jobs.dependencies import Providers
 from jobs.execution import Attempt, Crew
+from jobs.inline import InlineSteps, InlineWork
 from jobs.job import AnyJob, JobRegistry
 from jobs.presence import Presence
 from jobs.results import Reporter
@@ -113,12 +114,14 @@ class Worker:
         now: Callable[[], datetime] = utc_now,
         fraction: Callable[[], float] = random.random,
         secret_fields: Iterable[str] = (),
+        inline: InlineSteps | None = None,
     ) -> None:
         """Raises DefinitionError for a target that no job has and for providers that can't work.
 
         ``targets`` None: all enabled jobs. ``grace_s`` is how long jobs may go on after ``stop``.
         ``ack_wait_s`` must be the same in all workers of a target. ``secret_fields`` are names
-        beside those that the jobs mark; what errors quote of their values is left out.
+        beside those that the jobs mark; what errors quote of their values is left out. ``inline``
+        are the steps that the engine of this process gives it directly.
         """
         host = socket.gethostname()
         self.id = worker_id or f"{escape(host)}-{os.getpid()}-{secrets.token_hex(2)}"
@@ -150,6 +153,8 @@ class Worker:
         self._sender = Sender(backend.door, self.id, self._teller)
         self._presence = Presence(backend.meta, self.id, self._jobs, self._card, now)
         self._counters: list[_Counter] = []
+        self._by_target: dict[str, _Counter] = {}
+        self._inline = inline
         self._backed_up = False
         self._held: set[Attempt] = set()
         self._running: dict[asyncio.Task[None], tuple[Attempt, _Counter]] = {}
@@ -177,7 +182,8 @@ class Worker:
                     ack_wait_s=self._ack_wait_s,
                     in_flight_max=job.concurrency_total or IN_FLIGHT_MAX,
                 )
-                self._counters.append(_Counter(job, queue))
+                counter = self._by_target[job.target] = _Counter(job, queue)
+                self._counters.append(counter)
             await self._presence.register()
             await self._presence.renew()
         except BaseException:
@@ -191,6 +197,8 @@ class Worker:
             self._begin(self._presence.run(), "presence"),
         ]
         self._takers = [self._begin(self._take(c), c.job.target) for c in self._counters]
+        if self._inline is not None:
+            self._inline.open(self)
 
     async def stop(self) -> None:
         """Take no more, let jobs end within the grace, hand the rest back; waits for all that."""
@@ -203,6 +211,11 @@ class Worker:
         await self._life.wait()
 
     # --- taking and running
+
+    def accept(self, target: str, work: InlineWork) -> bool:
+        """Carry out a step for the engine of this process; False when no job here is its own."""
+        counter = self._by_target.get(target)
+        return counter is not None and self._accept(counter, work)
 
     async def _take(self, counter: _Counter) -> None:
         """Fill the free slots of one target for as long as the worker runs."""
@@ -264,7 +277,12 @@ class Worker:
             if error is not None:
                 log.error("the attempt at %s broke down", attempt.command_id, exc_info=error)
             return
-        self._sender.put(attempt)
+        report, work = attempt.report, attempt.work
+        if isinstance(work, InlineWork) and report.delay_s is None:
+            work.answer(report.message)
+            attempt.ended()
+        else:
+            self._sender.put(attempt)
 
     def _let_go(self, attempt: Attempt) -> None:
         self._held.discard(attempt)
@@ -282,21 +300,27 @@ class Worker:
                 if attempt.in_progress and attempt in self._held:
                     await _quietly(attempt.work.in_progress())
 
-    async def _hand_back(self, taken_before_s: float) -> None:
-        """Give back what has waited for a slot too long; another worker may have one."""
+    async def _hand_back(self, taken_before_s: float, *, inline: bool = False) -> None:
+        """Give back what has waited for a slot too long; another worker may have one. Only this
+        one has a place for ``inline`` steps.
+        """
         for counter in self._counters:
-            while counter.ahead and counter.ahead[0].taken_s <= taken_before_s:
-                attempt = counter.ahead.popleft()
-                self._held.discard(attempt)
-                await _quietly(attempt.work.nak())
+            for attempt in list(counter.ahead):
+                kept = isinstance(attempt.work, InlineWork) and not inline
+                if attempt.taken_s <= taken_before_s and not kept:
+                    counter.ahead.remove(attempt)
+                    self._held.discard(attempt)
+                    await _quietly(attempt.work.nak())
 
     # --- stopping
 
     async def _stop(self) -> None:
+        if self._inline is not None:
+            self._inline.close()
         await _cancelled(self._takers)
         for counter in self._counters:
             await _quietly(counter.queue.close())
-        await self._hand_back(time.monotonic())
+        await self._hand_back(time.monotonic(), inline=True)
         await self._let_end(self._grace_s)
         for attempt, _ in list(self._running.values()):
             attempt.cut("stop")

@@ -84,7 +84,7 @@ def _ordered(payload: Raw) -> str:
 def _plain(effect: Effect, key: str, now: datetime) -> Effect:
     match effect:
         case Send():
-            return structs.replace(effect, id="", gated=False)
+            return structs.replace(effect, id="", gated=False, inline=False)
         case Publish():
             return structs.replace(effect, id="", key="" if effect.key == key else effect.key)
         case Schedule():

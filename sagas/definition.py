@@ -72,6 +72,7 @@ class SagaDefinition(Struct, frozen=True, kw_only=True):
     retention: str = ""
     hash: str = ""
     program: Program | None = None
+    inline: frozenset[str] = frozenset()  # targets of steps that the engine itself carries out
 
     @property
     def starting(self) -> tuple[str, ...]:

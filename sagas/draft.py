@@ -246,7 +246,8 @@ class Draft:
             )
         id = self.next_id()
         gated = bool(effect.concurrency_key)
-        self.effects.append(structs.replace(effect, id=id, gated=gated))
+        inline = self._inline(effect)
+        self.effects.append(structs.replace(effect, id=id, gated=gated, inline=inline))
         self.commands = {
             **self.commands,
             id: OpenCommand(
@@ -260,6 +261,7 @@ class Draft:
                 gated=gated,
                 undo=self.compensation,
                 step=effect.step,
+                inline=inline,
             ),
         }
         if gated:
@@ -267,20 +269,16 @@ class Draft:
 
     def resend(self, id: str) -> None:
         """Send an open command again under its own id."""
-        command = self.commands[id]
-        self.commands = {**self.commands, id: structs.replace(command, gated=False, at=self.now)}
-        self.effects.append(
-            Send(
-                target=command.target,
-                id=id,
-                payload=command.payload,
-                idempotency_key=command.idempotency_key,
-                concurrency_key=command.concurrency_key,
-                retry=command.retry,
-                timeout_s=command.timeout_s,
-                step=command.step,
-            )
-        )
+        send = self.commands[id].sent_as(id)
+        inline = self._inline(send)
+        command = structs.replace(self.commands[id], gated=False, at=self.now, inline=inline)
+        self.commands = {**self.commands, id: command}
+        self.effects.append(structs.replace(send, inline=inline))
+
+    def _inline(self, send: Send) -> bool:
+        """Whether the engine carries a command out itself: a step whose code it has."""
+        inline = bool(send.step) and send.target in self.definition.inline
+        return inline and not send.concurrency_key
 
     def _schedule(self, effect: Schedule) -> None:
         if len(self.timers) >= TIMERS_MAX:

@@ -30,7 +30,8 @@ class Send(
     """A command for the job ``target``; ``id`` is its Snorri-Command-Id, times are seconds.
 
     A command with a ``concurrency_key`` waits (``gated``) until no other command of that target and
-    key is open. ``step`` names the step of a run that it carries out.
+    key is open. ``step`` names the step of a run that it carries out; when it is ``inline`` the
+    engine carries it out itself and no message is sent.
     """
 
     target: str
@@ -42,6 +43,7 @@ class Send(
     timeout_s: float | None = None
     gated: bool = False
     step: str = ""
+    inline: bool = False
 
 
 class Publish(

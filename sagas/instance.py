@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Raw, Struct
 
-from sagas.effects import Effect
+from sagas.effects import Effect, Send
 from sagas.errors import IllegalTransition
 from sagas.messages import NULL, Address, Cause
 from sagas.retry import RetryPolicy
@@ -79,7 +79,8 @@ class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A command without an answer; ``gated`` while it waits for others of its concurrency key.
 
-    ``sends`` counts how often it went out: an operator may send it again.
+    ``sends`` counts how often it went out: an operator may send it again. One that is ``inline`` is
+    carried out by the engine that holds the instance; there is no message of it.
     """
 
     target: str
@@ -93,6 +94,21 @@ class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     undo: str = ""
     step: str = ""
     sends: int = 1
+    inline: bool = False
+
+    def sent_as(self, id: str) -> Send:
+        """The effect that sends it (again)."""
+        return Send(
+            target=self.target,
+            id=id,
+            payload=self.payload,
+            idempotency_key=self.idempotency_key,
+            concurrency_key=self.concurrency_key,
+            retry=self.retry,
+            timeout_s=self.timeout_s,
+            step=self.step,
+            inline=self.inline,
+        )
 
 
 class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -43,14 +43,13 @@ from sagas.instance import (
     BACKLOG_MAX,
     PAYLOAD_BYTES_MAX,
     VALUE_BYTES_MAX,
-    Failure,
     Instance,
-    Parked,
 )
 from sagas.messages import Cause, unreadable
 from sagas.names import is_command_of, parse_command_id
 from sagas.parking import remember
 from sagas.programs import program
+from sagas.requeue import REQUEUE, park_too_large, requeue
 from sagas.work import conclude
 
 __all__ = (
@@ -108,6 +107,8 @@ def decide(
     draft = Draft(definition, snapshot.key, instance, cause, now)
     if cause.id:
         remember(draft, cause)
+    if cause.type == REQUEUE and cause.kind == "signal":
+        return requeue(draft, snapshot)
     if instance.finished:
         return _after_end(draft, snapshot, cause)
     if cause.type == GRANTED and cause.kind == "signal":
@@ -332,13 +333,7 @@ def _let_in(draft: Draft, snapshot: Snapshot, id: str) -> Decision:
     transition = commit(draft, snapshot)
     if len(transition.document) <= VALUE_BYTES_MAX or draft.status == "parked":
         return transition
-    held = Draft(draft.definition, snapshot.key, snapshot.instance, draft.cause, draft.now)
-    text = f"the command to {command.target!r} makes the document too large; make the state smaller"
-    held.park(
-        Failure(type="LimitExceeded", message=f"{text}, then retry"),
-        Parked(command=id, status=held.status, error=held.error),
-    )
-    return commit(held, snapshot)
+    return park_too_large(draft, snapshot, id)
 
 
 def _drain(draft: Draft, snapshot: Snapshot) -> Decision:

@@ -97,7 +97,8 @@ class Cause(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
 
     ``answers`` names the command this is the result of; ``parent`` who spawned this instance;
     ``epoch`` is the version that set the timer, so that a fired timer is told from a later one with
-    the same id.
+    the same id. ``execution`` is the record of the attempt behind an answer that was never stored
+    as an event, since the engine itself carried out the step; such a message has no ``seq``.
     """
 
     kind: Kind
@@ -113,6 +114,7 @@ class Cause(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     parent: Address | None = None
     epoch: int = 0
     trace: str = ""
+    execution: Raw = NULL
 
     @property
     def from_outside(self) -> bool:

@@ -20,6 +20,7 @@ from sagas.actions import act
 from sagas.decision import Decision, Ignored, Refused, Snapshot, Transition, Undeliverable
 from sagas.definition import SagaDefinition
 from sagas.draft import DRAIN, GRANTED
+from sagas.effects import Send
 from sagas.gate import Slot
 from sagas.instance import Instance, document_hash, encode
 from sagas.kernel import decide
@@ -126,9 +127,14 @@ class Rerun:
     def _decide(self, snapshot: Snapshot, cause: Cause, recorded: Instance) -> Decision:
         # Whoever was at this version already has handled the ids before it, never its own.
         handled = self._handled - {cause.id}
+        definition = self._definition
+        if definition.program is not None:  # which steps the engine of then could carry out itself
+            sends = [effect for effect in recorded.effects if isinstance(effect, Send)]
+            inline = frozenset(send.target for send in sends if send.inline)
+            definition = structs.replace(definition, inline=inline)
         if cause.kind == "operator":
-            return act(self._definition, snapshot, cause, recorded.at, handled=handled)
-        return decide(self._definition, snapshot, cause, recorded.at, handled=handled)
+            return act(definition, snapshot, cause, recorded.at, handled=handled)
+        return decide(definition, snapshot, cause, recorded.at, handled=handled)
 
 
 def _given(recorded: Instance, before: Instance | None, current: Instance | None) -> Cause:

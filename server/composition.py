@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, assert_never
 from msgspec import Struct
 
 from jobs.engine import Engine
+from jobs.inline import InlineSteps, inline_targets
 from jobs.service import Service, Supervisor
 from jobs.worker import Worker
 from server.datadir import holder_of
@@ -167,6 +168,10 @@ def build_process(
     secret_names = app.secrets.union(settings.secrets)
     redactor.hide(lambda: secret_names)
     serving: Serving | None = None
+    inline: InlineSteps | None = None
+    if settings.inline_steps and {"engine", "jobs"} <= set(roles):
+        jobs = app.jobs.select(targets or None)
+        inline = InlineSteps(runtime.names, inline_targets(app.registry, jobs))
     for role in roles:
         match role:
             case "engine":
@@ -178,6 +183,7 @@ def build_process(
                     engine_id=id,
                     hook=observing.hook,
                     secret_fields=settings.secrets,
+                    inline=inline,
                 )
                 observing.scrape.engine(engine)
                 services.append(engine)
@@ -191,6 +197,7 @@ def build_process(
                         providers=app.providers,
                         hook=observing.hook,
                         secret_fields=settings.secrets,
+                        inline=inline,
                     )
                 )
             case "api":

@@ -78,6 +78,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Embedded server: disk budget; unset: 80 % of what is free"),
     ] = None
+    inline_steps: Annotated[
+        bool, Meta(description="Steps begin in the engine's process when it also runs their jobs")
+    ] = False
     traces: Annotated[
         Literal["off", "otlp", "console"],
         Meta(description="Where OpenTelemetry spans go; OTEL_* variables say the rest"),

@@ -70,7 +70,8 @@ class Position(Struct, frozen=True, kw_only=True):
     commit.
 
     ``events_at_ns`` is when the last event was stored; 0 when there was none. It tells when the
-    stream has lost its end and given the sequence to another event.
+    stream has lost its end and given the sequence to another event. ``inline`` are the subjects of
+    instances with steps that the engine carries out itself: whoever comes next begins them again.
     """
 
     events: int
@@ -78,6 +79,7 @@ class Position(Struct, frozen=True, kw_only=True):
     owner: str
     batch: str
     events_at_ns: int = 0
+    inline: tuple[str, ...] = ()
     v: int = 1
 
 

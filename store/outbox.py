@@ -36,13 +36,13 @@ def to_messages(
     for effect in after.effects:
         match effect:
             case Send():
-                if not effect.gated:
-                    messages.append(_command(names, after, effect))
+                if not (effect.gated or effect.inline):
+                    messages.append(command_message(names, after, effect))
             case Publish():
                 messages.append(_emitted(names, after, effect))
             case Schedule():
                 if _stands(after, effect):
-                    messages.append(_timer(names, after, effect))
+                    messages.append(armed(names, after, effect.id))
             case Unschedule():
                 if effect.id not in after.timers:
                     messages.append(cancel(names.timer(after.saga, after.key, effect.id), carrier))
@@ -75,7 +75,8 @@ def span_of(id: str) -> str:
     return f"{crc32(data):08x}{adler32(data):08x}"
 
 
-def _command(names: Names, after: Instance, effect: Send) -> Outgoing:
+def command_message(names: Names, after: Instance, effect: Send) -> Outgoing:
+    """The command of a send, for the queue of its target."""
     command = after.commands.get(effect.id)
     headers = [
         (codec.COMMAND_ID, effect.id),
@@ -86,7 +87,8 @@ def _command(names: Names, after: Instance, effect: Send) -> Outgoing:
         (codec.TRACEPARENT, trace_of(after.trace, effect.id)),
     ]
     if effect.timeout_s is not None:
-        deadline = after.at + timedelta(seconds=effect.timeout_s)
+        sent_at = after.at if command is None else command.at
+        deadline = sent_at + timedelta(seconds=effect.timeout_s)
         headers.append((codec.DEADLINE, deadline.isoformat().replace("+00:00", "Z")))
     if effect.idempotency_key:
         headers.append((codec.IDEMPOTENCY_KEY, escape(effect.idempotency_key)))
@@ -119,22 +121,24 @@ def _stands(after: Instance, effect: Schedule) -> bool:
     return timer is not None and last is effect
 
 
-def _timer(names: Names, after: Instance, effect: Schedule) -> Outgoing:
+def armed(names: Names, instance: Instance, id: str) -> Outgoing:
+    """The schedule of a timer that an instance has set."""
+    timer = instance.timers[id]
     cause = Cause(
         kind="timer",
-        type=effect.type,
-        id=f"{effect.id}@{after.version}",
+        type=timer.type,
+        id=f"{id}@{timer.version}",
         seq=0,
-        at=effect.at,
-        payload=effect.payload,
-        epoch=after.version,
-        trace=after.trace,
+        at=timer.at,
+        payload=timer.payload,
+        epoch=timer.version,
+        trace=instance.trace,
     )
-    body = _encoder.encode(Envelope(to=Address(after.saga, after.key), cause=cause))
+    body = _encoder.encode(Envelope(to=Address(instance.saga, instance.key), cause=cause))
     return arm(
-        names.timer(after.saga, after.key, effect.id),
-        names.signal("timer", after.key),
-        effect.at,
+        names.timer(instance.saga, instance.key, id),
+        names.signal("timer", instance.key),
+        timer.at,
         body,
     )
 

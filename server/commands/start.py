@@ -54,7 +54,7 @@ wait_option = click.option(
 @click.command()
 @settings_options(
     *("app", "data", "nats_port", "host", "port", "auth", "sync_always", "store_bytes_max"),
-    more=BROKER,
+    more=BROKER | {"Steps": ("inline_steps",)},
 )
 def dev(settings: Settings) -> int:
     """Run everything on this machine: nats-server, engine, jobs, API; samples if no --app."""
@@ -74,11 +74,14 @@ def dev(settings: Settings) -> int:
 
 
 @click.command()
+@click.option(
+    "--with-jobs", is_flag=True, help="Run the jobs in this process too; steps begin here at once."
+)
 @wait_option
-@settings_options("app", "data", "nats_port", more=BROKER | METRICS)
-def engine(settings: Settings, wait_s: float) -> int:
+@settings_options("app", "data", "nats_port", more=BROKER | METRICS | {"Steps": ("inline_steps",)})
+def engine(settings: Settings, with_jobs: bool, wait_s: float) -> int:
     """Run an engine: decides and commits; any number may run at once."""
-    return _run_roles(settings, ("engine",), (), wait_s)
+    return _run_roles(settings, ("engine", "jobs") if with_jobs else ("engine",), (), wait_s)
 
 
 @click.command()

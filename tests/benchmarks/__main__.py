@@ -20,23 +20,15 @@ from tests.benchmarks.lists import lists
 from tests.benchmarks.pages import INSTANCES, pages
 from tests.benchmarks.projecting import live_lag, projection
 from tests.benchmarks.publishing import publishes
+from tests.benchmarks.step_runs import step_runs
 
 console = Console()
-ALL = ("engine", "checkout", "publish", "size", "projection", "lists", "sql", "pages")
+ALL = ("engine", "checkout", "runs", "publish", "size", "projection", "lists", "sql", "pages")
 
 
 async def main(names: list[str]) -> None:
     """Run the named benchmarks or all of them."""
-    wanted = names or [
-        "engine",
-        "checkout",
-        "publish",
-        "size",
-        "projection",
-        "lists",
-        "sql",
-        "pages",
-    ]
+    wanted = names or list(ALL)
     with tempfile.TemporaryDirectory() as folder:
         async with EmbeddedServer(Path(folder), port=0, sync_always=True) as server:
             console.print(
@@ -47,6 +39,8 @@ async def main(names: list[str]) -> None:
                 await _engine(server.url)
             if "checkout" in wanted:
                 await _checkout(server.url)
+            if "runs" in wanted:
+                await _runs(server.url, server.pid)
             if "publish" in wanted:
                 await _publish(server.url)
             if "size" in wanted:
@@ -94,6 +88,24 @@ async def _checkout(url: str) -> None:
             f"{floor_ms:.1f}",
             f"{figures.p50_ms / floor_ms:.2f}",
         )
+    console.print(table)
+
+
+async def _runs(url: str, broker_pid: int) -> None:
+    table = Table(
+        *("steps run in", "in flight", "runs /s", "p50 ms", "p99 ms"),
+        *("CPU ms: ours", "broker", "client", "broker alone ms"),
+        title="runs of three steps, one in ten undone",
+    )
+    for where, roles in (("engine", ("inline",)), ("workers", ("step-engine", "step-jobs"))):
+        for in_flight, total in ((1, 500), (16, 5_000), (128, 10_000)):
+            floor_ms = await measure.broker_floor_ms(url)
+            figures = await step_runs(url, broker_pid, total, in_flight, roles)
+            table.add_row(
+                *(where, str(in_flight), f"{figures.per_s:,.0f}"),
+                *(f"{figures.p50_ms:.1f}", f"{figures.p99_ms:.1f}", f"{figures.ours_ms:.2f}"),
+                *(f"{figures.broker_ms:.2f}", f"{figures.client_ms:.2f}", f"{floor_ms:.1f}"),
+            )
     console.print(table)
 
 

@@ -1,7 +1,8 @@
 """A process of a benchmark: ``python -m tests.benchmarks.roles ROLE URL NAMESPACE BUCKET``.
 
-Roles are engine, jobs and api. Prints one line when it is ready (of the api its address), then
-works until SIGTERM, as ``snorri engine``, ``jobs`` and ``serve`` do.
+Roles are engine, jobs and api; step-engine, step-jobs, and inline for both in one. Prints one line
+when it is ready (of the api its address), then works until SIGTERM, as the commands of ``snorri``
+do.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TypeVar
 
 from jobs import Providers
 from jobs.engine import Engine
+from jobs.inline import InlineSteps, inline_targets
 from jobs.service import Service
 from jobs.worker import Worker
 from server.api.app import create_app
@@ -28,7 +30,7 @@ from store.client import SagaClient
 from store.jetstream.backend import JetStreamBackend, connect
 from store.projection.port import Progress, ReadError
 from store.subjects import Names
-from tests.benchmarks import app
+from tests.benchmarks import app, step_app
 
 R = TypeVar("R")
 
@@ -58,12 +60,45 @@ def _api(backend: JetStreamBackend, names: Names) -> ApiService:
     return ApiService(create_app(deps), "127.0.0.1", 0)
 
 
+class Both:
+    """An engine and a worker in one process."""
+
+    name = "both"
+
+    def __init__(self, engine: Engine, worker: Worker) -> None:
+        self._engine = engine
+        self._worker = worker
+
+    async def start(self) -> None:
+        """Start both."""
+        await self._engine.start()
+        await self._worker.start()
+
+    async def stop(self) -> None:
+        """Stop both, the worker first."""
+        await self._worker.stop()
+        await self._engine.stop()
+
+    async def wait(self) -> None:
+        """Until the engine has ended."""
+        await self._engine.wait()
+
+
 def _service(role: str, backend: JetStreamBackend, names: Names) -> Service:
     match role:
         case "engine":
             return Engine(backend, names, app.registry(), engine_id="bench")
         case "jobs":
             return Worker(backend, names, app.jobs())
+        case "step-engine":
+            return Engine(backend, names, step_app.registry(), engine_id="bench")
+        case "step-jobs":
+            return Worker(backend, names, step_app.jobs())
+        case "inline":
+            registry, jobs = step_app.registry(), step_app.jobs()
+            inline = InlineSteps(names, inline_targets(registry, jobs))
+            engine = Engine(backend, names, registry, engine_id="bench", inline=inline)
+            return Both(engine, Worker(backend, names, jobs, inline=inline))
         case _:
             return _api(backend, names)
 
@@ -83,6 +118,6 @@ async def main(role: str, url: str, namespace: str, bucket: str) -> None:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.WARNING)
+    logging.basicConfig(level=logging.ERROR)
     tune()
     run(main(*sys.argv[1:]))
