@@ -12,8 +12,21 @@ REQUEUE = "Snorri-Requeue"
 
 
 def inline_commands(instance: Instance) -> list[tuple[str, OpenCommand]]:
-    """The open commands that no message stands for, with their ids."""
-    return [(id, command) for id, command in instance.commands.items() if command.inline]
+    """The commands that no message stands for and that have no answer yet, with their ids.
+
+    One that failed for good stays open for an operator; the answer of another may wait in the
+    backlog.
+    """
+    if not instance.commands:
+        return []
+    answered = {cause.answers for cause in instance.backlog}
+    if instance.parked is not None:
+        answered.add(instance.parked.command)
+    return [
+        (id, command)
+        for id, command in instance.commands.items()
+        if command.inline and id not in answered
+    ]
 
 
 def requeue(draft: Draft, snapshot: Snapshot) -> Decision:

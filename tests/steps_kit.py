@@ -13,6 +13,7 @@ import msgspec
 
 from jobs import ErrorPolicy, JobRegistry, Providers
 from jobs.engine import Engine
+from jobs.inline import InlineSteps, inline_targets
 from jobs.steps import all_step_jobs
 from jobs.worker import Worker
 from sagas.definition import Registry, SagaDefinition
@@ -24,12 +25,21 @@ ENDS: tuple[Status, ...] = ("completed", "failed", "compensated", "parked")
 
 
 class Stage:
-    """An engine and a worker for some definitions; the floor stops the worker."""
+    """An engine and a worker for some definitions; the floor stops the worker.
 
-    def __init__(self, floor: Floor, definitions: Sequence[SagaDefinition]) -> None:
+    With ``inline`` they are of one process, and the engine gives the steps to the worker directly.
+    """
+
+    def __init__(
+        self, floor: Floor, definitions: Sequence[SagaDefinition], *, inline: bool = False
+    ) -> None:
         self.floor = floor
         self.definitions = definitions
-        self.engine = Engine(floor.backend, floor.names, Registry(definitions))
+        self.inline: InlineSteps | None = None
+        if inline:
+            jobs = all_step_jobs(definitions)
+            self.inline = InlineSteps(floor.names, inline_targets(Registry(definitions), jobs))
+        self.engine = Engine(floor.backend, floor.names, Registry(definitions), inline=self.inline)
         self.worker: Worker | None = None
 
     async def open(
@@ -39,7 +49,11 @@ class Stage:
         jobs = JobRegistry(all_step_jobs(self.definitions, errors))
         await self.engine.start()
         self.worker = await self.floor.worker(
-            *jobs, backend=await self.floor.other(), providers=providers, **more
+            *jobs,
+            backend=await self.floor.other(),
+            providers=providers,
+            inline=self.inline,
+            **more,
         )
         return self
 

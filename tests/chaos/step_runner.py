@@ -1,7 +1,8 @@
 """Engine and worker for a list of steps and a workflow, in one process, to be killed.
 
-Run as ``python -m tests.chaos.step_runner URL NAMESPACE BUCKET``. Each function appends one line to
-the ledger each time it runs. Runs whose number ends with 3 fail at their third step.
+Run as ``python -m tests.chaos.step_runner URL NAMESPACE BUCKET [inline]``; with ``inline`` the
+engine carries the steps out itself. Each function appends one line to the ledger each time it runs.
+Runs whose number ends with 3 fail at their third step.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 from jobs import JobRegistry, PermanentFailure, StepContext
 from jobs.engine import Engine
+from jobs.inline import InlineSteps, inline_targets
 from jobs.service import Supervisor
 from jobs.steps import all_step_jobs
 from jobs.worker import Worker
@@ -82,14 +84,15 @@ async def parcel(saga: WorkflowSaga, number: int) -> dict[str, Any]:
 order = steps("Batch", [reserve, charge, ship])
 
 
-async def main(url: str, namespace: str, bucket: str) -> int:
+async def main(url: str, namespace: str, bucket: str, how: str = "") -> int:
     """Run until told to stop, and say when it runs."""
     names = Names(namespace=namespace, bucket=bucket)
     definitions = [order, parcel]
     first, second = await connect(url, names), await connect(url, names)
-    engine = Engine(first, names, Registry(definitions))
-    jobs = JobRegistry(all_step_jobs(definitions))
-    worker = Worker(second, names, jobs, ack_wait_s=ACK_WAIT_S)
+    registry, jobs = Registry(definitions), JobRegistry(all_step_jobs(definitions))
+    inline = InlineSteps(names, inline_targets(registry, jobs)) if how == "inline" else None
+    engine = Engine(first, names, registry, inline=inline)
+    worker = Worker(second, names, jobs, ack_wait_s=ACK_WAIT_S, inline=inline)
     try:
         supervisor = Supervisor([engine, worker], "steps")
         return await run_until_signal(supervisor, lambda: print("ready", flush=True))

@@ -86,13 +86,13 @@ def book() -> Book:
     return Book()
 
 
-@pytest_asyncio.fixture
-async def stage(floor: Floor) -> AsyncIterator[Open]:
-    """Opens engine and worker for definitions."""
+@pytest_asyncio.fixture(params=[False, True], ids=["by-workers", "inline"])
+async def stage(floor: Floor, request: pytest.FixtureRequest) -> AsyncIterator[Open]:
+    """Opens engine and worker for definitions, of two processes or of one."""
     opened: list[Stage] = []
 
     async def open(*definitions: SagaDefinition, **more: Any) -> Stage:
-        opened.append(Stage(floor, definitions))
+        opened.append(Stage(floor, definitions, inline=request.param))
         return await opened[-1].open(**more)
 
     yield open
