@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from sagas.errors import DefinitionError, UnknownQuery
 from sagas.handlers import Handler
@@ -148,6 +148,9 @@ class Registry:
     def _add(self, definition: SagaDefinition) -> None:
         if definition.id in self._by_id:
             raise DefinitionError(f"two sagas have the id {definition.id!r}; rename one of them")
+        if definition.program is not None:
+            # What it calls may stand below it in its module, so it is known only now.
+            definition = structs.replace(definition, hash=definition_hash(definition))
         self._by_id[definition.id] = definition
         for type in definition.handlers:
             self._by_type[type] = (*self._by_type.get(type, ()), definition)

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import structs
 
-from sagas.definition import Query, SagaDefinition, definition_hash
+from sagas.definition import Query, SagaDefinition
 from sagas.durations import seconds
 from sagas.errors import DefinitionError
 from sagas.handlers import Handler, check_type
@@ -34,7 +33,8 @@ def program_definition(
 ) -> D:
     """The definition of a program: an event of type ``id`` starts an instance under its ordering
     key. ``signals`` and ``events`` (what it takes beside its start) are names with the types of
-    their payloads, ``more`` goes to ``kind``. Raises DefinitionError.
+    their payloads, ``more`` goes to ``kind``. Its hash is made by the registry, when all that it
+    calls is known. Raises DefinitionError.
     """
     if id.startswith("Snorri-"):
         raise DefinitionError(f"ids that begin with Snorri- are reserved; rename {id!r}")
@@ -43,7 +43,7 @@ def program_definition(
     start = taken(id, input_type, starts=True)
     declared = {name: taken(name, type) for name, type in (signals or {}).items()}
     told = {name: taken(name, type) for name, type in (events or {}).items()}
-    definition = kind(
+    return kind(
         id=id,
         name=id,
         initial=NULL,
@@ -60,7 +60,6 @@ def program_definition(
         program=program,
         **more,
     )
-    return structs.replace(definition, hash=definition_hash(definition))
 
 
 def taken(type: str, payload_type: object, *, starts: bool = False) -> Handler:

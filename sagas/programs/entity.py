@@ -35,7 +35,13 @@ from sagas.programs.workflow import failure_of
 from sagas.programs.workflow_execution import Execution
 from sagas.programs.workflow_saga import Decode, WorkflowSaga
 from sagas.programs.workflow_signals import REPLY, EntityCall, Reply, ReplyTo, replied
-from sagas.programs.workflow_steps import find_steps, input_type, output_decoder, returned
+from sagas.programs.workflow_steps import (
+    find_steps,
+    hashed,
+    input_type,
+    output_decoder,
+    returned,
+)
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741
@@ -126,8 +132,10 @@ class EntityProgram:
 
     @property
     def parts(self) -> Sequence[object]:
-        """What its definition's hash covers."""
-        return [bytes(self.initial), self.on_undo_failure]
+        """What its definition's hash covers; whole only when its module is loaded."""
+        handlers = [part for one in self.functions.values() for part in (one.name, one.function)]
+        own = [bytes(self.initial), self.on_undo_failure, *handlers]
+        return [*own, *hashed(self.steps.values())]
 
     def begin(self, run: Run, cause: Cause) -> None:
         """The first call makes the instance."""

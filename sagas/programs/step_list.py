@@ -15,7 +15,7 @@ from typing import Any, Generic, Self, TypeAlias, TypedDict, TypeVar, Unpack, ca
 import msgspec
 from msgspec import Raw, structs
 
-from sagas.definition import SagaDefinition
+from sagas.definition import SagaDefinition, definition_hash
 from sagas.errors import DefinitionError
 from sagas.messages import NULL, Cause
 from sagas.names import BadName, check_name
@@ -39,6 +39,7 @@ from sagas.programs.steps import (
     walk,
 )
 from sagas.programs.transactions import joined, whole
+from sagas.programs.workflow_steps import hashed
 from sagas.retry import RetryPolicy
 
 I = TypeVar("I")  # noqa: E741 - the input of a run
@@ -73,9 +74,7 @@ class StepProgram:
     def parts(self) -> Sequence[object]:
         """What its definition's hash covers."""
         shape: list[object] = [_shape(self.root), self.on_failure, self.on_undo_failure]
-        for one in self.steps.values():
-            shape += [one.name, one.run, one.compensate, one.background, one.strict, one.pivot]
-        return shape
+        return [*shape, *hashed(self.steps.values())]
 
     def begin(self, run: Run, cause: Cause) -> None:
         """The context: initial data, then the input's fields over it."""
@@ -322,7 +321,8 @@ def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any]
     definition = program_definition(
         StepList[Any], name, program, options.input, options.description, options.retention
     )
-    return structs.replace(definition, input_type=options.input)
+    made = structs.replace(definition, input_type=options.input)
+    return structs.replace(made, hash=definition_hash(made))
 
 
 def _by_name(name: str, root: Group) -> dict[str, AnyStep]:

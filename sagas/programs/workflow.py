@@ -22,7 +22,7 @@ from typing import Any, Generic, Protocol, TypeAlias, TypedDict, TypeVar, Unpack
 import msgspec
 from msgspec import Raw, Struct, structs
 
-from sagas.definition import Query, SagaDefinition, definition_hash
+from sagas.definition import Query, SagaDefinition
 from sagas.errors import DefinitionError, error_text
 from sagas.handlers import Handler
 from sagas.instance import Failure, StepRecord
@@ -36,7 +36,13 @@ from sagas.programs.workflow_errors import StepFailed, WorkflowFailed
 from sagas.programs.workflow_execution import Execution
 from sagas.programs.workflow_saga import Decode, WorkflowSaga
 from sagas.programs.workflow_signals import arrive, hand_over, replied
-from sagas.programs.workflow_steps import find_steps, input_type, output_decoder, returned
+from sagas.programs.workflow_steps import (
+    find_steps,
+    hashed,
+    input_type,
+    output_decoder,
+    returned,
+)
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741
@@ -89,8 +95,9 @@ class WorkflowProgram:
 
     @property
     def parts(self) -> Sequence[object]:
-        """What its definition's hash covers."""
-        return [self.function, self.on_failure, self.on_undo_failure]
+        """What its definition's hash covers; whole only when its module is loaded."""
+        own = [self.function, self.on_failure, self.on_undo_failure, *self.handlers.values()]
+        return [*own, *hashed(self.steps.values())]
 
     def begin(self, run: Run, cause: Cause) -> None:
         """Keep the input."""
@@ -293,7 +300,7 @@ def _define(name: str, function: Any, options: WorkflowOptions) -> Workflow[Any,
         queries=types.MappingProxyType(program.queries),
         decode_state=msgspec.json.Decoder().decode,
     )
-    return structs.replace(live, hash=definition_hash(live))
+    return live
 
 
 def failure_of(error: BaseException | None) -> Failure | None:

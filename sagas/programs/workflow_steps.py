@@ -77,6 +77,12 @@ def _mentioned(code: types.CodeType) -> Iterator[str]:
             yield from _mentioned(constant)
 
 
+def hashed(steps: Iterable[AnyStep]) -> Iterator[object]:
+    """What of steps a change of their code or their manner changes."""
+    for one in steps:
+        yield from (one.name, one.run, one.compensate, one.background, one.strict, one.pivot)
+
+
 def output_decoder(step: AnyStep) -> Callable[[bytes], Any]:
     """What reads the answers of a step, by the annotation of its function."""
     return msgspec.json.Decoder(returned(step.run)).decode
