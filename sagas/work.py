@@ -20,7 +20,7 @@ from sagas.bookkeeping import (
     settle,
     settle_undo,
 )
-from sagas.decision import Decision, Ignored, Snapshot, Undeliverable, commit
+from sagas.decision import Decision, Ignored, Snapshot, Transition, Undeliverable, commit
 from sagas.draft import DRAIN, GATE_SAGA, Draft
 from sagas.effects import Compensate
 from sagas.errors import HandlerFault, LimitExceeded
@@ -29,6 +29,10 @@ from sagas.instance import FINISHED, VALUE_BYTES_MAX, Undo
 from sagas.messages import Cause, Message
 from sagas.parking import park
 from sagas.programs import program
+
+# The parts of a document that may grow large; so many of them are told when it is too large.
+PARTS = ("state", "cause", "effects", "commands", "steps", "backlog", "timers", "undo", "result")
+PARTS_TOLD = 3
 
 
 def conclude(
@@ -55,13 +59,22 @@ def conclude(
         transition = commit(draft, snapshot)
         if len(transition.document) <= VALUE_BYTES_MAX:
             return transition
-        fault: Exception = LimitExceeded(
-            f"the transition would be {len(transition.document)} bytes, the limit is"
-            f" {VALUE_BYTES_MAX}; send smaller payloads or fewer effects"
-        )
+        fault: Exception = _too_large(transition)
     except Exception as error:  # whatever an author's handler raises parks its instance only
         fault = error
     return park(draft, snapshot, cause, fault, backlog, attempt)
+
+
+def _too_large(transition: Transition) -> LimitExceeded:
+    """What a document over the limit is made of, the largest parts first."""
+    after = transition.after
+    sizes = {name: len(msgspec.json.encode(getattr(after, name))) for name in PARTS}
+    largest = sorted(sizes.items(), key=lambda part: -part[1])[:PARTS_TOLD]
+    told = ", ".join(f"{name} {size}" for name, size in largest)
+    return LimitExceeded(
+        f"the transition would be {len(transition.document)} bytes, the limit is {VALUE_BYTES_MAX}"
+        f" ({told}); keep large data elsewhere and pass references, or send less at a time"
+    )
 
 
 def _handler_of(draft: Draft, cause: Cause) -> Handler | None:

@@ -15,9 +15,10 @@ from msgspec import Raw, structs
 
 from sagas.bookkeeping import skip_step
 from sagas.draft import Draft
-from sagas.effects import EFFECTS_MAX, Complete, Effect, Schedule, Send, Spawn
+from sagas.effects import Complete, Effect, Schedule, Send, Spawn
 from sagas.instance import COMMANDS_MAX, Failure, StepRecord, Undo
 from sagas.messages import NULL, to_raw
+from sagas.programs.room import Room
 from sagas.programs.steps import AnyStep, StepCall, StepFailure, StepResult
 from sagas.programs.transactions import TRANSACTION, failed_step
 
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
 
 WAKE = "Snorri-Wake"
 ON_THEIR_WAY = ("step", TRANSACTION, "call", "child")  # kinds of records that are waited for
-ROOM_FOR_OTHERS = 50  # effects and commands that are left free when steps start many at a time
 
 
 class Run:
     """The view that a program has of its instance; made anew for each message."""
 
-    __slots__ = ("attempt", "draft")
+    __slots__ = ("attempt", "draft", "room")
 
     def __init__(self, draft: Draft, attempt: int = 1) -> None:
         self.draft = draft
         self.attempt = attempt
+        self.room = Room(draft)
 
     @property
     def program(self) -> Program:
@@ -85,11 +86,7 @@ class Run:
     @property
     def has_room(self) -> bool:
         """Whether another step can be started in this transition; it starts in a later one else."""
-        draft = self.draft
-        return (
-            len(draft.commands) < COMMANDS_MAX - ROOM_FOR_OTHERS
-            and len(draft.effects) < EFFECTS_MAX - ROOM_FOR_OTHERS
-        )
+        return self.room.is_left
 
     def start(self, id: str, step: AnyStep, call: StepCall, *, place: int = 0) -> None:
         """Send the command of a step and put it on record as running.
@@ -97,23 +94,19 @@ class Run:
         It has no deadline: the time-out of a step is for each of its attempts, and a step may wait
         for a worker as long as it takes.
         """
-        self.draft.apply(
-            [
-                Send(
-                    target=step.target,
-                    payload=to_raw(structs.replace(call, tenant=self.program.tenant(self))),
-                    retry=step.retry,
-                    step=id,
-                )
-            ]
-        )
+        told = to_raw(structs.replace(call, tenant=self.program.tenant(self)))
+        self._send(Send(target=step.target, payload=told, retry=step.retry, step=id))
         kind = TRANSACTION if step.parts else "step"
         self.put(id, self.record(step.name, kind=kind, background=step.background, place=place))
 
     def send(self, id: str, effect: Send, kind: str, *, place: int = 0) -> None:
         """Send a command to a job that is no step; ``kind`` "call" waits for its answer."""
-        self.draft.apply([structs.replace(effect, step=id)])
+        self._send(structs.replace(effect, step=id))
         self.put(id, self.record(effect.target, kind=kind, background=kind != "call", place=place))
+
+    def _send(self, effect: Send) -> None:
+        self.draft.apply([effect])
+        self.room.take(effect)
 
     def sleep(self, id: str, delay_s: float, *, place: int = 0) -> None:
         """Put a pause on record; its timer completes it."""

@@ -40,6 +40,7 @@ UndoFunction: TypeAlias = Callable[..., Any]
 
 UNDO = ".undo"
 TIMEOUT = "5m"
+LEVELS_MAX = 100  # of groups in groups
 
 
 class StepResponse(Struct, Generic[O], frozen=True):
@@ -341,7 +342,16 @@ def _group(
         )
     if not items:
         raise DefinitionError(f"{kind} {name!r} has no steps; give it at least one")
+    if 1 + max(_levels(item) for item in items) > LEVELS_MAX:
+        raise DefinitionError(
+            f"{kind} {name!r} is nested over {LEVELS_MAX} levels deep; make a saga of its own of the"
+            " inner ones"
+        )
     return Group(name=name, kind=kind, items=tuple(items), transactional=transactional)
+
+
+def _levels(item: Item) -> int:
+    return 1 + max(map(_levels, item.items)) if isinstance(item, Group) else 0
 
 
 def walk(item: Item) -> Iterator[AnyStep]:

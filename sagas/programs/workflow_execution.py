@@ -16,9 +16,9 @@ from msgspec import structs
 
 from sagas.effects import Schedule
 from sagas.errors import HandlerFault, LimitExceeded
-from sagas.instance import COMMANDS_MAX, TIMERS_MAX, StepRecord
+from sagas.instance import TIMERS_MAX, StepRecord
 from sagas.messages import NULL, to_raw
-from sagas.programs.run import ROOM_FOR_OTHERS, WAKE
+from sagas.programs.run import WAKE
 from sagas.programs.workflow_errors import Diverged, StepFailed, WaitTimedOut, WorkflowFailed
 from sagas.programs.workflow_loop import CancelledError, Future, NotDurable, Task, WorkflowLoop
 
@@ -241,9 +241,8 @@ class Execution:
 
     def come_back(self) -> None:
         """Have another transition begin what found no room, unless an answer will bring one."""
-        draft = self.run.draft
-        crowded = len(draft.commands) >= COMMANDS_MAX - ROOM_FOR_OTHERS
-        crowded = crowded or len(draft.timers) >= TIMERS_MAX - ROOM_FOR_TIMERS
+        timers = len(self.run.draft.timers)
+        crowded = self.run.room.needs_answers or timers >= TIMERS_MAX - ROOM_FOR_TIMERS
         if self.held_back and not crowded:
             self.run.emit([Schedule(type=WAKE, id=MORE, delay_s=0.0)])
 
