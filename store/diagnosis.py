@@ -54,7 +54,9 @@ def waits(instance: Instance, facts: Facts, now: datetime) -> list[Wait]:
         found.insert(0, _paused(instance, facts, now))
     if instance.gate is not None and not instance.gate.held:
         found.append(_turn(instance, facts, now))
-    found += [_command(id, open, facts, now) for id, open in instance.commands.items()]
+    stopped = instance.parked.command if instance.parked else ""
+    open_ = [one for one in instance.commands.items() if one[0] != stopped]
+    found += [_command(id, command, facts, now) for id, command in open_]
     found += _children(instance, facts, now)
     found += [_timer(id, timer, now) for id, timer in _by_time(instance.timers)]
     if backlog := _backlog(instance):

@@ -82,6 +82,14 @@ def pretty(raw: bytes, limit: int = JSON_SHOWN_MAX) -> str:
     return f"{text[:limit]}\n… {number(len(text) - limit)} more characters; open the raw JSON"
 
 
+def compact(raw: bytes) -> str:
+    """JSON in one line with a space after each comma and colon, other text as it is."""
+    try:
+        return msgspec.json.format(raw, indent=0).decode()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return raw.decode("utf-8", "replace")
+
+
 def one_line(text: str, limit: int = 120) -> str:
     """The first line, shortened."""
     line = text.strip().split("\n", 1)[0]

@@ -80,7 +80,17 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["asset"] = asset  # pyright: ignore[reportArgumentType]
-    for name in ("ago", "exact", "machine", "number", "one_line", "pretty", "size", "span"):
+    for name in (
+        "ago",
+        "compact",
+        "exact",
+        "machine",
+        "number",
+        "one_line",
+        "pretty",
+        "size",
+        "span",
+    ):
         environment.filters[name] = getattr(words, name)
     environment.filters["combine"] = lambda one, other: {**one, **other}
     return environment

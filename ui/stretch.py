@@ -15,7 +15,6 @@ from msgspec import Struct, structs
 from sagas.instance import Instance, encode
 from store.lookup import Revision
 from ui.desk import Desk
-from ui.told import Commands, commands_of
 
 VERSIONS_MAX = 100  # shown at once; the address of a version reaches every other one
 
@@ -45,11 +44,6 @@ class Stretch(Struct, frozen=True):
     def first(self) -> int:
         """The version the stretch begins with."""
         return self.revisions[0].instance.version
-
-    @property
-    def commands(self) -> Commands:
-        """The commands that were open at any of them, by id."""
-        return commands_of(one.instance for one in self.revisions)
 
     @property
     def shown(self) -> list[Revision]:

@@ -59,6 +59,19 @@ async def answer_to(read: ReadModel, command: str) -> int:
     return rows[0].seq if rows else 0
 
 
+class AtStep(Struct, frozen=True):
+    """How many instances of a saga wait for a job target, and how many it has parked."""
+
+    target: str
+    waiting: int
+    parked: int
+
+
+async def at_steps(read: ReadModel, saga: str) -> list[AtStep]:
+    """Where the open instances of a saga stand, by job target; raises ReadError."""
+    return await read.fetch(_AT_STEPS, {"saga": saga}, AtStep)
+
+
 class _Answer(Struct, frozen=True):
     seq: int
 
@@ -82,6 +95,22 @@ WHERE target = $target AND status = 'open' AND seq IS NOT NULL ORDER BY sent_at 
 """
 
 _LAST = "SELECT payload FROM commands WHERE target = $target ORDER BY seq DESC NULLS LAST LIMIT 1"
+
+# A parked instance stands at the last command of its that failed.
+_AT_STEPS = """
+WITH stopped AS (
+    SELECT arg_max(c.target, c.answered_at) AS target
+    FROM commands AS c JOIN instances AS i ON i.saga = c.saga AND i.key = c.key
+    WHERE c.saga = $saga AND i.status = 'parked' AND c.status IN ('failed', 'dead_letter')
+    GROUP BY c.key
+)
+SELECT target, count(*) FILTER (how = 'waiting')::BIGINT AS waiting,
+    count(*) FILTER (how = 'parked')::BIGINT AS parked
+FROM (
+    SELECT target, 'waiting' AS how FROM commands WHERE saga = $saga AND status = 'open'
+    UNION ALL SELECT target, 'parked' FROM stopped
+) GROUP BY target
+"""
 
 # Records of attempts name the command too; the answer is what is not one of them.
 _ANSWER = """

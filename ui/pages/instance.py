@@ -17,7 +17,7 @@ from msgspec import Raw, Struct, structs
 
 from sagas.actions import ACTION_STATUSES, allowed
 from sagas.instance import Failure, Instance, encode
-from store.cards import SagaCard, saga_cards
+from store.cards import MadeOf, SagaCard, saga_cards
 from store.diagnosis import Wait
 from store.differences import Difference, differences
 from store.lookup import Revision
@@ -26,9 +26,10 @@ from ui.desk import Desk, Who
 from ui.graph import FOLLOWS, Follow, Graph, graph
 from ui.render import missing, page
 from ui.sequence import Diagram, sequence
+from ui.steps import Flow, flow
 from ui.stretch import Mask, Stretch, masked, stretch_around
 from ui.timeline import Attempt, Scale, Timeline, timeline
-from ui.told import Told, came, told
+from ui.told import Commands, Told, came, commands_of, told
 
 View: TypeAlias = Literal["story", "graph", "sequence", "messages", "raw"]
 VIEWS: tuple[tuple[View, str], ...] = (
@@ -134,6 +135,8 @@ class InstancePage(Struct, frozen=True, kw_only=True):
     done: str
     timeline: Timeline
     drawn: Graph | None
+    flow: Flow | None
+    made_of: MadeOf
     diagram: Diagram | None
     document: Raw
     unmask: bool
@@ -194,7 +197,12 @@ async def _context(
     about = {"saga": now.saga, "key": now.key}
     attempts = await desk.read.fetch(ATTEMPTS, about, Attempt)
     card = next((one for one in await saga_cards(desk.meta) if one.id == now.saga), None)
-    cursor = _cursor(stretch, look.version)
+    history = [one.instance for one in stretch.revisions]
+    commands = commands_of(history)
+    cursor = _cursor(stretch, look.version, commands)
+    made_of = card.made_of if card else "handlers"
+    declared = card.parts if card and card.made_of == "steps" else ()
+    graph_of = "" if look.view != "graph" else "messages" if made_of == "handlers" else "steps"
     document = Raw(encode(cursor.chapter.instance))
     family = await desk.read.fetch(FAMILY, about, Relative) if now.children else []
     return InstancePage(
@@ -206,7 +214,7 @@ async def _context(
         error=now.error,
         waits=[_hidden(wait, mask, document) for wait in await desk.diagnosis.waits(now)],
         actions=allowed(now.status),
-        chapters=tuple(_chapter(stretch, one) for one in shown),
+        chapters=tuple(_chapter(stretch, one, commands) for one in shown),
         hidden=stretch.last - len(shown),
         cursor=cursor,
         view=look.view,
@@ -217,7 +225,9 @@ async def _context(
         diff=look.diff,
         done=look.done.replace("_", " ") if look.done in ACTION_STATUSES else "",
         timeline=timeline(shown, attempts, desk.now(), look.scale),
-        drawn=await _graph(desk, card, shown, look.version) if look.view == "graph" else None,
+        drawn=await _graph(desk, card, shown, look.version) if graph_of == "messages" else None,
+        flow=flow(declared, history, look.version, attempts) if graph_of == "steps" else None,
+        made_of=made_of,
         diagram=sequence([one.instance for one in shown]) if look.view == "sequence" else None,
         document=document,
         unmask=look.unmask,
@@ -245,24 +255,24 @@ def _hidden(wait: Wait, mask: Mask, document: Raw) -> Wait:
     return structs.replace(wait, words=msgspec.json.decode(quoted, type=_Quoted).words)
 
 
-def _chapter(stretch: Stretch, revision: Revision) -> Chapter:
+def _chapter(stretch: Stretch, revision: Revision, commands: Commands) -> Chapter:
     before = stretch.at(revision.instance.version - 1)
     return Chapter(
         revision=revision,
-        came=came(revision.instance, stretch.commands),
+        came=came(revision.instance, commands),
         since_s=(revision.at - before.at).total_seconds() if before else None,
         effects=tuple(told(effect) for effect in revision.instance.effects),
         status_before=before.instance.status if before else "",
     )
 
 
-def _cursor(stretch: Stretch, version: int) -> Cursor:
+def _cursor(stretch: Stretch, version: int, commands: Commands) -> Cursor:
     revision = stretch.at(version) or stretch.revisions[-1]
     before, following = stretch.at(version - 1), stretch.at(version + 1)
     state = revision.instance.state
     changes, more = differences(bytes(before.instance.state) if before else b"{}", bytes(state))
     return Cursor(
-        chapter=_chapter(stretch, revision),
+        chapter=_chapter(stretch, revision, commands),
         state=state,
         changes=changes,
         more_changes=more,

@@ -18,6 +18,7 @@ from sagas.errors import DefinitionError
 from sagas.instance import Status
 from store.cards import SagaCard, engine_cards, saga_cards
 from store.projection.instances import count_instances
+from store.projection.jobs import at_steps
 from store.projection.sagas import CodeInUse, SagaFigures, code_in_use, saga_figures
 from ui.addresses import Query
 from ui.copying import Line, sql_text
@@ -26,6 +27,7 @@ from ui.graph import FOLLOWS, Follow, Graph, Node, graph
 from ui.pages.instance import FOLLOW_ROWS, STANDING, Standing
 from ui.render import missing, page
 from ui.sending_lines import saga_lines
+from ui.steps import Flow, crowd
 from ui.suggested import Suggestion, suggestions
 
 STATUSES: tuple[Status, ...] = get_args(Status)
@@ -61,8 +63,9 @@ class SagaPage(Struct, frozen=True, kw_only=True):
     figures: SagaFigures | None
     code: tuple[CodeInUse, ...]
     suggested: Mapping[str, Suggestion]
-    drawn: Graph
+    drawn: Graph | None
     boxes: tuple[Box, ...]
+    flow: Flow | None
     runs: tuple[datetime, ...]
     engines: int
     loaded: str
@@ -89,14 +92,15 @@ async def saga(
     card = await card_of(desk, saga)
     if card is None:
         return no_saga(request, desk, saga)
-    counts, figures, code, suggested, drawn, engines = await asyncio.gather(
+    counts, figures, code, suggested, where, engines = await asyncio.gather(
         count_instances(desk.read, saga),
         saga_figures(desk.read, desk.now() - WINDOWS[window]),
         code_in_use(desk.read, saga),
         suggestions(desk, [card], card.types),
-        _graph(desk, card),
+        _where(desk, card),
         engine_cards(desk.meta),
     )
+    drawn, steps = where
     loaded = desk.registry.get(saga)
     context = SagaPage(
         card=card,
@@ -105,11 +109,12 @@ async def saga(
         code=tuple(code),
         suggested=suggested,
         drawn=drawn,
-        boxes=tuple(Box(node, _link(saga, node)) for node in drawn.nodes),
+        boxes=tuple(Box(node, _link(saga, node)) for node in drawn.nodes) if drawn else (),
+        flow=steps,
         runs=runs_of(card, desk.now()),
         engines=sum(saga in engine.sagas for engine in engines),
         loaded=loaded.hash if loaded else "",
-        asks=_asks(saga),
+        asks=_asks(card),
         lines=saga_lines(str(request.base_url).rstrip("/") + desk.base, saga),
         window=window,
     )
@@ -137,6 +142,13 @@ def runs_of(card: SagaCard, now: datetime, count: int = RUNS) -> tuple[datetime,
         return ()
 
 
+async def _where(desk: Desk, card: SagaCard) -> tuple[Graph | None, Flow | None]:
+    """Where instances stand: on the graph of messages, or of a program at its steps."""
+    if card.made_of == "handlers":
+        return await _graph(desk, card), None
+    return None, crowd(card.parts, await at_steps(desk.read, card.id))
+
+
 async def _graph(desk: Desk, card: SagaCard) -> Graph:
     about = {"saga": card.id}
     follows, standing = await asyncio.gather(
@@ -157,9 +169,22 @@ def _link(saga: str, node: Node) -> str:
     )
 
 
-def _asks(saga: str) -> tuple[Ask, ...]:
+_SLOW_MESSAGES = """
+SELECT cause_type, count(*) AS times,
+    quantile_cont(since_previous_ms, 0.5) AS p50_ms,
+    quantile_cont(since_previous_ms, 0.95) AS p95_ms
+FROM transitions WHERE saga = {} AND since_previous_ms IS NOT NULL
+GROUP BY cause_type ORDER BY p95_ms DESC""".strip()
+
+_SLOW_STEPS = """
+SELECT target, count(*) AS attempts, count(*) FILTER (outcome <> 'completed') AS not_done,
+    quantile_cont(duration_ms, 0.5) AS p50_ms, quantile_cont(duration_ms, 0.95) AS p95_ms
+FROM executions WHERE saga = {} GROUP BY target ORDER BY p95_ms DESC""".strip()
+
+
+def _asks(card: SagaCard) -> tuple[Ask, ...]:
     """Questions to start from; each opens in the SQL page."""
-    name = sql_text(saga)
+    name = sql_text(card.id)
     texts = (
         (
             "How long do they take, by how they ended?",
@@ -175,11 +200,7 @@ def _asks(saga: str) -> tuple[Ask, ...]:
         ),
         (
             "Which steps are slow?",
-            "SELECT cause_type, count(*) AS times,\n"
-            "    quantile_cont(since_previous_ms, 0.5) AS p50_ms,\n"
-            "    quantile_cont(since_previous_ms, 0.95) AS p95_ms\n"
-            f"FROM transitions WHERE saga = {name} AND since_previous_ms IS NOT NULL\n"
-            "GROUP BY cause_type ORDER BY p95_ms DESC",
+            _SLOW_MESSAGES.format(name) if card.made_of == "handlers" else _SLOW_STEPS.format(name),
         ),
     )
     return tuple(Ask(title, sql, {"sql": sql}) for title, sql in texts)

@@ -271,6 +271,14 @@ def test_a_parked_instance_tells_what_raised_and_how_to_go_on() -> None:
     ]
 
 
+def test_the_command_that_parked_it_is_not_told_as_on_its_way() -> None:
+    commands = {id: OpenCommand(target=id, at=_ago(minutes=1)) for id in ("pay", "ship")}
+    parked = _instance(status="parked", commands=commands, parked=Parked(command="pay"))
+    told = _told(parked)
+    assert len(told) == 2
+    assert told[1].startswith("command ship ")
+
+
 def test_it_is_parked_since_the_status_began_not_since_the_last_message() -> None:
     parked = _instance(status="parked", error=Failure(type="CommandFailed", message="no"))
     assert _told(parked, Facts(since=_ago(days=3)))[0].startswith(
