@@ -184,14 +184,15 @@ class Batch:
             work.doubts.add(entry.subject)
             return
         instance = entry.snapshot.instance
-        if definition.inline and isinstance(decision, Transition):
+        answer = isinstance(intake, Answer)
+        if isinstance(decision, Transition) and (answer or definition.inline):
             work.inline.append((decision.after, definition))
-        elif isinstance(intake, Answer) and instance is not None:
+        elif answer and instance is not None:
             work.inline.append((instance, definition))
         match decision:
             case Transition():
                 self._transit(intake, entry, decision, work)
-            case Ignored() | Refused() if isinstance(intake, Answer):
+            case Ignored() | Refused() if answer:
                 pass  # another answer came first, and no stream holds this one
             case Ignored():
                 work.notes.append(intake.note_to(arrival, decision.code, decision.reason))

@@ -8,7 +8,7 @@ brought them, so that the last one stands whichever stream is read first.
 
 from __future__ import annotations
 
-from store.duck.step import step
+from store.duck.step import LAST_WORD, step
 from store.projection.staged import (
     COMMANDS,
     LETTERS,
@@ -47,7 +47,8 @@ FROM (
     SELECT answers AS id, seq, CASE WHEN failed THEN 'failed' ELSE 'completed' END AS status,
         cause_at AS answered_at,
         CASE WHEN failed THEN cause_payload->>'$.reason' END AS error,
-        CASE WHEN failed THEN cause_seq END AS error_seq
+        CASE WHEN failed THEN CASE cause_seq WHEN 0 THEN {LAST_WORD} + seq ELSE cause_seq END END
+            AS error_seq
     FROM moved WHERE answers <> ''
     UNION ALL BY NAME
     SELECT id, seq, 'open' AS status FROM acted
@@ -69,7 +70,8 @@ SELECT s.id, s.target, s.saga, s.key, s.version, coalesce(m.sends, 1) AS sends, 
 FROM sent AS s LEFT JOIN messages AS m ON m.id = s.id
 LEFT JOIN (
     SELECT command, count(*) AS attempts, arg_max(error, seq) AS error, max(seq) AS seq
-    FROM base.executions WHERE hash IN (SELECT hash FROM sent) GROUP BY command
+    FROM base.executions WHERE stream = 'events' AND hash IN (SELECT hash FROM sent)
+    GROUP BY command
 ) AS e ON e.command = s.id
 ORDER BY s.sent_seq""",
     REVISIONS,

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from store import codec
-from store.duck.step import of, shape, step
+from store.duck.step import LAST_WORD, of, shape, step
 from store.projection.staged import ATTEMPTS
 
 NO_RECORD = "no record"  # a header that should be the record of an attempt is none
@@ -36,9 +36,12 @@ RAN = step(
     f"""
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH parsed AS MATERIALIZED (
-    SELECT seq, TRY(from_json(execution, {_EXECUTION})) AS x
-    FROM staged_events WHERE execution <> '')
-SELECT seq, x.command, coalesce(x.target, '') AS target, {_token(1)} AS saga,
+    SELECT stream, seq, TRY(from_json(execution, {_EXECUTION})) AS x
+    FROM (
+        SELECT 'events' AS stream, seq, execution FROM staged_events WHERE execution <> ''
+        UNION ALL SELECT 'log' AS stream, seq, execution FROM staged_records))
+SELECT stream, seq, CASE stream WHEN 'log' THEN {LAST_WORD} + seq ELSE seq END AS error_seq,
+    x.command, coalesce(x.target, '') AS target, {_token(1)} AS saga,
     {_token(2)} AS key, coalesce(x.worker, '') AS worker, x.attempt, x.queued AS queued_at,
     x.started AS started_at, x.ended AS ended_at,
     (epoch_us(x.started) - epoch_us(x.queued)) / 1000 AS queued_ms,
@@ -55,21 +58,24 @@ ADD_ILLEGIBLE = step(
 INSERT INTO base.unreadable BY NAME
 SELECT 'events' AS stream, seq, type AS subject, stored_at,
     'its header {codec.EXECUTION} is no record of an attempt' AS reason
-FROM staged_events WHERE execution <> '' AND seq NOT IN (SELECT seq FROM ran)""",
+FROM staged_events WHERE execution <> ''
+    AND seq NOT IN (SELECT seq FROM ran WHERE stream = 'events')""",
     NO_RECORD,
 )
 ADD = step(
     """
-INSERT INTO base.executions BY NAME SELECT * FROM ran ORDER BY seq""",
+INSERT INTO base.executions BY NAME
+SELECT * EXCLUDE (error_seq) FROM ran ORDER BY stream, seq""",
     ATTEMPTS,
 )
 COUNT_ATTEMPTS = step(
     """
 UPDATE base.commands AS c
 SET attempts = c.attempts + e.attempts,
-    error = CASE WHEN e.seq >= c.error_seq THEN nullif(e.error, '') ELSE c.error END,
-    error_seq = greatest(c.error_seq, e.seq), tick = getvariable('tick')
-FROM (SELECT command, count(*) AS attempts, arg_max(error, seq) AS error, max(seq) AS seq
+    error = CASE WHEN e.error_seq >= c.error_seq THEN nullif(e.error, '') ELSE c.error END,
+    error_seq = greatest(c.error_seq, e.error_seq), tick = getvariable('tick')
+FROM (SELECT command, count(*) AS attempts, arg_max(error, error_seq) AS error,
+        max(error_seq) AS error_seq
       FROM ran GROUP BY command) AS e
 WHERE c.hash = hash(e.command) AND c.id = e.command""",
     ATTEMPTS,

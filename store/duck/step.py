@@ -6,6 +6,10 @@ from msgspec import Struct
 
 from store.projection.staged import Table
 
+# Added to sequences of the log where they are compared with those of the events stream: what a
+# revision says of a command comes after all that events say of it.
+LAST_WORD = 2**61
+
 Need = Table | str  # a staged table, or a trait of a batch (``staged.Rows.traits``)
 
 

@@ -40,6 +40,7 @@ class DeadLetterRow(Struct, frozen=True, kw_only=True, rename="camel"):
 class ExecutionRow(Struct, frozen=True, kw_only=True, rename="camel"):
     """One attempt of a job at a command; durations are milliseconds."""
 
+    stream: str
     seq: int
     command: str
     target: str
@@ -126,7 +127,13 @@ class Listing(Struct, Generic[R], frozen=True):
 DEAD_LETTERS = Listing(
     "dead_letters", DeadLetterRow, ("changed_at", "id"), "DESC", tuple[datetime, str]
 )
-EXECUTIONS = Listing("executions", ExecutionRow, ("seq",), "DESC", tuple[int])
+EXECUTIONS = Listing(
+    "executions",
+    ExecutionRow,
+    ("ended_at", "command", "attempt"),
+    "DESC",
+    tuple[datetime, str, int],
+)
 TIMERS = Listing(
     "timers",
     TimerRow,

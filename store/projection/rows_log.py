@@ -15,11 +15,12 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from sagas.draft import GATE_SAGA
+from sagas.messages import NULL
 from sagas.names import BadName, unescape
 from store import codec
 from store.codec import DeadLetter, Note, Notes
 from store.port import Stored
-from store.projection.staged import OPERATOR, RESENT, TIMERS, Rows
+from store.projection.staged import ATTEMPTS, FAILURES, OPERATOR, RESENT, TIMERS, Rows
 from store.subjects import Names
 
 Seq = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -60,6 +61,14 @@ class _Gate(Struct, gc=False):
     cause: _Cause
 
 
+class _Answer(Struct, gc=False):
+    execution: Raw = NULL
+
+
+class _Answered(Struct, gc=False):
+    cause: _Answer
+
+
 class _Address(Struct, gc=False):
     saga: str
     key: str
@@ -72,6 +81,7 @@ class _Signal(Struct, gc=False):
 
 
 _gate = msgspec.json.Decoder(_Gate)
+_answered = msgspec.json.Decoder(_Answered)
 _signal = msgspec.json.Decoder(_Signal)
 _notes = msgspec.json.Decoder(Notes)
 _letter = msgspec.json.Decoder(DeadLetter)
@@ -126,10 +136,22 @@ class LogRows:
             rows.traits.add(OPERATOR)
         if b'schedule"' in document or b'"timer"' in document:  # unschedule, too
             rows.traits.add(TIMERS)
+        if b'"failed"' in document or b'"parked"' in document or b'"cancelled"' in document:
+            rows.traits.add(FAILURES)
+        if b'"execution":' in document:
+            self._record(stored.seq, document, rows)
         rows.last_revised = stored.subject
         before = rows.revised.get(stored.subject, -1)
         rows.revised[stored.subject] = stored.seq
         rows.revisions.append((stored.seq, stored.at_ns, saga, key, document, before))
+
+    def _record(self, seq: int, document: bytes, rows: Rows) -> None:
+        """The attempt behind an answer that no event holds; a payload may only look like one."""
+        execution = _answered.decode(document).cause.execution
+        if execution != NULL:
+            rows.traits.add(ATTEMPTS)
+            rows.attempts.append(seq)
+            rows.records.append((seq, bytes(execution).decode()))
 
     def _gate(self, stored: Stored, rows: Rows) -> None:
         if b'"kind":"operator"' in stored.data:

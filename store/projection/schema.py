@@ -222,7 +222,8 @@ EXECUTIONS = Relation(
     "executions",
     "One row for each attempt of a job at a command.",
     _columns(
-        ("seq", "BIGINT", "Sequence in SAGA_EVENTS of its record"),
+        ("stream", "VARCHAR", "Where its record is: events, or log for steps run by the engine"),
+        ("seq", "BIGINT", "Sequence of its record there"),
         ("command", "VARCHAR", "Id of the command"),
         ("target", "VARCHAR", "Job"),
         SAGA,

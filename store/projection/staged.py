@@ -113,6 +113,11 @@ EVENTS = _table(
     bytes="int",
     execution="text",  # the header with the record of an attempt
 )
+RECORDS = _table(  # attempts at steps that the engine carried out itself, as revisions hold them
+    "staged_records",
+    seq="int",
+    execution="text",
+)
 UNREADABLE = _table(
     "staged_unreadable",
     stream="text",
@@ -122,13 +127,14 @@ UNREADABLE = _table(
     reason="text",
 )
 
-TABLES = (REVISIONS, COMMANDS, OUTCOMES, LETTERS, ACTIONS, DECIDED, EVENTS, UNREADABLE)
+TABLES = (REVISIONS, COMMANDS, OUTCOMES, LETTERS, ACTIONS, DECIDED, EVENTS, RECORDS, UNREADABLE)
 
 
 OPERATOR = "operator"  # traits: the batch may have an operator's action
 TIMERS = "timers"  # something about a timer
 RESENT = "resent"  # a command whose revision is not in the batch, or that is sent again
 ATTEMPTS = "attempts"  # the record of an attempt
+FAILURES = "failures"  # a transition that went wrong
 ILLEGIBLE = "illegible"  # a document that could not be read
 
 
@@ -142,7 +148,7 @@ class Rows:
         self.revisions: list[Row] = []
         self.revised: dict[str, int] = {}  # the last sequence of each instance's subject
         self.last_revised = ""  # the subject of the last revision
-        self.attempts: list[int] = []  # sequences of events with the record of an attempt
+        self.attempts: list[int] = []  # sequences of what has the record of an attempt
         self.traits: set[str] = set()
         self.commands: list[Row] = []
         self.outcomes: list[Row] = []
@@ -150,6 +156,7 @@ class Rows:
         self.actions: list[Row] = []
         self.decided: list[Row] = []
         self.events: list[Row] = []
+        self.records: list[Row] = []
         self.unreadable: list[Row] = []
 
     def of(self, table: Table) -> list[Row]:
