@@ -2,7 +2,8 @@
 
 The chain of hashes proves that nothing within a history was lost; it can't see that the end of a
 stream is gone. Two signs can: a position whose event is gone or another one, and revisions after
-the last position, since each commit ends with the positions it moved. Looks, never writes.
+the last position, since each commit of messages ends with the positions it moved. Looks, never
+writes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from sagas.effects import Cancel, Compensate, Complete, Fail, Send
+from sagas.errors import IllegalTransition
+from sagas.instance import decode
+from sagas.messages import NULL
 from store.codec import Position
 from store.port import Log, Stored
 from store.subjects import BadName, Names
@@ -53,11 +58,14 @@ async def lost_events(log: Log, positions: Mapping[int, Stored]) -> list[str]:
 def torn_commits(
     revisions: Iterable[Stored], positions: Mapping[int, Stored], names: Names
 ) -> list[str]:
-    """Revisions stored after every position: the end of their commit is gone, in words."""
+    """Revisions stored after every position: the end of their commit is gone, in words.
+
+    One that only records what a step of the engine's own came to is a whole commit by itself.
+    """
     newest = max((stored.seq for stored in positions.values()), default=0)
     faults: list[str] = []
     for stored in revisions:
-        if stored.seq <= newest:
+        if stored.seq <= newest or _is_whole(stored):
             continue
         try:
             saga, key = names.parse_instance(stored.subject)
@@ -68,3 +76,15 @@ def torn_commits(
             " sent may be missing (`snorri retry` sends an open one again)"
         )
     return faults
+
+
+def _is_whole(stored: Stored) -> bool:
+    try:
+        instance = decode(stored.data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IllegalTransition):
+        return False
+    silent = (Complete, Fail, Cancel, Compensate)
+    return instance.cause.execution != NULL and all(
+        isinstance(effect, silent) or (isinstance(effect, Send) and effect.inline)
+        for effect in instance.effects
+    )

@@ -176,12 +176,12 @@ def _command(id: str, command: OpenCommand, facts: Facts, now: datetime) -> Wait
         words = f"{name} waits for its turn{_ahead(facts, id)}{_under(command.concurrency_key)}"
         return Wait(kind="command", subject=id, since=command.at, words=f"{words} ({span(waited)})")
     late = 0.0
-    told = [_stage(facts.tries.get(id), job, waited)]
+    told = [_stage(facts.tries.get(id), job, waited, inline=command.inline)]
     if command.timeout_s is not None and waited.total_seconds() > command.timeout_s:
         over = span(waited.total_seconds() - command.timeout_s)
         told.append(f"its deadline passed {over} ago")
     if job is not None:
-        told += _service(command.target, job, now)
+        told += [] if command.inline else _service(command.target, job, now)
         late, often = _lateness(job.pace, waited.total_seconds(), "are answered")
         told += often
     return Wait(
@@ -194,12 +194,16 @@ def _command(id: str, command: OpenCommand, facts: Facts, now: datetime) -> Wait
     )
 
 
-def _stage(tries: Tries | None, job: JobFacts | None, waited: timedelta) -> str:
-    """How far a command has come: queued, with a worker, or between two attempts."""
+def _stage(
+    tries: Tries | None, job: JobFacts | None, waited: timedelta, *, inline: bool = False
+) -> str:
+    """How far a command has come: queued, with a worker or the engine, or between two attempts."""
     for_long = span(waited)
     if tries is not None:
         error = first_line(tries.error) or "the worker stopped"
         return f"sent {for_long} ago, attempt {tries.number + 1} after {error}"
+    if inline:
+        return f"begun {for_long} ago, the engine itself carries it out"
     queue = job.queue if job is not None else None
     if queue is not None and queue.waiting == 0 and queue.in_flight and job and job.workers:
         return f"sent {for_long} ago, a worker has it"

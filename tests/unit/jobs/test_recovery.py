@@ -7,8 +7,12 @@ a power cut without synced writes.
 from __future__ import annotations
 
 import pytest
+from msgspec import Raw, structs
 
 from jobs.recovery import events_after
+from sagas.effects import Complete, Send
+from sagas.instance import decode, encode
+from sagas.messages import EPOCH, Cause
 from store.audit import lost_events, positions_of, torn_commits
 from store.codec import Position
 from store.port import Stored
@@ -82,6 +86,15 @@ async def test_a_commit_without_its_end_is_named(rig: Rig) -> None:
     revisions = list(rig.broker.log.since(0, [rig.names.instances()]))
     assert torn_commits(revisions, positions, rig.names) == []
     torn = Stored(rig.names.instance("Order", "o-2"), 99, 0, b"{}")
+    light = structs.replace(
+        decode(revisions[0].data),
+        effects=(Send(target="pay", id="x", inline=True), Complete()),
+        cause=Cause(kind="event", type="t", id="", seq=0, at=EPOCH, execution=Raw(b"{}")),
+    )
+    whole = structs.replace(torn, data=encode(light))
+    assert torn_commits([*revisions, whole], positions, rig.names) == []
+    sends = structs.replace(light, effects=(Send(target="pay", id="x"),))
+    assert torn_commits([structs.replace(torn, data=encode(sends))], positions, rig.names)
     (fault,) = torn_commits([*revisions, torn], positions, rig.names)
     assert "revision 99 of Order/o-2" in fault
     assert await lost_events(rig.outside.log, positions) == []

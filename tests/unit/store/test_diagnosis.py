@@ -155,6 +155,12 @@ def test_a_passed_deadline_and_an_undo_are_told() -> None:
     ]
 
 
+def test_a_step_that_the_engine_carries_out_waits_for_no_worker() -> None:
+    assert _told(_sent(inline=True), _job()) == [
+        "command create-shipment begun 41 s ago, the engine itself carries it out"
+    ]
+
+
 def test_a_gated_command_knows_its_place() -> None:
     gated = _sent(gated=True, concurrency_key="c-7")
     assert _told(gated, Facts(ahead={"Shop.o-1.3.0": 3})) == [
