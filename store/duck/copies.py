@@ -47,7 +47,7 @@ KEYS = {
     "dead_letters": "id",
     "operator_actions": "seq",
 }
-TABLES = (*KEYS, "transitions", "effects", "outcomes", "executions", "unreadable")
+TABLES = (*KEYS, "transitions", "effects", "outcomes", "executions", "failures", "unreadable")
 
 
 class Live(Protocol):

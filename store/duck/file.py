@@ -20,7 +20,15 @@ from pathlib import Path
 import duckdb
 import msgspec
 
-from store.duck import arrow, merge_commands, merge_events, merge_executions, merge_instances
+from store import fingerprints
+from store.duck import (
+    arrow,
+    merge_commands,
+    merge_events,
+    merge_executions,
+    merge_failures,
+    merge_instances,
+)
 from store.duck.arrow import Staged
 from store.duck.step import Need
 from store.duck.tables import ddl
@@ -37,7 +45,7 @@ logger = logging.getLogger("snorri.projection")
 MEMORY = "650MB"
 NAME = "projections"  # of the attached file
 STEPS = (
-    *(*merge_instances.STEPS, *merge_commands.STEPS),
+    *(*merge_instances.STEPS, *merge_commands.STEPS, *merge_failures.STEPS),
     *(*merge_executions.STEPS, *merge_events.STEPS),
 )
 UNREADABLE: frozenset[Need] = frozenset(
@@ -49,8 +57,8 @@ BLAMELESS = (
     *(OverflowError, TypeError, ValueError, UnicodeError),
 )
 MADE_OF = (
-    *(arrow, merge_commands, merge_events, merge_executions, merge_instances),
-    *(checkpoint, rows_events, rows_log, schema, staged),
+    *(arrow, fingerprints, merge_commands, merge_events, merge_executions, merge_failures),
+    *(merge_instances, checkpoint, rows_events, rows_log, schema, staged),
 )
 
 

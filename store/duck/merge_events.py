@@ -7,6 +7,7 @@ An event's outcome is worked out from all that is known about it whenever anythi
 from __future__ import annotations
 
 from store.duck.step import step
+from store.fingerprints import fingerprint_sql, normalise_sql
 from store.projection.staged import (
     ACTIONS,
     DECIDED,
@@ -17,6 +18,9 @@ from store.projection.staged import (
     REVISIONS,
     UNREADABLE,
 )
+
+_CAUSE = normalise_sql("''", "last.reason")
+_FINGERPRINT = fingerprint_sql("'dead_letter'", "saga", "''", '"type"', "''", "cause")
 
 # An event that reaches several instances shows the outcome that stands first here.
 RANKS = "['no_saga', 'ignored', 'refused', 'dead_letter', 'applied']"
@@ -93,11 +97,14 @@ DELETE FROM base.dead_letters WHERE id IN (SELECT id FROM lettered)""",
     LETTERS,
 )
 ADD_LETTERS = step(
-    """
+    f"""
 INSERT INTO base.dead_letters BY NAME
-SELECT id, last.status, last.type, last.saga, last.key, last.command, last.reason, last.stream,
-    last.seq, created_at, last.stored_at AS changed_at, last."by", last.note
-FROM lettered ORDER BY last.log_seq""",
+SELECT *, {_FINGERPRINT} AS fingerprint FROM (
+    SELECT id, last.status, last.type, last.saga, last.key, last.command, last.reason,
+        last.stream, last.seq, created_at, last.stored_at AS changed_at, last."by", last.note,
+        {_CAUSE} AS cause
+    FROM lettered ORDER BY last.log_seq
+)""",
     LETTERS,
 )
 

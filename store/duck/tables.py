@@ -18,7 +18,10 @@ HELPERS: dict[str, tuple[tuple[str, str], ...]] = {
     "instances": (
         ("ident", "UBIGINT"),  # hash of saga and key
     ),
-    "transitions": (("ident", "UBIGINT"),),
+    "transitions": (
+        ("ident", "UBIGINT"),
+        ("turn", "UTINYINT"),  # its status is new: 1 it went wrong, 2 it ended, 3 both; else 0
+    ),
     "commands": (
         ("hash", "UBIGINT"),  # of its id
         ("ident", "UBIGINT"),
@@ -27,6 +30,7 @@ HELPERS: dict[str, tuple[tuple[str, str], ...]] = {
     "executions": (("hash", "UBIGINT"),),
     "timers": (("ident", "UBIGINT"), ("place", "BIGINT")),  # place: order of setting
     "operator_actions": (("seq", "BIGINT"),),
+    "dead_letters": (("cause", "VARCHAR"), ("fingerprint", "VARCHAR")),  # as those of failures
 }
 # Public columns that are worked out when they are read, and what is stored in their place.
 COMPUTED = {
@@ -45,6 +49,28 @@ COMPRESSION = {
     **dict.fromkeys(("prev", "trace"), "uncompressed"),
 }
 OWN = {
+    # What went wrong, as ``merge_failures`` finds it; dead letters of messages are not among them.
+    "failures": (
+        ("kind", "VARCHAR"),  # job, parked, failed or cancelled
+        ("saga", "VARCHAR"),
+        ("key", "VARCHAR"),
+        ("ident", "UBIGINT"),
+        ("version", "INTEGER"),
+        ("definition", "VARCHAR"),
+        ("failed_at", "TIMESTAMPTZ"),
+        ("seq", "BIGINT"),
+        ("place", "VARCHAR"),  # the type of the message, of a job its target
+        ("cause_kind", "VARCHAR"),
+        ("cause_type", "VARCHAR"),
+        ("error_type", "VARCHAR"),
+        ("message", "VARCHAR"),  # null where a job's payload said no reason
+        ("cause", "VARCHAR"),  # the message with everything that varies taken out
+        ("command", "VARCHAR"),
+        ("parked", "BOOLEAN"),
+        ("counts", "BOOLEAN"),  # not what an operator's retry only repeated
+        ("fingerprint", "VARCHAR"),
+        TICK,
+    ),
     # What could not be read, where it is and why.
     "unreadable": (
         ("stream", "VARCHAR"),

@@ -14,7 +14,6 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
-from store.fingerprints import fingerprint_sql, normalise_sql
 from store.projection.port import ReadModel
 
 FailureKind: TypeAlias = Literal["parked", "failed", "cancelled", "job", "dead_letter"]
@@ -22,83 +21,44 @@ FailureKind: TypeAlias = Literal["parked", "failed", "cancelled", "job", "dead_l
 SAMPLES = 3
 BUCKETS = 24
 
-# Where an operator's retry parks an instance again with the same error, that is no new failure.
-_PARKED = """
-SELECT 'parked' AS kind, saga, key, version, definition, place,
-    coalesce(error_type, '') AS error_type, coalesce(error_message, '') AS message,
-    committed_at AS failed_at, seq, '' AS id,
-    lead(version) OVER (PARTITION BY saga, key ORDER BY version) IS NULL AS may_be_open
-FROM (
-    SELECT *, lag(error_message) OVER w IS DISTINCT FROM error_message AS is_new,
-        coalesce(last_value(CASE WHEN cause_kind <> 'operator' THEN cause_type END IGNORE NULLS)
-            OVER (w ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW), cause_type) AS place
-    FROM transitions WHERE status = 'parked' AND error_type IS DISTINCT FROM 'CommandFailed'
-    WINDOW w AS (PARTITION BY saga, key ORDER BY version)
-) WHERE is_new OR status_before IS DISTINCT FROM 'parked'
-"""
-
-_JOBS = """
-SELECT 'job' AS kind, t.saga, t.key, t.version, t.definition,
-    coalesce(c.target, t.cause_payload->>'target', '') AS place,
-    coalesce(t.cause_payload->>'error', '') AS error_type,
-    coalesce(t.cause_payload->>'reason', c.error, 'no reason given') AS message,
-    t.committed_at AS failed_at, t.seq, t.answers AS id, t.status = 'parked' AS may_be_open
-FROM transitions AS t LEFT JOIN commands AS c ON c.id = t.answers
-WHERE t.failed AND t.answers <> ''
-"""
-
-_ENDED = """
-SELECT status AS kind, saga, key, version, definition, cause_type AS place,
-    coalesce(error_type, '') AS error_type, coalesce(error_message, '') AS message,
-    committed_at AS failed_at, seq, '' AS id, false AS may_be_open
-FROM transitions
-WHERE status IN ('failed', 'cancelled') AND status_before IS DISTINCT FROM status
-    AND cause_kind <> 'operator'
-"""
-
-_LETTERS = """
-SELECT 'dead_letter' AS kind, saga, key, NULL AS version, '' AS definition, "type" AS place,
-    '' AS error_type, reason AS message, created_at AS failed_at, seq, id,
-    status = 'open' AS may_be_open
-FROM dead_letters WHERE command = ''
-"""
-
-# Both are worked out once for each text and each cause: failures come in heaps that say the same.
-_CAUSE = normalise_sql("error_type", "message")
-_FINGERPRINT = fingerprint_sql("kind", "saga", "definition", "place", "error_type", "cause")
-_FAILURES = (
-    """
-WITH told AS MATERIALIZED (
-    SELECT kind, saga, key, version, definition, place, error_type, message, failed_at, seq, id,
-        may_be_open
-    FROM (@PARKED UNION ALL @JOBS UNION ALL @ENDED UNION ALL @LETTERS)
-), causes AS MATERIALIZED (
-    SELECT error_type, message, @CAUSE AS cause
-    FROM (SELECT DISTINCT error_type, message FROM told)
-), caused AS MATERIALIZED (
-    SELECT told.*, cause FROM told JOIN causes USING (error_type, message)
-), names AS MATERIALIZED (
-    SELECT *, @FINGERPRINT AS fingerprint
-    FROM (SELECT DISTINCT kind, saga, definition, place, error_type, cause FROM caused)
-), named AS (
-    SELECT caused.*, fingerprint
-    FROM caused JOIN names USING (kind, saga, definition, place, error_type, cause)
+# Reads of ours may look beneath the public relations: ``base.failures`` are the transitions that
+# went wrong, found and named when they were projected. Of those that parked an instance the last
+# one is open, for as long as it stays parked so. Where a job gave no reason, the error of its
+# command stands in its place.
+_TOLD = """
+WITH told AS (SELECT * FROM (
+    SELECT kind, saga, key, ident, version, definition, place, error_type, message, cause,
+        failed_at, seq, command AS id, parked, fingerprint
+    FROM base.failures WHERE counts
+    UNION ALL BY NAME
+    SELECT 'dead_letter' AS kind, saga, key, hash(saga, key) AS ident, '' AS definition,
+        "type" AS place, '' AS error_type, reason AS message, cause, created_at AS failed_at, seq,
+        id, status = 'open' AS parked, fingerprint
+    FROM base.dead_letters WHERE command = ''
+) WHERE ($saga = '' OR saga = $saga)
+    AND (len($fingerprints) = 0 OR list_contains($fingerprints, fingerprint))
+)"""
+_FAILURES = f"""{_TOLD}, standing AS (
+    SELECT i.ident, i.saga, i.key, i.status_since, last.version,
+        i.error_type IS NOT DISTINCT FROM 'CommandFailed' AS by_job
+    FROM base.instances AS i LEFT JOIN (
+        SELECT ident, saga, key, max(version) AS version
+        FROM base.failures WHERE kind = 'parked' AND counts GROUP BY ident, saga, key
+    ) AS last ON last.ident = i.ident AND last.saga = i.saga AND last.key = i.key
+    WHERE i.status = 'parked'
 ), failures AS (
-    SELECT f.*, f.may_be_open AND (f.kind = 'dead_letter' OR coalesce(
-        f.failed_at >= i.status_since
-        AND (f.kind = 'job') = (i.error_type IS NOT DISTINCT FROM 'CommandFailed'), false)
-    ) AS is_open
-    FROM named AS f LEFT JOIN (
-        SELECT saga, key, status_since, error_type FROM instances WHERE status = 'parked'
-    ) AS i ON i.saga = f.saga AND i.key = f.key
+    SELECT f.* REPLACE (coalesce(f.message, c.error, f.cause) AS message),
+        f.parked AND (f.kind = 'dead_letter' OR coalesce(f.failed_at >= i.status_since
+            AND CASE f.kind WHEN 'job' THEN i.by_job
+                ELSE NOT i.by_job AND f.version = i.version END, false)) AS is_open
+    FROM told AS f
+    LEFT JOIN standing AS i ON i.ident = f.ident AND i.saga = f.saga AND i.key = f.key
+    LEFT JOIN (
+        SELECT id, error FROM base.commands
+        WHERE id IN (SELECT command FROM base.failures WHERE message IS NULL)
+    ) AS c ON f.message IS NULL AND c.id = f.id
 )
-""".replace("@CAUSE", _CAUSE)
-    .replace("@FINGERPRINT", _FINGERPRINT)
-    .replace("@PARKED", _PARKED)
-    .replace("@JOBS", _JOBS)
-    .replace("@ENDED", _ENDED)
-    .replace("@LETTERS", _LETTERS)
-)
+"""  # noqa: S608 - made of constants
 
 _GROUPS = (
     _FAILURES
@@ -111,7 +71,6 @@ SELECT fingerprint, any_value(kind) AS kind, any_value(saga) AS saga,
     min(failed_at) AS first_at, max(failed_at) AS last_at,
     arg_max(key, (failed_at, seq), $samples) FILTER (key <> '') AS keys
 FROM failures
-WHERE ($saga = '' OR saga = $saga) AND ($fingerprint = '' OR fingerprint = $fingerprint)
 GROUP BY fingerprint
 HAVING max(failed_at) >= $since
     AND ($last_at IS NULL OR (max(failed_at), fingerprint) < ($last_at, $last_fingerprint))
@@ -121,12 +80,10 @@ LIMIT $limit
 )
 
 _COUNTS = (
-    _FAILURES
+    _TOLD
     + """
 SELECT fingerprint, time_bucket($width, failed_at, $since) AS from_at, count(*) AS "count"
-FROM failures
-WHERE failed_at >= $since AND fingerprint IN (SELECT unnest($fingerprints))
-GROUP BY ALL ORDER BY ALL
+FROM told WHERE failed_at >= $since GROUP BY ALL ORDER BY ALL
 """
 )
 
@@ -135,7 +92,7 @@ _MEMBERS = (
     + """
 SELECT kind, saga, key, version, message, failed_at, seq, id, is_open AS "open"
 FROM failures
-WHERE fingerprint = $fingerprint AND (NOT $only_open OR is_open)
+WHERE (NOT $only_open OR is_open)
     AND ($last_at IS NULL OR (failed_at, seq, id) < ($last_at, $seq, $id))
 ORDER BY failed_at DESC, seq DESC, id DESC
 LIMIT $limit
@@ -206,7 +163,7 @@ async def failure_groups(
         {
             "since": since,
             "saga": saga,
-            "fingerprint": fingerprint,
+            "fingerprints": [fingerprint] if fingerprint else [],
             "limit": limit,
             "samples": SAMPLES,
             "last_at": last_at,
@@ -225,7 +182,8 @@ async def failure_counts(
     """
     if not fingerprints:
         return []
-    values = {"fingerprints": list(fingerprints), "since": since, "width": width}
+    about = {"fingerprints": list(fingerprints), "saga": ""}
+    values = {**about, "since": since, "width": width}
     return await read.fetch(_COUNTS, values, Count)
 
 
@@ -242,7 +200,8 @@ async def failure_members(
     """
     last_at, seq, id = behind if behind else (None, 0, "")
     values = {
-        "fingerprint": fingerprint,
+        "fingerprints": [fingerprint],
+        "saga": "",
         "limit": limit,
         "last_at": last_at,
         "seq": seq,
