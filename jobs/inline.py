@@ -2,9 +2,9 @@
 answers put into the lane.
 
 There is no command in the stream for them. What stands for it is the list of their instances in the
-position of their partition: whoever takes the partition over begins them again, or sends them to
-the workers when it does not have their code. So they run at least once, as commands do, and the
-transition that records an answer is what makes it durable.
+position of their partition: whoever takes the partition over sends them to the queues of their
+jobs. So they run at least once, as commands do, and the transition that records an answer is what
+makes it durable.
 """
 
 from __future__ import annotations
@@ -158,11 +158,10 @@ class InlineSteps:
     def take_over(
         self, partition: Partition, registry: Registry, cache: Cache, subjects: Iterable[str]
     ) -> list[Intake]:
-        """Begin again what whoever had the partition before left behind; the subjects are loaded.
-
-        Answers with the messages that send elsewhere what can't be carried out here.
+        """What to tell the instances whose steps whoever had the partition before has begun; the
+        subjects are loaded.
         """
-        elsewhere: list[Intake] = []
+        told: list[Intake] = []
         for subject in subjects:
             entry = cache.get(subject)
             instance = entry.snapshot.instance if entry else None
@@ -171,17 +170,16 @@ class InlineSteps:
                 partition.inline.discard(subject)
             elif definition is None:
                 log.warning(
-                    "%s/%s waits for steps that an engine with its code must carry out; start one",
+                    "%s/%s waits for steps, and this engine does not know its saga; start one that"
+                    " does",
                     instance.saga,
                     instance.key,
                 )
-            elif all(command.target in self.targets for _, command in inline_commands(instance)):
-                self.begin(partition, definition, instance)
             else:
                 cause = Cause(kind="signal", type=REQUEUE, id="", seq=0, at=instance.at)
                 arrival = Arrival(definition, instance.key, subject, cause)
-                elsewhere.append(Answer(partition, arrival, ""))
-        return elsewhere
+                told.append(Answer(partition, arrival, ""))
+        return told
 
     async def leave(self, partition: Partition) -> None:
         """Let what is at work for a partition end, for LEAVE_S seconds at most."""

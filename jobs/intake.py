@@ -139,8 +139,8 @@ class Intake:
 
 
 class Answer(Intake):
-    """A message for one instance that no stream holds: the answer ``id`` of a step that the engine
-    carried out itself, or, without an id, its own word to send such steps elsewhere.
+    """A message for one instance that no stream holds: the answer of the command ``id``, which the
+    engine carried out itself, or, without an id, its own word to send such steps to their queues.
     """
 
     __slots__ = ("id",)

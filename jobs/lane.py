@@ -116,13 +116,12 @@ class Lane:
         self._wake.set()
 
     async def _take_over(self, partition: Partition) -> None:
-        """Go on with the steps of whoever had the partition before."""
+        """Have the steps go on that whoever had the partition before has begun."""
         subjects = list(partition.listed)
         for subject, stored in (await self._fetch(subjects)).items():
             if self._cache.get(subject) is None:
                 self._cache.put(self._names.parse_instance(subject)[1], subject, stored)
-        elsewhere = self._inline.take_over(partition, self._registry, self._cache, subjects)
-        for intake in elsewhere:
+        for intake in self._inline.take_over(partition, self._registry, self._cache, subjects):
             self._answered(intake)
 
     def _answered(self, intake: Intake) -> None:

@@ -64,6 +64,7 @@ class Draft:
     """
 
     __slots__ = (
+        "attempts",
         "backlog",
         "before",
         "cause",
@@ -113,6 +114,8 @@ class Draft:
         self.ended = False  # in this transition, not before
         self.compensation = ""  # the undo that commands sent now belong to
         self.undoing = False  # while a .compensate handler runs
+        again = cause.kind == "operator" and cause.type == "retry"
+        self.attempts = before.attempts + again if before else 1
         if before is None:
             self.version = 1
             self.status: Status = "running"
@@ -267,10 +270,12 @@ class Draft:
         if gated:
             self.ask_gate(ACQUIRE, command_gate(effect.target, effect.concurrency_key), id)
 
-    def resend(self, id: str) -> None:
-        """Send an open command again under its own id."""
+    def resend(self, id: str, *, inline: bool = True) -> None:
+        """Send an open command again under its own id; ``inline`` says whether the engine may carry
+        it out itself.
+        """
         send = self.commands[id].sent_as(id)
-        inline = self._inline(send)
+        inline = inline and self._inline(send)
         command = structs.replace(self.commands[id], gated=False, at=self.now, inline=inline)
         self.commands = {**self.commands, id: command}
         self.effects.append(structs.replace(send, inline=inline))
@@ -388,4 +393,5 @@ class Draft:
             paused=self.paused,
             gate=self.gate,
             seen=self.seen,
+            attempts=self.attempts,
         )

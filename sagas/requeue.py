@@ -1,5 +1,7 @@
-"""Steps that an engine was to carry out itself, sent to the workers after all: whoever holds the
-instance now does not have their code.
+"""Steps that an engine had begun itself and did not end: they go to the queue of the workers.
+
+The broker counts deliveries from a queue, so a step that takes its process down with it is given up
+after a while. Begun by engine after engine it would take them all down, for ever.
 """
 
 from __future__ import annotations
@@ -30,19 +32,16 @@ def inline_commands(instance: Instance) -> list[tuple[str, OpenCommand]]:
 
 
 def requeue(draft: Draft, snapshot: Snapshot) -> Decision:
-    """Send what is inline and can't be carried out here; parks when that makes the document too
-    large.
-    """
-    inline = snapshot.instance and inline_commands(snapshot.instance)
-    strange = [id for id, command in inline or () if command.target not in draft.definition.inline]
-    if not strange:
-        return Ignored("moot", "none of its steps has to go to another place")
-    for id in strange:
-        draft.resend(id)
+    """Send what was begun; parks when that makes the document too large."""
+    begun = inline_commands(snapshot.instance) if snapshot.instance else []
+    if not begun:
+        return Ignored("moot", "no engine has begun a step of it")
+    for id, _ in begun:
+        draft.resend(id, inline=False)
     transition = commit(draft, snapshot)
     if len(transition.document) <= VALUE_BYTES_MAX or draft.status == "parked":
         return transition
-    return park_too_large(draft, snapshot, strange[0])
+    return park_too_large(draft, snapshot, begun[0][0])
 
 
 def park_too_large(draft: Draft, snapshot: Snapshot, id: str) -> Decision:

@@ -71,7 +71,8 @@ class Position(Struct, frozen=True, kw_only=True):
 
     ``events_at_ns`` is when the last event was stored; 0 when there was none. It tells when the
     stream has lost its end and given the sequence to another event. ``inline`` are the subjects of
-    instances with steps that the engine carries out itself: whoever comes next begins them again.
+    instances with steps that the engine carries out itself: whoever comes next sends them to their
+    queues.
     """
 
     events: int
