@@ -35,7 +35,7 @@ def fails(number: int) -> bool:
     return number % 10 == 3
 
 
-async def _do(ctx: StepContext[Any]) -> None:
+async def write_down(ctx: StepContext[Any]) -> None:
     """One line of the ledger, then a moment in which a kill leaves it done and unreported."""
     what = f"-{ctx.step}" if ctx.payload.undo else ctx.step
     descriptor = os.open(os.environ[LEDGER], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
@@ -47,27 +47,27 @@ async def _do(ctx: StepContext[Any]) -> None:
 
 
 async def _undo(ctx: StepContext[Any]) -> None:
-    await _do(ctx)
+    await write_down(ctx)
 
 
 @step("reserve", compensate=_undo)
 async def reserve(ctx: StepContext[Any], number: Any) -> dict[str, Any]:
     """Reserve."""
-    await _do(ctx)
+    await write_down(ctx)
     return {"reserved": True}
 
 
 @step("charge", compensate=_undo)
 async def charge(ctx: StepContext[Any], number: Any) -> dict[str, Any]:
     """Charge."""
-    await _do(ctx)
+    await write_down(ctx)
     return {"charged": True}
 
 
 @step("ship")
 async def ship(ctx: StepContext[Any], number: Any) -> dict[str, Any]:
     """Ship, unless the run is one that fails."""
-    await _do(ctx)
+    await write_down(ctx)
     if fails(number if isinstance(number, int) else number["number"]):
         raise PermanentFailure("no carrier")
     return {"shipped": True}

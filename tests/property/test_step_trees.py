@@ -11,9 +11,10 @@ from hypothesis import given as given_that
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from sagas import parallel, sequence, step, steps
-from sagas.programs.steps import Item, Step, walk
+from sagas import step, steps
+from sagas.programs.steps import AnyStep, Item, walk
 from sagas.testing import Scenario, given
+from tests.step_trees import as_sets, draw_tree, to_undo
 
 
 async def _function(ctx: Any) -> None: ...
@@ -21,31 +22,13 @@ async def _function(ctx: Any) -> None: ...
 
 @st.composite
 def _trees(draw: st.DrawFn) -> list[Item]:
-    """One to five items, nested up to three levels; names are given by position."""
-    count = 0
+    def make_step(name: str) -> AnyStep:
+        background = draw(st.integers(0, 9)) == 0
+        undo = _function if not background and draw(st.integers(0, 3)) else None
+        strict = draw(st.integers(0, 3)) > 0
+        return step(name, _function, undo, background=background, strict=strict)
 
-    def make(level: int) -> Item:
-        nonlocal count
-        count += 1
-        kind = draw(st.sampled_from(["step", "step", "parallel", "sequence"][: 4 if level else 1]))
-        if kind == "step":
-            background = draw(st.integers(0, 9)) == 0
-            undo = _function if not background and draw(st.integers(0, 3)) else None
-            strict = draw(st.integers(0, 3)) > 0
-            return step(f"s{count}", _function, undo, background=background, strict=strict)
-        group = parallel if kind == "parallel" else sequence
-        return group(f"g{count}", [make(level - 1) for _ in range(draw(st.integers(1, 3)))])
-
-    return [make(3) for _ in range(draw(st.integers(1, 5)))]
-
-
-def _model(ends: list[tuple[Step[Any, Any], bool]]) -> list[str]:
-    """The undos that must follow: of what ended well and of what failed without being strict,
-    the last first; a step that failed had not ended well, so it comes before all others.
-    """
-    failed = [one.name for one, well in ends if not well and one.compensate and not one.strict]
-    done = [one.name for one, well in ends if well and one.compensate]
-    return [*failed, *reversed(done)]
+    return draw_tree(lambda n: draw(st.integers(0, n - 1)), make_step)
 
 
 def _open(run: Scenario) -> list[tuple[str, bool]]:
@@ -61,7 +44,7 @@ def test_what_ended_well_is_undone_in_reverse_and_once(
     definition = steps("tree", items)
     by_name = {one.name: one for item in items for one in walk(item)}
     run = given(definition, key="k").when("tree")
-    ends: list[tuple[Step[Any, Any], bool]] = []
+    ends: list[tuple[AnyStep, bool]] = []
     undone: list[str] = []
     waited_for = [name for name, one in by_name.items() if not one.background]
     for _ in range(200):
@@ -91,15 +74,9 @@ def test_what_ended_well_is_undone_in_reverse_and_once(
         assert sorted(one.name for one, _ in ends) == sorted(waited_for)
         assert undone == []
     else:
-        assert _as_sets(undone, ends) == _as_sets(_model(ends), ends)
+        assert as_sets(undone, ends) == as_sets(to_undo(ends), ends)
         assert run.instance.status == ("compensated" if undone else "failed")
     assert not [undo for undo in run.instance.undo if undo.status in ("waiting", "running")]
-
-
-def _as_sets(names: list[str], ends: list[tuple[Step[Any, Any], bool]]) -> list[object]:
-    """Failed steps of one group have no order among themselves; all others have."""
-    failed = {one.name for one, well in ends if not well}
-    return [sorted(name for name in names if name in failed), [n for n in names if n not in failed]]
 
 
 @settings(deadline=None, max_examples=50)
