@@ -16,8 +16,7 @@ from server.api.lists import Projection, WaitFor, projection_of, settle
 from server.api.parameters import Parts
 from store.cards import WorkerCard, worker_cards
 from store.projection.failures import failure_groups
-from store.projection.instances import count_instances
-from store.projection.overview import Minute, Queue, Totals, minutes, queues, totals
+from store.projection.overview import Minute, Queue, Totals, minutes, queues, standing
 from store.wording import count, span
 
 SPANS = 60  # into which the window is divided
@@ -82,9 +81,8 @@ async def get_overview(
     now = datetime.now(UTC)
     window = timedelta(minutes=minutes_)
     since = now - window
-    whole, counts, groups, spans, loads, workers = await asyncio.gather(
-        totals(deps.read, since),
-        count_instances(deps.read),
+    (whole, counts), groups, spans, loads, workers = await asyncio.gather(
+        standing(deps.read, since),
         failure_groups(deps.read, since=now - NEW_FAILURE, limit=NEW_MAX * 5),
         minutes(deps.read, since, window / SPANS),
         queues(deps.read, since),

@@ -16,8 +16,7 @@ from msgspec import Struct
 from sagas.instance import Status
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
 from store.projection.failures import Group, failure_groups
-from store.projection.instances import count_instances
-from store.projection.overview import Minute, Queue, Totals, minutes, queues, totals
+from store.projection.overview import Minute, Queue, Totals, minutes, queues, standing
 from ui.chart import Chart, Series, chart
 from ui.desk import Desk, Who
 from ui.format import number, span
@@ -83,9 +82,8 @@ async def overview(
     """What needs somebody now, and how much goes through."""
     now = desk.now()
     since = now - WINDOWS[window]
-    whole, counts, groups, spans, loads = await asyncio.gather(
-        totals(desk.read, since),
-        count_instances(desk.read),
+    (whole, counts), groups, spans, loads = await asyncio.gather(
+        standing(desk.read, since),
         failure_groups(desk.read, since=now - DAY, limit=50),
         minutes(desk.read, since, WINDOWS[window] / SPANS),
         queues(desk.read, since),

@@ -10,31 +10,20 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
-from msgspec import Raw, Struct
+from msgspec import Struct
 
-from sagas.instance import Failure, Instance, Status, encode
-from sagas.messages import Cause
+from sagas.instance import Instance
 from store.codec import DeadLetter
-from store.duck.projection import DuckProjections
 from store.fingerprints import fingerprint, normalise
-from store.live_mask import LiveMask
-from store.port import Stored
-from store.projection.checkpoint import Streams
 from store.projection.failures import failure_counts, failure_groups, failure_members
-from store.subjects import Names
+from tests.unit.store.lives import BEGAN, at, lives_by_chance, log_of, projected
 
 pytestmark = pytest.mark.asyncio
-
-NAMES = Names()
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
-STATUSES: tuple[Status, ...] = ("running", "parked", "failed", "cancelled", "completed")
-MESSAGES = ("no way: 7", "no way: 12", "KeyError 'a'", 'shelf "x" is empty\nsecond line', "")
-SAGAS = ("Order", "Trip")
 
 
 class Occurrence(Struct, frozen=True):
@@ -47,63 +36,6 @@ class Occurrence(Struct, frozen=True):
     seq: int
     message: str
     is_open: bool
-
-
-def _lives(chance: random.Random, instances: int, moves: int) -> list[Instance]:
-    """Revisions of some instances, mixed; every transition that could be may be here."""
-    versions: dict[str, int] = defaultdict(int)
-    found: list[Instance] = []
-    for number in range(1, moves + 1):
-        key = f"k-{chance.randrange(instances)}"
-        versions[key] += 1
-        status = chance.choice(STATUSES)
-        by_job = chance.random() < 0.3
-        payload = {"target": "pay", "error": "TimeoutError"}
-        if chance.random() < 0.8:
-            payload["reason"] = chance.choice(MESSAGES)
-        cause = Cause(
-            kind="event" if by_job else chance.choice(("event", "operator", "timer")),
-            type=chance.choice(("Placed", "Paid", "retry")),
-            id="",
-            seq=number,
-            at=BEGAN,
-            payload=Raw(msgspec.json.encode(payload)),
-            answers=f"Order.{key}.1.{number}" if by_job else "",
-            failed=by_job,
-        )
-        error = None
-        if status in ("parked", "failed", "cancelled"):
-            kind = "CommandFailed" if by_job else chance.choice(("ValueError", "KeyError"))
-            error = Failure(type=kind, message=chance.choice(MESSAGES))
-        found.append(
-            Instance(
-                v=1,
-                saga=SAGAS[int(key[2:]) % 2],
-                key=key,
-                version=versions[key],
-                status=status,
-                state=Raw(b"{}"),
-                started=BEGAN,
-                at=BEGAN,
-                cause=cause,
-                effects=(),
-                error=error,
-                definition="d",
-                trace="",
-                prev="",
-            )
-        )
-    return found
-
-
-def _log(lives: list[Instance], letters: list[DeadLetter]) -> list[Stored]:
-    log = [Stored(NAMES.instance(one.saga, one.key), 0, 0, encode(one)) for one in lives]
-    log += [Stored(NAMES.dead_letter(one.id), 0, 0, msgspec.json.encode(one)) for one in letters]
-    return [msgspec.structs.replace(one, seq=seq, at_ns=_ns(seq)) for seq, one in enumerate(log, 1)]
-
-
-def _ns(seq: int) -> int:
-    return int((BEGAN + timedelta(minutes=seq)).timestamp()) * 10**9
 
 
 def _expected(lives: list[Instance]) -> Iterator[Occurrence]:
@@ -154,25 +86,13 @@ def _name(kind: str, one: Instance, place: str, error: str, message: str) -> str
 
 
 def _occurrence(name: str, one: Instance, seq: int, message: str, is_open: bool) -> Occurrence:
-    at = BEGAN + timedelta(minutes=seq)
-    return Occurrence(name, one.saga, one.key, at, seq, message, is_open)
-
-
-async def _projected(folder: Path, log: list[Stored], chance: random.Random) -> DuckProjections:
-    projections = DuckProjections(folder, NAMES, LiveMask())
-    await projections.open()
-    tables = await projections.reset(Streams(events=BEGAN, log=BEGAN))
-    while log:
-        size = chance.choice((1, 2, 5, 20, len(log)))
-        await tables.apply([], log[:size])
-        log = log[size:]
-    return projections
+    return Occurrence(name, one.saga, one.key, at(seq), seq, message, is_open)
 
 
 async def test_failures_are_what_happened(tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    lives = _lives(chance, instances=8, moves=150)
-    read = await _projected(tmp_path, _log(lives, []), chance)
+    lives = lives_by_chance(chance, instances=8, moves=150)
+    read = await projected(tmp_path, log_of(lives), chance)
     expected: dict[str, list[Occurrence]] = defaultdict(list)
     for one in _expected(lives):
         expected[one.fingerprint].append(one)
@@ -207,8 +127,8 @@ async def test_a_dead_letter_keeps_the_name_of_its_cause(tmp_path: Path) -> None
         seq=7,
     )
     discarded = msgspec.structs.replace(letter, status="discarded", by="anna")
-    log = _log([], [letter, discarded])
-    read = await _projected(tmp_path, log[:1], random.Random(1))
+    log = log_of([], [letter, discarded])
+    read = await projected(tmp_path, log[:1], random.Random(1))
     [group] = await failure_groups(read, since=BEGAN, limit=10)
     cause = normalise("", letter.reason)
     assert group.fingerprint == fingerprint("dead_letter", "Order", "", "Paid", "", cause)
