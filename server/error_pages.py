@@ -9,24 +9,29 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ExceptionHandlersMap
 
+from server.access.middleware import WrongToken
 from server.access.roles import Identity
 from server.api import errors
 from ui.desk import Desk
-from ui.render import ErrorPage, page
+from ui.render import ErrorPage, RefusedForm, Typed, page
 
 FOR_PROGRAMS = ("/api/", "/schema", "/health", "/metrics", "/version")
 
 
 def handlers(desk: Desk) -> ExceptionHandlersMap:
     """The exception handlers of an application that serves the dashboard."""
-    answer = _answer(desk)
+    answer = answerer(desk)
     return {Exception: answer, HTTPException: answer}
 
 
-def _answer(desk: Desk) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
+def answerer(desk: Desk) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
+    """What answers an error: with a page for a person in a browser, else with its document."""
+
     def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
         if not _wants_page(request) or not isinstance(request.scope.get("user"), Identity):
             return errors.answer(request, error)
+        if isinstance(error, WrongToken):
+            return _other_session(request, desk, error)
         problem = errors.to_problem(error)
         context = ErrorPage(problem.status, problem.title, problem.detail, problem.next)
         response = page(
@@ -36,6 +41,14 @@ def _answer(desk: Desk) -> Callable[[Request[Any, Any, Any], Exception], Respons
         return response
 
     return answer
+
+
+def _other_session(request: Request[Any, Any, Any], desk: Desk, error: WrongToken) -> Response[Any]:
+    """The page for a form of another session, with what was typed so that it is not lost."""
+    typed = tuple(Typed(name, value) for name, values in error.fields.items() for value in values)
+    context = RefusedForm(tuple(one for one in typed if one.value.strip()))
+    title = "This form belongs to another session"
+    return page(request, desk, "refused_form.html", context, title=title, status=error.status)
 
 
 def _wants_page(request: Request[Any, Any, Any]) -> bool:

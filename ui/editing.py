@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from store.masking import MASKED
-from ui.format import pretty
+from ui.format import compact, pretty
 
 EDITED_MAX = 1_000_000  # characters; a broker takes no larger message
 
@@ -23,8 +23,14 @@ class BadField(ValueError):
 
 
 def to_edit(original: bytes, mask: Callable[[bytes], bytes]) -> str:
-    """The text of a field for ``original`` (JSON), its secret values masked."""
-    return pretty(mask(original), EDITED_MAX) if original else ""
+    """The text of a field for ``original`` (JSON), its secret values masked; indented while that
+    leaves room.
+    """
+    if not original:
+        return ""
+    masked = mask(original)
+    text = pretty(masked, EDITED_MAX + 1)
+    return text if len(text) <= EDITED_MAX else compact(masked)
 
 
 def edited(
@@ -38,7 +44,7 @@ def edited(
     if _same(given, masked):
         return None
     if MASKED not in text:
-        return Raw(text.strip().encode())
+        return Raw(msgspec.json.format(text.encode(), indent=-1))  # blanks count for the broker
     whole = _unmasked(given, masked, _loads(original))
     made = msgspec.json.encode(whole)
     if MASKED in made.decode():

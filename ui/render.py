@@ -137,6 +137,19 @@ class ErrorPage(Struct, frozen=True):
     next: str
 
 
+class Typed(Struct, frozen=True):
+    """A field of a form with what was typed into it."""
+
+    name: str
+    value: str
+
+
+class RefusedForm(Struct, frozen=True):
+    """The context of ``refused_form.html``: what was in the form that was not taken."""
+
+    typed: tuple[Typed, ...]
+
+
 class MissingPage(Struct, frozen=True):
     """The context of ``missing.html``: what is not there, and where to look instead."""
 

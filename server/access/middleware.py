@@ -7,10 +7,11 @@ checked by ``server.access.guard``.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 
-from litestar import Request
+from litestar import Request, Response
 from litestar.datastructures import Headers
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,7 +23,9 @@ from server.api.problems import Problem
 CSRF_HEADER = "x-csrftoken"
 CSRF_FIELD = "_csrf_token"
 FORM = "application/x-www-form-urlencoded"
-FORM_BYTES_MAX = 256 * 1024
+FORM_BYTES_MAX = 4 * 1024 * 1024  # a payload of 1 MB grows when a form encodes it
+
+Refusal: TypeAlias = Callable[[Request[Any, Any, Any], Exception], Response[Any]]
 
 HEADERS = {
     "content-security-policy": "default-src 'self'; object-src 'none'; base-uri 'none'; "
@@ -37,12 +40,27 @@ HEADERS = {
 _PAIRS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
-class AccessMiddleware:
-    """Lets a request pass with what is known of its sender, or answers with the refusal."""
+class WrongToken(Problem):
+    """A change without the token of its session; ``fields`` are those of its form."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(self, fields: Mapping[str, list[str]]) -> None:
+        super().__init__(
+            403,
+            "csrf",
+            "The CSRF token is missing or wrong",
+            "A login in a browser must send the token of its session with every change.",
+            f"Send the csrfToken of /api/v1/me as {CSRF_HEADER} or as form field {CSRF_FIELD}.",
+        )
+        self.fields = {name: values for name, values in fields.items() if name != CSRF_FIELD}
+
+
+class AccessMiddleware:
+    """Lets a request pass with what is known of its sender, or answers with the ``refusal``."""
+
+    def __init__(self, app: ASGIApp, access: Access, refusal: Refusal = answer) -> None:
         self._app = app
         self._access = access
+        self._refusal = refusal
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection; what is no HTTP passes with nobody as its user."""
@@ -60,7 +78,7 @@ class AccessMiddleware:
             receive = await self._admit(scope, receive)
         except Exception as error:  # whatever it is, nobody gets further
             request: Request[Any, Any, Any] = Request(scope)
-            response = answer(request, error).to_asgi_response(None, request)
+            response = self._refusal(request, error).to_asgi_response(None, request)
             await response(scope, receive, send)
             return
         await self._app(scope, receive, send)
@@ -87,20 +105,14 @@ class AccessMiddleware:
         return receive
 
     async def _check_csrf(self, standing: Standing, headers: Headers, receive: Receive) -> Receive:
-        token = headers.get(CSRF_HEADER, "")
+        token, fields = headers.get(CSRF_HEADER, ""), dict[str, list[str]]()
         if not token and headers.get("content-type", "").partition(";")[0].strip() == FORM:
             body = await _read_form(receive)
             fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=1000)
             token = fields.get(CSRF_FIELD, [""])[0]
             receive = _again(body, receive)
         if not self._access.csrf_matches(standing, token):
-            raise Problem(
-                403,
-                "csrf",
-                "The CSRF token is missing or wrong",
-                "A login in a browser must send the token of its session with every change.",
-                f"Send the csrfToken of /api/v1/me as {CSRF_HEADER} or as form field {CSRF_FIELD}.",
-            )
+            raise WrongToken(fields)
         return receive
 
 
@@ -116,8 +128,8 @@ async def _read_form(receive: Receive) -> bytes:
                 413,
                 "too-large",
                 "The form is too large",
-                f"A form may have {FORM_BYTES_MAX} bytes.",
-                f"Send the CSRF token in the header {CSRF_HEADER}, or less.",
+                f"A form may have {FORM_BYTES_MAX // 1024 // 1024} MiB; a message may have 1 MB.",
+                "Store large data elsewhere and send a reference to it.",
             )
         if not message.get("more_body", False):
             return bytes(body)

@@ -7,6 +7,7 @@ a token that is right. An operator does not get the admin's pages either.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -121,16 +122,50 @@ def test_an_operator_acts_and_only_an_admin_rebuilds(person: Person, office: Sit
     expect(page.get_by_role("button", name="Build the projections anew")).to_be_visible()
 
 
-def test_a_form_without_its_token_is_refused(person: Person, office: Site) -> None:
+def test_a_form_of_another_session_is_refused_and_its_text_kept(
+    person: Person, office: Site
+) -> None:
     page, key = person("otto"), office.parcel(hold=True)
     office.until(key, "running", saga=SAGA)
-    page.goto(f"/instances/{SAGA}/{key}/act/pause")
-    page.get_by_label("Reason").fill("forged")
-    page.evaluate("document.querySelectorAll('main [name=_csrf_token]').forEach(e => e.remove())")
-    page.expected_errors += ["403", "404"]  # type: ignore[attr-defined]
+    address = f"/instances/{SAGA}/{key}/act/pause"
+    page.goto(address)
+    page.get_by_label("Reason").fill("so much to type again")
+    page.evaluate(
+        "document.querySelectorAll('main [name=_csrf_token]').forEach(e => { e.value = 'old' })"
+    )
+    page.expected_errors.append("403")  # type: ignore[attr-defined]
     page.get_by_role("button", name="Preview").click()
-    expect(page.locator("body")).to_contain_text("The CSRF token is missing or wrong")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing was done")
+    typed = page.get_by_role("region", name="What you had typed")
+    expect(typed.get_by_label("Reason", exact=True)).to_have_value("so much to type again")
+    expect(page.locator("main")).not_to_contain_text("csrf")
+    check_axe(page)
+    page.get_by_role("link", name="Open it again").click()
+    page.get_by_label("Reason").fill("typed again")
+    page.get_by_role("button", name="Preview").click()
+    expect(page.get_by_role("region", name="Preview")).to_be_visible()
     assert office.instance(key, SAGA)["document"]["version"] == 1
+
+
+def test_a_form_takes_what_the_broker_takes_and_says_when_it_is_more(
+    person: Person, office: Site
+) -> None:
+    seq = office.post("/sagas/publish", {"type": "Large", "key": "l-1", "payload": {"a": 1}})["seq"]
+    page = person("otto")
+
+    def send(payload: str) -> None:
+        page.goto(f"/events/{seq}/resend")
+        page.get_by_label("Payload").evaluate("(field, text) => { field.value = text }", payload)
+        page.get_by_label("Reason").fill("all of it")
+        page.get_by_role("button", name="Send again").click()
+
+    send(json.dumps({"text": '"' * 300_000}))  # 600 kB, 1.8 MB in a form
+    expect(page.locator("main").get_by_role("status")).to_contain_text("was sent again")
+    page.expected_errors += ["409", "413"]  # type: ignore[attr-defined]
+    send(json.dumps({"text": "x" * 1_100_000}))
+    expect(page.get_by_role("alert")).to_contain_text("store the data elsewhere")
+    send(json.dumps({"text": "ä" * 900_000}))  # 5.4 MB
+    expect(page.get_by_role("alert")).to_contain_text("Store large data elsewhere")
 
 
 def test_somebody_logs_in_where_they_wanted_to_go_and_out_again(
