@@ -22,7 +22,6 @@ from server.api import (
     actions,
     asking,
     bulk,
-    calls,
     dead_letters,
     events,
     failures,
@@ -34,7 +33,6 @@ from server.api import (
     letter_actions,
     login,
     openapi,
-    outcomes,
     overview,
     projections,
     publish,
@@ -76,10 +74,7 @@ COMPRESSION = CompressionConfig(
 CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
     ("access", (login,)),
     ("sagas", (registry, start, replaying)),
-    (
-        "instances",
-        (instances, instance, histories, asking, calls, outcomes, actions, timer_actions, bulk),
-    ),
+    ("instances", (instances, instance, histories, asking, actions, timer_actions, bulk)),
     ("messages", (publish, events, resending)),
     ("jobs", (jobs, trigger)),
     ("dead letters", (dead_letters, letter_actions)),
