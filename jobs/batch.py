@@ -74,6 +74,10 @@ class Batch:
         """The instances this batch writes."""
         return set(self._places)
 
+    def writes(self, subject: str) -> bool:
+        """Whether it writes this instance."""
+        return subject in self._places
+
     @property
     def partitions(self) -> Iterable[Partition]:
         """The partitions whose positions it moves."""

@@ -8,6 +8,7 @@ is.
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 
 import msgspec
@@ -16,6 +17,8 @@ from sagas.errors import IllegalTransition
 from sagas.instance import SEEN_MAX, Instance, decode, document_hash
 from sagas.kernel import Snapshot
 from store.port import Stored
+
+log = logging.getLogger("snorri.engine")
 
 ENTRIES_MAX = 20_000
 BYTES_MAX = 96 * 1024 * 1024
@@ -131,3 +134,12 @@ class Cache:
             if subject in keep:
                 break
             self.drop(subject)
+
+
+def ids_in(stored: Stored) -> tuple[str, ...]:
+    """The message ids that a stored revision remembers; none when it can't be read."""
+    try:
+        return decode(stored.data).seen if stored.data else ()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IllegalTransition):
+        log.warning("%s, revision %d can't be read for its ids", stored.subject, stored.seq)
+        return ()

@@ -18,10 +18,8 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
-import msgspec
-
 from jobs.batch import Batch
-from jobs.cache import Cache, Entry
+from jobs.cache import Cache, Entry, ids_in
 from jobs.commit import BatchInvalid, Committer, Pause
 from jobs.inline import InlineSteps, with_inline
 from jobs.intake import Arrival, Intake, Reader
@@ -35,8 +33,7 @@ from jobs.telemetry import (
     Teller,
 )
 from sagas.definition import Registry
-from sagas.errors import IllegalTransition
-from sagas.instance import SEEN_MAX, decode
+from sagas.instance import SEEN_MAX
 from store.masking import Mask
 from store.port import Backend, Stored, Unreachable
 from store.subjects import Names
@@ -117,10 +114,12 @@ class Lane:
 
     async def _take_over(self, partition: Partition) -> None:
         """Have the steps go on that whoever had the partition before has begun."""
-        subjects = list(partition.listed)
+        subjects = sorted(partition.listed)
+        self._suspects.update(subjects)  # neither a replica nor what was known here will do
         for subject, stored in (await self._fetch(subjects)).items():
-            if self._cache.get(subject) is None:
-                self._cache.put(self._names.parse_instance(subject)[1], subject, stored)
+            entry = self._cache.get(subject)
+            if entry is None or (stored is not None and stored.seq > entry.revision):
+                self._cache.put(self._names.parse_instance(subject)[1], subject, stored, sure=True)
         for intake in self._inline.take_over(partition, self._registry, self._cache, subjects):
             self._answered(intake)
 
@@ -154,7 +153,7 @@ class Lane:
         try:
             while not self._stopping:
                 self._wake.clear()
-                added, full = await self._extend(built[-1], [*built, flying])
+                added, full = await self._extend(built, flying, flight)
                 if flight is not None and flight.done():
                     landed = await self._land(flying, flight, sent_s)
                     flight = None
@@ -192,14 +191,17 @@ class Lane:
 
     # --- growing a batch
 
-    async def _extend(self, batch: Batch, busy: Iterable[Batch]) -> tuple[bool, bool]:
-        """Decide what is there; whether anything was added, and whether the batch is full."""
+    async def _extend(
+        self, built: list[Batch], flying: Batch, flight: asyncio.Task[bool] | None
+    ) -> tuple[bool, bool]:
+        """Decide what is there; whether anything was added, and whether the last batch is full."""
+        batch = built[-1]
         if len(self._waiting) < CHUNK_MAX:
-            self._look_ahead()
+            self._look_ahead(built)
         if not self._waiting:
             return False, False
         chunk = [self._waiting.popleft() for _ in range(min(len(self._waiting), CHUNK_MAX))]
-        await self._load(chunk, busy)
+        await self._load(chunk, [*built, flying])
         now = self._clock()
         for index, intake in enumerate(chunk):
             if intake.partition.lost:
@@ -209,18 +211,23 @@ class Lane:
             if over or not batch.add(intake, now):
                 self._waiting.extendleft(reversed(chunk[index:]))
                 if batch.doubts:
-                    await self._confirm(batch.doubts)
+                    if flight is not None and any(map(flying.writes, batch.doubts)):
+                        await asyncio.wait({flight})  # the leader may know it or not until then
+                    else:
+                        await self._confirm(batch.doubts)
+                    batch.doubts.clear()
                     return True, False
                 return index > 0, bool(batch.intakes)
             self._singles = max(self._singles - 1, 0)
         await asyncio.sleep(0)
         return True, False
 
-    def _look_ahead(self) -> None:
+    def _look_ahead(self, built: list[Batch]) -> None:
         """Take what has arrived and have its instances loaded while others are decided."""
         if self._ahead is not None:
             return
         taken = self._take()
+        self._doubt(taken, built)
         missing = self._missing(taken)
         if missing:
             self._ahead = asyncio.create_task(self._load_ahead(taken, missing))
@@ -234,6 +241,17 @@ class Lane:
         self._waiting.extend(taken)
         self._ahead = None
         self._wake.set()
+
+    def _doubt(self, taken: Iterable[Intake], built: list[Batch]) -> None:
+        """What is known of an instance may be older than the messages that have just come for it:
+        another engine may have had its partition, or feed it from a partition of its own. Only a
+        batch that is still to be sent proves, by what it expects, that it was the last version.
+        """
+        for intake in taken:
+            for arrival in intake.arrivals:
+                entry = self._cache.get(arrival.subject)
+                if entry is not None and entry.sure:
+                    entry.sure = any(batch.writes(arrival.subject) for batch in built)
 
     def _take(self) -> list[Intake]:
         taken: list[Intake] = []
@@ -284,14 +302,13 @@ class Lane:
                 await pause.wait()
 
     async def _confirm(self, doubts: set[str]) -> None:
-        """Load instances again from the leader: a replica may not have known them yet."""
+        """Load instances again from the leader: what was known of them may be out of date."""
         for subject in tuple(doubts):
             entry = self._cache.get(subject)
             if entry is not None:
                 self._suspects.add(subject)
                 stored = (await self._fetch([subject]))[subject]
                 self._cache.put(entry.snapshot.key, subject, stored, sure=True)
-        doubts.clear()
 
     async def _load_ids(self, chunk: list[Intake]) -> None:
         """Message ids older than an instance's window are looked up in its history, once while it
@@ -312,7 +329,7 @@ class Lane:
             try:
                 ids: set[str] = set()
                 async for stored in self._backend.log.history(entry.subject):
-                    ids.update(_seen(stored))
+                    ids.update(ids_in(stored))
                 return ids
             except Unreachable as error:
                 log.info("waiting for the broker to read %s: %s", entry.subject, error)
@@ -378,12 +395,3 @@ class Lane:
                 self._teller.tell(PartitionLeft(self._owner, number, lost=True))
                 self._closing.append(asyncio.create_task(partition.shut()))
                 self._on_lost(number)
-
-
-def _seen(stored: Stored) -> tuple[str, ...]:
-    """The message ids that a stored revision remembers; none when it can't be read."""
-    try:
-        return decode(stored.data).seen if stored.data else ()
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IllegalTransition):
-        log.warning("%s, revision %d can't be read for its ids", stored.subject, stored.seq)
-        return ()

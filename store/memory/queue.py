@@ -47,7 +47,7 @@ class Consumer:
         self._cursor = 0
         self._pending: dict[int, _Pending] = {}
         self._again: deque[int] = deque()
-        stream.listeners[self] = self.stir
+        stream.listeners[self] = self._look
 
     @property
     def state(self) -> QueueState:
@@ -59,6 +59,13 @@ class Consumer:
         """Let all who wait look again."""
         for listener in list(self.listeners.values()):
             listener()
+
+    def _look(self) -> None:
+        """Something was stored: those who wait need to know only of commands of this target."""
+        if next(self._stream.since(self._cursor, (self._filter,)), None) is not None:
+            self.stir()
+        else:
+            self._cursor = self._stream.last_seq
 
     def pull(self, limit: int) -> list[tuple[Stored, int]]:
         """Up to ``limit`` commands, each with the number of its delivery."""
