@@ -80,7 +80,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = None
     inline_steps: Annotated[
         bool, Meta(description="Steps begin in the engine's process when it also runs their jobs")
-    ] = False
+    ] = True
     traces: Annotated[
         Literal["off", "otlp", "console"],
         Meta(description="Where OpenTelemetry spans go; OTEL_* variables say the rest"),
