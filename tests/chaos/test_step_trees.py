@@ -28,8 +28,8 @@ from tests.waiting import any_moment, eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600 if LONG else 120)]
 
-TREES = 24 if LONG else 12
-RUNS = 3  # of each tree
+TREES = 12
+RUNS = 12 if LONG else 3  # of each tree
 ROLES = {"apart": ("engine", "worker"), "one-process": ("both",)}
 KILLS = {"apart": 12 if LONG else 2, "one-process": 8 if LONG else 1}
 LINES_BETWEEN = 12  # of the ledger, from a start to a kill

@@ -7,13 +7,16 @@ Method: given / when / expect with many steps at a time and with large data.
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sagas import DefinitionError, WorkflowSaga, parallel, sequence, step, steps, workflow
-from sagas.instance import VALUE_BYTES_MAX, encode
+from sagas.instance import COMMANDS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX, encode
+from sagas.programs.room import ROOM_FOR_OTHERS
 from sagas.programs.steps import LEVELS_MAX, Item
+from sagas.programs.workflow_execution import ASKED_MAX
 from sagas.testing import Scenario, given
 
 WIDE = 100
@@ -117,3 +120,15 @@ def test_as_many_levels_of_groups_as_are_allowed_and_their_undos() -> None:
 def test_groups_nested_without_end_are_refused_when_they_are_declared() -> None:
     with pytest.raises(DefinitionError, match=f"over {LEVELS_MAX} levels deep"):
         _nested(500)
+
+
+def test_the_page_on_steps_tells_these_limits() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "steps.md").read_text(encoding="utf-8")
+    for limit, of in (
+        (PAYLOAD_BYTES_MAX, "bytes; 240,000 for a list"),
+        (VALUE_BYTES_MAX, "bytes"),
+        (COMMANDS_MAX - ROOM_FOR_OTHERS, ", fewer with a large context"),
+        (LEVELS_MAX, "levels"),
+        (ASKED_MAX, "things"),
+    ):
+        assert f"| {limit:,}{'' if of.startswith(',') else ' '}{of} |" in text
