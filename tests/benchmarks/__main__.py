@@ -16,8 +16,9 @@ from server.embedded import EmbeddedServer
 from server.tuning import tune
 from tests.benchmarks import measure
 from tests.benchmarks.asking import asking
+from tests.benchmarks.filling import INSTANCES
 from tests.benchmarks.lists import lists
-from tests.benchmarks.pages import INSTANCES, pages
+from tests.benchmarks.pages import pages
 from tests.benchmarks.projecting import live_lag, projection
 from tests.benchmarks.publishing import publishes
 from tests.benchmarks.step_runs import step_runs

@@ -42,7 +42,7 @@ SELECT saga, key, v AS version, seq - 5 + v AS seq, changed_at AS committed_at,
     seq - 5 + v AS cause_seq, changed_at AS cause_at, state AS cause_payload, '' AS cause_by,
     '' AS answers, false AS failed, 12.5 AS since_previous_ms, 2.5 AS waited_ms, 1 AS effect_count,
     definition, md5(key || v || 'x') AS prev, ident
-FROM base.instances, range(1, {VERSIONS + 1}) AS versions(v)"""
+FROM base.instances, range(1, {VERSIONS + 1}) AS versions(v) ORDER BY base.instances.seq, v"""
 EVENTS = """
 INSERT INTO base.events BY NAME
 SELECT seq, cause_type AS type, key, cause_id AS id, committed_at AS stored_at,

@@ -1,8 +1,8 @@
 """What the dashboard's pages cost with 200,000 instances: server time, bytes as sent, first paint.
 
-The rows are written by SQL, their last hour as full as it gets; some single instances are stored on
-the broker. Pages are asked for through the whole application without a socket, many times each;
-then Chromium opens some of them over a real one.
+The rows are written by SQL (``filling``); some single instances are stored on the broker, and the
+cards of the sample sagas and jobs. Pages are asked for through the whole application without a
+socket, many times each; then Chromium opens some of them over a real one.
 """
 
 from __future__ import annotations
@@ -17,44 +17,20 @@ import httpx
 from msgspec import Struct
 from playwright.async_api import async_playwright
 
+from jobs.engine import Engine
+from jobs.worker import Worker
 from server.api.app import create_app
 from server.api.service import ApiService
+from server.loading import load_samples
 from store.duck.projection import DuckProjections
-from store.jetstream.backend import connect
+from store.jetstream.backend import JetStreamBackend, connect
 from store.live_mask import LiveMask
-from store.projection.checkpoint import Streams
 from store.subjects import Names
-from tests.benchmarks.asking import COMMANDS, EVENTS, HISTORY, VERSIONS
-from tests.benchmarks.lists import BEGAN, FILL, SAGAS, STATUSES, STORED, deps_of, store
+from tests.benchmarks.filling import fill
+from tests.benchmarks.lists import SAGAS, STORED, deps_of, store
 from tests.browser_setup import chromium_path
 
-INSTANCES = 200_000
 WIDTH, HEIGHT = 1440, 900
-# The last change is now; one in twenty went wrong, for forty causes.
-NOW = """
-UPDATE base.instances SET tick = coalesce(getvariable('tick'), 0),
-    changed_at = changed_at + (now() - newest), started_at = started_at + (now() - newest),
-    status_since = status_since + (now() - newest),
-    status = CASE WHEN status IN ('failed', 'parked') AND hash(key, 1) % 5 <> 0
-        THEN 'completed' ELSE status END
-FROM (SELECT max(changed_at) AS newest FROM base.instances)
-"""
-ENDED = """
-UPDATE base.instances SET tick = coalesce(getvariable('tick'), 0),
-    ended_at = CASE WHEN status IN ('completed', 'failed', 'compensated') THEN changed_at END,
-    error_type = CASE WHEN status IN ('failed', 'parked') THEN 'ValueError' END,
-    error_message = CASE WHEN status IN ('failed', 'parked')
-        THEN 'the shelf ' || hash(key) % 40 || ' is empty' END
-"""
-STORIES = f"""
-UPDATE base.transitions SET tick = coalesce(getvariable('tick'), 0),
-    status = CASE WHEN version = {VERSIONS} THEN status ELSE 'running' END,
-    status_before = CASE WHEN version > 1 THEN 'running' END,
-    error_type = CASE WHEN version = {VERSIONS} AND status IN ('failed', 'parked')
-        THEN 'ValueError' END,
-    error_message = CASE WHEN version = {VERSIONS} AND status IN ('failed', 'parked')
-        THEN 'the shelf ' || hash(key) % 40 || ' is empty' END
-"""
 
 PAGES: tuple[tuple[str, Callable[[int], str]], ...] = (
     ("overview", lambda n: "/"),
@@ -108,8 +84,9 @@ async def pages(
     backend = await connect(url, names)
     projections = DuckProjections(folder, names, LiveMask())
     try:
-        await _fill(projections)
+        await fill(projections)
         await store(backend, names)
+        await _register(backend, names)
         app = create_app(deps_of(backend, names, projections))
         transport = httpx.ASGITransport(app)  # type: ignore[arg-type]  # Litestar's own ASGI types
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
@@ -171,15 +148,12 @@ async def _paint(app: object) -> list[PaintFigures]:
         await service.stop()
 
 
-async def _fill(projections: DuckProjections) -> None:
-    await projections.open()
-    tables = await projections.reset(Streams(events=BEGAN, log=BEGAN))
-
-    def fill() -> None:
-        with tables.file.cursor() as cursor:
-            values = {"sagas": SAGAS, "statuses": STATUSES, "from": 0, "to": INSTANCES}
-            cursor.execute(FILL, values)
-            for sql in (NOW, ENDED, HISTORY, STORIES, EVENTS, COMMANDS):
-                cursor.execute(sql)
-
-    await asyncio.to_thread(fill)
+async def _register(backend: JetStreamBackend, names: Names) -> None:
+    """The cards of the sample sagas and their jobs, as processes write them that were here."""
+    samples = load_samples()
+    for process in (
+        Engine(backend, names, samples.registry, engine_id="bench"),
+        Worker(backend, names, samples.jobs),
+    ):
+        await process.start()
+        await process.stop()

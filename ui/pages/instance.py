@@ -6,6 +6,7 @@ the shape of the saga's graph come from the projections.
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -39,7 +40,7 @@ VIEWS: tuple[tuple[View, str], ...] = (
     ("messages", "Messages"),
     ("raw", "Raw"),
 )
-FOLLOW_ROWS = 20_000
+FOLLOW_ROWS = 5_000
 Speed: TypeAlias = Literal["even", "1", "10", "100"]
 SPEEDS: tuple[tuple[Speed, str], ...] = (
     ("even", "a version a second"),
@@ -284,8 +285,10 @@ def _cursor(stretch: Stretch, version: int, commands: Commands) -> Cursor:
 
 async def _graph(desk: Desk, card: SagaCard | None, shown: list[Revision], version: int) -> Graph:
     about = {"saga": shown[0].instance.saga}
-    follows = await desk.read.fetch(FOLLOWS, {**about, "rows": FOLLOW_ROWS}, Follow)
-    rows = await desk.read.fetch(STANDING, about, Standing)
+    follows, rows = await asyncio.gather(
+        desk.read.fetch(FOLLOWS, {**about, "rows": FOLLOW_ROWS}, Follow),
+        desk.read.fetch(STANDING, about, Standing),
+    )
     standing = {row.name: row.count for row in rows}
     types = card.types if card else ()
     upto = version - shown[0].instance.version + 1
