@@ -1,8 +1,8 @@
 """The same steps with other services for each request: who asks decides whose data they work on.
 
-The input names a tenant. ``providers.tenant_by`` reads it, ``providers.for_tenant`` says what is
-other for that tenant, in the runs of its steps as in their undos; a tenant that nobody declared is
-refused. Nothing has to be built for a request.
+``tenant=`` says where the input names its tenant, ``providers.for_tenant`` what is other for that
+tenant, in the runs of its steps as in their undos; one that nobody declared is refused. Nothing has
+to be built for a request.
 
     snorri start TenantOrder '{"tenant":"acme","customer":"c-1","amount":100}' --key o-1 --wait
     snorri start TenantOrder '{"tenant":"globex","customer":"c-1","amount":-1}' --key o-2 --wait
@@ -68,5 +68,6 @@ tenant_order = steps(
         step("pay", process_payment, refund_payment),
     ],
     input=TenantOrder,
+    tenant="tenant",
     description="An order in the schema of its tenant.",
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from jobs import JobContext, Providers, StepContext
+from jobs import Providers
 
 
 class Database:
@@ -63,15 +63,9 @@ async def items(database: Database, access: Access) -> AsyncIterator[Items]:
     made.is_open = False
 
 
-def tenant(ctx: JobContext[Any]) -> str | None:
-    """The tenant that the input of a list names."""
-    return ctx.get("tenant") if isinstance(ctx, StepContext) else None
-
-
 providers = Providers()
 providers.provide(Database, Database)
 providers.provide(Access, Access("public", "app"))
 providers.provide(Items, items, scope="command")
-providers.tenant_by(tenant)
 providers.for_tenant("acme", {Access: Access("acme", "ada")})
 providers.for_tenant("globex", {Access: Access("globex", "bob")})
