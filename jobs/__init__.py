@@ -7,6 +7,7 @@ or raises; when it runs, how often and who hears of it is the worker's business.
 from __future__ import annotations
 
 from jobs.context import JobContext
+from jobs.database import Database, DatabaseTransaction
 from jobs.dependencies import DependencyError, Providers
 from jobs.job import Job, JobRegistry, job
 from jobs.outcome import PermanentFailure, failure, success
@@ -21,6 +22,8 @@ from jobs.step_errors import (
 from jobs.steps import step_jobs
 
 __all__ = [
+    "Database",
+    "DatabaseTransaction",
     "DependencyError",
     "ErrorPolicy",
     "Job",

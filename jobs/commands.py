@@ -33,7 +33,7 @@ def read_command(subject: str, headers: Mapping[str, str], target: str) -> Comma
     try:
         saga, own_key = get(codec.SAGA), get(codec.IDEMPOTENCY_KEY)
         deadline, retry = get(codec.DEADLINE), get(codec.RETRY)
-        version = get(codec.VERSION)
+        version, sends = get(codec.VERSION), get(codec.ATTEMPT)
         return Command(
             id=id,
             target=target,
@@ -45,6 +45,7 @@ def read_command(subject: str, headers: Mapping[str, str], target: str) -> Comma
             deadline=_moment(deadline) if deadline else None,
             retry=_policy(retry) if retry else None,
             trace=get(codec.TRACEPARENT, ""),
+            sends=int(sends) if sends else 1,
         )
     except (BadName, DefinitionError, msgspec.MsgspecError, ValueError) as error:
         raise BadCommand(f"a header can't be read: {error}") from None

@@ -25,7 +25,9 @@ T = TypeVar("T")
 
 
 class Command(Struct, frozen=True, kw_only=True):
-    """A command as its headers tell it; ``key_token`` is the key as it stands in subjects."""
+    """A command as its headers tell it; ``key_token`` is the key as it stands in subjects,
+    ``sends`` how often it was sent.
+    """
 
     id: str
     target: str
@@ -37,6 +39,7 @@ class Command(Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
     retry: RetryPolicy | None = None
     trace: str = ""
+    sends: int = 1
 
 
 class Desk(Protocol):

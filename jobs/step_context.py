@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from jobs.context import Command, Desk, JobContext
+from jobs.database import DatabaseTransaction
 from jobs.dependencies import Need
 from jobs.outcome import PermanentFailure, describe
 from sagas.messages import NULL
@@ -43,7 +44,7 @@ class StepContext(JobContext[StepCall], Generic[I]):
     ``trace``, ``heartbeat``, ``publish`` and ``resolve``.
     """
 
-    __slots__ = ("_data", "_gathers", "_input", "_order", "added", "left")
+    __slots__ = ("_data", "_gathers", "_input", "_order", "_transaction", "added", "left")
 
     def __init__(
         self, command: Command, attempt: int, order: StepOrder, desk: Desk, *, gathers: bool
@@ -56,6 +57,7 @@ class StepContext(JobContext[StepCall], Generic[I]):
         self._input: list[Any] = []
         self.added: dict[str, object] = {}
         self.left: object = None
+        self._transaction: DatabaseTransaction | None = None
 
     async def resolve_need(self, need: Need) -> tuple[bool, object]:
         """Whether somebody provides what a parameter asks for, and its value. Raises
@@ -129,6 +131,20 @@ class StepContext(JobContext[StepCall], Generic[I]):
             )
         self.added[name] = value
 
+    @property
+    def transaction(self) -> DatabaseTransaction:
+        """The database transaction it runs in. Raises PermanentFailure when it runs in none."""
+        if self._transaction is None:
+            raise PermanentFailure(
+                f"the step {self.step!r} runs in no transaction; declare it with"
+                " transactional=True, or put it into a sequence that is"
+            )
+        return self._transaction
+
+    def enter(self, transaction: DatabaseTransaction) -> None:
+        """Run in this transaction from now on; for who opens it."""
+        self._transaction = transaction
+
     def leave(self, data: object) -> None:
         """Leave ``data`` for the undo, also if the step fails after this: what is half done."""
         self.left = data
@@ -139,6 +155,13 @@ class StepContext(JobContext[StepCall], Generic[I]):
     def failed(self) -> bool:
         """Whether the step that is undone had failed (``strict=False``)."""
         return self.payload.failed
+
+    @property
+    def rolled_back(self) -> bool:
+        """Whether the transaction that it was part of was rolled back: nothing of it is left in the
+        database.
+        """
+        return self.payload.rolled_back
 
     @property
     def error(self) -> str:

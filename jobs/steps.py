@@ -37,10 +37,11 @@ from jobs.step_functions import (
     reads_context,
     reads_data,
 )
+from jobs.step_transactions import StepWork, in_transaction, read_whole
 from sagas import SagaDefinition, StepList
 from sagas.errors import DefinitionError
 from sagas.messages import to_raw
-from sagas.programs.steps import AnyStep, RunFunction, StepCall, StepResponse, StepResult
+from sagas.programs.steps import AnyStep, StepCall, StepResponse, StepResult
 
 CONCURRENCY = 16  # of each step in one worker
 ANSWER_BYTES_MAX = 300_000
@@ -66,10 +67,12 @@ def all_step_jobs(
         program = definition.program
         if program is None:
             continue
+        inside = {part.name for step in program.steps.values() for part in step.parts}
         for step in program.steps.values():
             known = found.get(step.target)
             if known is None:
-                found[step.target] = (step, _jobs_of(step, definition, errors), definition)
+                jobs = _jobs_of(step, definition, errors, part=step.name in inside)
+                found[step.target] = (step, jobs, definition)
             else:
                 _check_shared(step, definition, known[0], known[2])
         functions = getattr(program, "callback_functions", {})
@@ -95,36 +98,55 @@ def _check_shared(
         )
 
 
-def _jobs_of(step: AnyStep, definition: SagaDefinition, errors: ErrorPolicy | None) -> list[AnyJob]:
+def _jobs_of(
+    step: AnyStep, definition: SagaDefinition, errors: ErrorPolicy | None, *, part: bool
+) -> list[AnyJob]:
+    """The jobs of a step; of one that is ``part`` of a transaction only its undo is one."""
+    if step.parts:
+        works = tuple(_works(one, definition, errors)[0] for one in step.parts)
+        return [_transaction_job(step, works, definition)]
+    run, undo = _works(step, definition, errors)
+    made = [] if part else [_job(step, run, definition)]
+    return made if undo is None else [*made, _job(step, undo, definition, undo=True)]
+
+
+def _works(
+    step: AnyStep, definition: SagaDefinition, errors: ErrorPolicy | None
+) -> tuple[StepWork, StepWork | None]:
+    """What a step does and what its undo does."""
     policies = tuple(p for p in (_policy(step), _policy(definition.program), errors) if p)
     in_list = isinstance(definition, StepList)
-    run = read_function(step.run, f"the step {step.name!r} of {definition.id!r}")
     what = f"the step {step.name!r} of {definition.id!r}"
+    run = read_function(step.run, what)
     reads = reads_context if in_list else reads_argument
     of_list = definition.input_type if isinstance(definition, StepList) else Any
     input_type = run.second_type if run.takes_second else run.input_type or of_list
     read_input = reads(input_type, what)
-    made = [
-        _job(
-            *(step, step.run, run, input_type),
-            read=_reader(run, read_input, read_input),
-            manner=StepManner(run=run, policies=policies, merges=in_list),
-        )
-    ]
-    if step.compensate is not None:
-        what = f"the undo of the step {step.name!r} of {definition.id!r}"
-        undo = read_function(step.compensate, what)
-        read_data = reads_data(undo.second_type if undo.takes_second else Any, what)
-        own = reads(undo.input_type or input_type, what)
-        made.append(
-            _job(
-                *(step, step.compensate, undo, undo.second_type),
-                read=_reader(undo, read_data, own),
-                manner=StepManner(run=undo, policies=policies, merges=False),
-                undo=True,
-            )
-        )
-    return made
+    does = StepWork(
+        name=step.name,
+        target=step.target,
+        function=step.run,
+        form=run,
+        read=_reader(run, read_input, read_input),
+        manner=StepManner(run=run, policies=policies, merges=in_list),
+        payload_type=input_type,
+    )
+    if step.compensate is None:
+        return does, None
+    what = f"the undo of {what}"
+    undo = read_function(step.compensate, what)
+    read_data = reads_data(undo.second_type if undo.takes_second else Any, what)
+    own = reads(undo.input_type or input_type, what)
+    undoes = StepWork(
+        name=step.name,
+        target=step.undo_target,
+        function=step.compensate,
+        form=undo,
+        read=_reader(undo, read_data, own),
+        manner=StepManner(run=undo, policies=policies, merges=False),
+        payload_type=undo.second_type,
+    )
+    return does, undoes
 
 
 def _policy(owner: object) -> ErrorPolicy | None:
@@ -146,25 +168,18 @@ def _reader(function: StepFunction, second: Read, read_input: Read) -> Any:
 
 
 def _job(
-    step: AnyStep,
-    function: RunFunction,
-    form: StepFunction,
-    payload_type: object,
-    *,
-    read: Any,
-    manner: StepManner,
-    undo: bool = False,
+    step: AnyStep, work: StepWork, definition: SagaDefinition, *, undo: bool = False
 ) -> AnyJob:
-    policy = step.undo_retry if undo else step.retry
-    return Job(
-        target=step.undo_target if undo else step.target,
-        function=function,
-        payload_type=payload_type,
-        decode=read,
-        takes_payload=form.takes_second,
-        threaded=form.threaded,
-        retry=policy or RETRY,
-        timeout_s=step.undo_timeout_s if undo else step.timeout_s,
+    timeout_s = step.undo_timeout_s if undo else step.timeout_s
+    made = Job(
+        target=work.target,
+        function=work.function,
+        payload_type=work.payload_type,
+        decode=work.read,
+        takes_payload=work.form.takes_second,
+        threaded=work.form.threaded,
+        retry=(step.undo_retry if undo else step.retry) or RETRY,
+        timeout_s=timeout_s,
         heartbeat_s=None,
         concurrency=CONCURRENCY,
         concurrency_total=None,
@@ -172,9 +187,42 @@ def _job(
         on_failure=None,
         description=f"Undo of {step.target}" if undo else step.description,
         enabled=True,
-        manner=manner,
-        needs=form.needs,
+        manner=work.manner,
+        needs=work.form.needs,
         letters=step.background,
+    )
+    if step.transactional is None:
+        return made
+    gathers = isinstance(definition, StepList) and not undo
+    return in_transaction(
+        made, step.transactional, (work,), gathers=gathers, answer_bytes_max=ANSWER_BYTES_MAX
+    )
+
+
+def _transaction_job(
+    step: AnyStep, works: tuple[StepWork, ...], definition: SagaDefinition
+) -> AnyJob:
+    """The job of a step that is a transaction of several."""
+    made = Job(
+        target=step.target,
+        function=step.run,
+        payload_type=Any,
+        decode=read_whole,
+        takes_payload=False,
+        threaded=False,
+        retry=step.retry or RETRY,
+        timeout_s=step.timeout_s,
+        heartbeat_s=None,
+        concurrency=CONCURRENCY,
+        concurrency_total=None,
+        on_success=None,
+        on_failure=None,
+        description=step.description,
+        enabled=True,
+        letters=False,
+    )
+    return in_transaction(
+        made, step.transactional, works, shared=True, answer_bytes_max=ANSWER_BYTES_MAX
     )
 
 

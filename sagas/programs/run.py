@@ -7,7 +7,7 @@ the Draft of this transition and is stored with it or not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -94,7 +94,8 @@ class Run:
         It has no deadline: the time-out of a step is for each of its attempts, and a step may wait
         for a worker as long as it takes.
         """
-        told = to_raw(structs.replace(call, tenant=self.program.tenant(self)))
+        begun = self._begun_for(step)
+        told = to_raw(structs.replace(call, tenant=self.program.tenant(self), begun=begun))
         self._send(Send(target=step.target, payload=told, retry=step.retry, step=id))
         kind = TRANSACTION if step.parts else "step"
         self.put(id, self.record(step.name, kind=kind, background=step.background, place=place))
@@ -337,8 +338,13 @@ class Run:
             rolled_back=record.rolled_back,
             context=self.program.undo_context(self, id),
             tenant=self.program.tenant(self),
+            begun=self._begun_for(self.program.steps[record.step]),
         )
         return to_raw(call)
+
+    def _begun_for(self, step: AnyStep) -> datetime | None:
+        """Databases outlive runs: what they record tells a run from a later one of the same key."""
+        return self.draft.started if step.transactional is not None else None
 
     def _end_undone(self) -> None:
         undone = self.draft.undo

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import (
     Any,
     Generic,
@@ -68,7 +68,8 @@ class StepCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``input`` is the argument of a workflow's step, ``context`` what a list has gathered so far.
     For an undo: the step's ``output``, its own ``data``, whether it had ``failed``, with what, and
     whether the transaction that it was part of was ``rolled_back``.
-    ``tenant`` is whose run it is, where its definition says so.
+    ``tenant`` is whose run it is, where its definition says so; ``begun`` is when the run of a
+    transactional step began (UTC).
     """
 
     step: str
@@ -81,6 +82,7 @@ class StepCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     error: str = ""
     rolled_back: bool = False
     tenant: str = ""
+    begun: datetime | None = None
 
 
 class StepPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
