@@ -7,6 +7,7 @@ import rich_click as click
 from sagas.actions import ACTIONS
 from server.commands import (
     access,
+    backup,
     doctor,
     events,
     letters,
@@ -17,6 +18,7 @@ from server.commands import (
     sql,
     start,
     timers,
+    verify,
     write,
 )
 from server.commands.act import make_command
@@ -37,9 +39,8 @@ HELP_CONFIG = {
     "Look", commands=["sagas", "instances", "show", "history", "replay", "events", "event", "sql"]
 )
 @click.command_panel("Act", commands=[*ACTIONS, "timers", "dead-letters"])
-@click.command_panel(
-    "Set up", commands=["access", "rebuild", "doctor", "init", "new", "config", "version"]
-)
+@click.command_panel("Keep", commands=["verify", "backup", "restore", "rebuild"])
+@click.command_panel("Set up", commands=["access", "doctor", "init", "new", "config", "version"])
 def cli() -> None:
     """Sagas on NATS JetStream: run them, look at them, step in.
 
@@ -66,6 +67,9 @@ for _command in (
     *(make_command(action) for action in ACTIONS),
     timers.timers,
     letters.dead_letters,
+    verify.verify,
+    backup.backup,
+    backup.restore_command,
     projections.rebuild,
     access.access,
     doctor.doctor,

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from store.backup.manifest import ConsumerPlace
 from store.jetstream import api, codes, topology, wire
 from store.jetstream.link import Link
 from store.port import (
@@ -213,6 +214,16 @@ class JetStreamQueue:
         self._changed.set()
 
 
+def _place(info: dict[str, Any]) -> ConsumerPlace:
+    floor = info["ack_floor"]
+    return ConsumerPlace(
+        name=info["name"],
+        config=info["config"],
+        delivered=floor["consumer_seq"],
+        stream=floor["stream_seq"],
+    )
+
+
 def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
@@ -263,6 +274,21 @@ class JetStreamQueues:
             in_flight=info["num_ack_pending"],
             asking=info["num_waiting"],
         )
+
+    async def places(self) -> tuple[ConsumerPlace, ...]:
+        """The durable consumers of the log and up to where all is acknowledged; raises Unreachable.
+
+        What was acknowledged out of order behind that place counts as open.
+        """
+        found: list[ConsumerPlace] = []
+        while True:
+            page = await api.ask(
+                self._link, f"CONSUMER.LIST.{self._names.log_stream}", {"offset": len(found)}
+            )
+            infos: list[dict[str, Any]] = page["consumers"] or []
+            found += [_place(info) for info in infos]
+            if not infos or len(found) >= page["total"]:
+                return tuple(place for place in found if "durable_name" in place.config)
 
     async def close(self) -> None:
         """Close all queues; part of closing the backend."""

@@ -26,6 +26,8 @@ REVISIONS_MAX = 2147483647  # "no limit", in a form that KV clients of all langu
 DUPLICATE_WINDOW_S = 120
 META_MARKER_TTL_S = 60
 
+RESTORING = "snorri-restoring"  # in the metadata of a stream that a backup is being put into
+
 _PARTITION = re.compile(r"\{\{\s*partition\(\s*(\d+)\s*,")
 
 Config = dict[str, Any]  # a JetStream stream configuration, JSON
@@ -149,11 +151,21 @@ async def stream_config(link: Link, name: str) -> Config | None:
     return answer["config"]
 
 
+def is_restoring(config: Mapping[str, Any]) -> bool:
+    """Whether a stream is the half of a restore, which nobody may use."""
+    return RESTORING in cast("Config", config.get("metadata") or {})
+
+
 async def discover(link: Link, names: Names) -> int | None:
     """The number of partitions of the installation, or None when its streams were never made."""
     config = await stream_config(link, names.log_stream)
     if config is None:
         return None
+    if is_restoring(config):
+        raise StoreError(
+            f"a backup is being restored into {names.log_stream}, or that was cut off; wait for its"
+            " end, or say the same `snorri restore` again"
+        )
     partitions = partitions_of(config)
     if partitions is None:
         raise TopologyDrift(

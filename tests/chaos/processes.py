@@ -141,6 +141,13 @@ class World:
         await self.server.kill()
         await self.server.restart()
 
+    async def use(self, server: EmbeddedServer) -> None:
+        """Go on with another server, which is started; the one before must have been stopped."""
+        for backend in self._backends:
+            await backend.close()
+        self._backends.clear()
+        self.server = await server.start()
+
     async def close(self) -> None:
         """End what still runs, the processes first."""
         for process in self.processes:

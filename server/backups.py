@@ -1,0 +1,137 @@
+"""Backups and restores of an installation: the parts of ``store.backup`` put on real brokers."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+from msgspec import Struct
+
+from server.composition import open_remote
+from server.embedded import EmbeddedServer
+from server.knock import knock
+from server.settings import Settings
+from store.backup.manifest import BackupError, Manifest, chain_of
+from store.backup.proving import Tell, prove
+from store.backup.restored import Restored
+from store.backup.saving import Saving, Source
+from store.jetstream.restoring import Restorer, open_restorer
+from store.jetstream.snapshot import State
+from store.maintenance import maintenance
+from store.proof.findings import Finding, Findings
+from store.proof.log import LogProof
+from store.subjects import Names
+
+
+class Made(Struct, frozen=True, kw_only=True):
+    """A backup that was made; ``resumed`` when an earlier run had begun it."""
+
+    manifest: Manifest
+    resumed: bool
+
+
+class NotWhole(BackupError):
+    """What was brought back is not what was saved, or was not whole when it was saved."""
+
+    def __init__(self, findings: tuple[Finding, ...]) -> None:
+        first = findings[0]
+        super().__init__(
+            f"{sum(one.count for one in findings)} faults, nothing was left behind: "
+            f"{first.shown[0]}; {first.mend}"
+        )
+        self.findings = findings
+
+
+async def back_up(settings: Settings, folder: Path, since: Path | None, tell: Tell) -> Made:
+    """Back a running installation up; raises BackupError, StoreError, OSError."""
+    async with open_remote(settings, make=False) as runtime:
+        backend = runtime.backend
+        source = Source(
+            backend=backend,
+            names=runtime.names,
+            places=backend.queues,
+            program=version("snorri"),
+            server=backend.server_version,
+        )
+        saving = Saving(source, folder, since, tell)
+        async with maintenance(
+            backend.meta, f"snorri backup ({socket.gethostname()} {os.getpid()})"
+        ):
+            return Made(manifest=await saving.run(), resumed=saving.resumed)
+
+
+def check_backup(folder: Path, tell: Tell) -> tuple[Manifest, LogProof, Findings]:
+    """Prove a backup from its files alone; raises BackupError."""
+    restored = Restored(chain_of(folder))
+    restored.check()
+    findings = Findings()
+    proof = LogProof(restored.names, findings)
+    goal = restored.manifest.cut.log
+    for stored in restored.messages("log"):
+        proof.take(stored)
+        if proof.messages % 1000 == 0:
+            tell("log", stored.seq, goal)
+    proof.end()
+    return restored.manifest, proof, findings
+
+
+async def restore(settings: Settings, folder: Path, tell: Tell) -> Manifest:
+    """Bring a backup back into an empty server or data directory.
+
+    Raises BackupError, NotWhole, SetupError, StoreError; the streams are gone again then.
+    """
+    restored = Restored(chain_of(folder))
+    restored.check()
+    async with _target(settings, restored.manifest) as restorer:
+        await restorer.begin()
+        try:
+            await _send(restorer, restored)
+            findings = Findings()
+            await prove(restorer.feeds, restored.names, restored.segments, findings, tell)
+            if len(findings):
+                raise NotWhole(findings.list())
+            await restorer.finish(restored.timers())
+        except BaseException:
+            await restorer.abandon()
+            raise
+    return restored.manifest
+
+
+async def _send(restorer: Restorer, restored: Restored) -> None:
+    manifest = restored.manifest
+    events = State(first_seq=1, last_seq=manifest.cut.events)
+    await restorer.restore("events", events, (), restored.messages("events"))
+    log = State(first_seq=1, last_seq=manifest.cut.log, consumer_count=len(manifest.consumers))
+    await restorer.restore("log", log, manifest.consumers, restored.log())
+
+
+@asynccontextmanager
+async def _target(settings: Settings, manifest: Manifest) -> AsyncGenerator[Restorer]:
+    """The server to restore into: the one that is set, or one of ours on the data directory."""
+    names = Names(manifest.namespace, manifest.bucket)
+    if settings.nats_url is not None:
+        await knock(settings.nats_url)
+        opened = open_restorer(
+            *(settings.nats_url, names),
+            partitions=manifest.partitions,
+            replicas=settings.replicas,
+            creds=settings.nats_creds,
+        )
+        async with opened as restorer:
+            yield restorer
+        return
+    server = EmbeddedServer(
+        settings.data,
+        port=0,
+        sync_always=settings.sync_always,
+        store_bytes_max=settings.store_bytes_max,
+    )
+    async with (
+        server,
+        open_restorer(server.url, names, partitions=manifest.partitions) as restorer,
+    ):
+        yield restorer

@@ -1,0 +1,1 @@
+"""Backups: a folder of segments and a manifest, taken while everything runs."""

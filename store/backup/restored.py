@@ -1,0 +1,93 @@
+"""What a restored installation holds: the messages of a chain of backups, and what follows from
+them.
+
+Messages keep their sequences and times. Behind the last of them come the positions of the cut. Each
+timer that an instance has set is armed anew: one that fell due meanwhile fires at once. A timer
+whose message was stored and not handled yet may so come twice; its instance takes it once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from sagas.instance import decode
+from store.backup.manifest import BackupError, Manifest, Segment
+from store.backup.segments import damages, read_segment
+from store.codec import ROLLUP
+from store.outbox import armed
+from store.port import Outgoing, Stored, StreamName
+from store.subjects import Names
+
+POSITION = {ROLLUP: "sub"}
+
+
+class Restored:
+    """The messages of a chain of backups, the first one first; ``store.backup.manifest.chain_of``
+    finds it.
+    """
+
+    def __init__(self, chain: list[tuple[Path, Manifest]]) -> None:
+        self._chain = chain
+        self.manifest = chain[-1][1]
+        self.names = Names(self.manifest.namespace, self.manifest.bucket)
+        self._at_ns = 0  # of the last message of the log
+        self._timers: dict[str, tuple[Outgoing, ...]] = {}  # by the subject of the instance
+
+    @property
+    def segments(self) -> list[Segment]:
+        """The files of the whole chain, those of a stream in its order."""
+        return [segment for _, manifest in self._chain for segment in manifest.segments]
+
+    def check(self) -> None:
+        """Raise BackupError when a file is not what its manifest says."""
+        for folder, manifest in self._chain:
+            for damage in damages(folder, manifest.segments):
+                raise BackupError(f"{damage}; use another backup")
+
+    def messages(self, stream: StreamName) -> Iterator[Stored]:
+        """What the segments have of a stream, in order; raises BackupError."""
+        last = 0
+        for folder, manifest in self._chain:
+            for segment in manifest.segments:
+                if segment.stream != stream:
+                    continue
+                for stored in read_segment(folder, segment):
+                    if stored.seq <= last:
+                        raise BackupError(
+                            f"{folder / segment.file} does not follow the files before it; "
+                            "use another backup"
+                        )
+                    last = stored.seq
+                    yield stored
+
+    def log(self) -> Iterator[Stored]:
+        """All messages of the restored log."""
+        instances = f"$KV.{self.names.bucket}.i."
+        self._timers.clear()
+        for stored in self.messages("log"):
+            self._at_ns = max(self._at_ns, stored.at_ns)
+            if stored.subject.startswith(instances):
+                self._note_timers(stored)
+            yield stored
+        seq = self.manifest.cut.log
+        for number, document in self.manifest.cut.positions.items():
+            seq += 1
+            plain = msgspec.json.format(document, indent=-1)  # the manifest is written for people
+            yield Stored(self.names.position(int(number)), seq, self._at_ns, plain, POSITION)
+
+    def timers(self) -> Iterator[Outgoing]:
+        """All timers that are set, once ``log`` has come to its end."""
+        for timers in self._timers.values():
+            yield from timers
+
+    def _note_timers(self, stored: Stored) -> None:
+        self._timers.pop(stored.subject, None)
+        if b'"timers":{' not in stored.data:
+            return
+        instance = decode(stored.data)
+        if instance.timers:
+            timers = tuple(armed(self.names, instance, id) for id in instance.timers)
+            self._timers[stored.subject] = timers

@@ -1,0 +1,1 @@
+"""Proving an installation whole: chains, versions, commands, ends of the streams, projections."""
