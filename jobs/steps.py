@@ -331,7 +331,8 @@ def _answer(step: StepContext[Any], value: object, data: object, merges: bool) -
     if merges and isinstance(value, dict):
         output, changed = _merged(step, output)
     added = {name: to_raw(one) for name, one in step.added.items()} if merges else {}
-    result = StepResult(output=output, data=to_raw(data), set={**changed, **added})
+    added = {**changed, **added}
+    result = StepResult(output=output, data=to_raw(data), set=added, attempts=step.attempt)
     body = msgspec.json.encode(result)
     if len(body) <= ANSWER_BYTES_MAX:
         return Success(body)

@@ -115,10 +115,11 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step of a run as its history keeps it; which step, how it stands, what came of it.
 
     ``order`` counts the steps of the run as they ended well, from 1; undoing goes the other way.
-    ``place`` counts what a workflow function asked for, from 1, ``heard`` the ends, good and bad,
-    as it was told of them. ``data`` is for its undo, ``keys`` what it set in the context. A step
-    that is ``kept`` is not undone with the others; one that is ``rolled_back`` had ended well in a
-    transaction that had not.
+    ``attempts`` is how often its function was tried, as its answers have told. ``place`` counts
+    what a workflow function asked for, from 1, ``heard`` the ends, good and bad, as it was told of
+    them. ``data`` is for its undo, ``keys`` what it set in the context. A step that is ``kept`` is
+    not undone with the others; one that is ``rolled_back`` had ended well in a transaction that had
+    not.
     """
 
     step: str
@@ -127,6 +128,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     kind: str = "step"
     ended: datetime | None = None
     order: int = 0
+    attempts: int = 1
     place: int = 0
     heard: int = 0
     output: Raw = NULL
@@ -174,7 +176,11 @@ class Gate(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """The document of one transition. The fields without a default are always written."""
+    """The document of one transition. The fields without a default are always written.
+
+    ``attempts`` counts how often it was set going: once, and once more for each retry by an
+    operator.
+    """
 
     v: int
     saga: str
@@ -202,6 +208,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     paused: Status | None = None
     gate: Gate | None = None
     seen: tuple[str, ...] = ()
+    attempts: int = 1
 
     @property
     def finished(self) -> bool:

@@ -62,16 +62,9 @@ class HttpLine:
         options: HttpOptions,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
-            raise ValueError(f"base_url is {base_url!r}; write it as http://127.0.0.1:8092")
         if options.attempts < 1:
             raise ValueError(f"attempts is {options.attempts}; at least 1 is needed")
-        headers = dict(options.headers)
-        if options.token is not None:
-            headers["Authorization"] = f"Bearer {options.token}"
-        for name, value in headers.items():
-            if not (name.isascii() and value.isascii() and value.isprintable()):
-                raise ValueError(f"the header {name} must be printable ASCII on one line")
+        headers = checked_address(base_url, options)
         self._options = options
         self._client = httpx.AsyncClient(
             base_url=base_url, headers=headers, timeout=options.timeout_s, transport=transport
@@ -143,6 +136,21 @@ class HttpLine:
         reason = f"the API answered {answer.status_code}: {words}"
         retryable = answer.status_code in self._options.retry_statuses
         return Rejected(reason=reason[:REASON_LENGTH_MAX], retryable=retryable)
+
+
+def checked_address(base_url: str, options: HttpOptions) -> dict[str, str]:
+    """The headers of all requests to ``base_url``; raises ValueError when it is no address or a
+    header can't be sent.
+    """
+    if urlsplit(base_url).scheme not in ("http", "https") or not urlsplit(base_url).netloc:
+        raise ValueError(f"base_url is {base_url!r}; write it as http://127.0.0.1:8092")
+    headers = dict(options.headers)
+    if options.token is not None:
+        headers["Authorization"] = f"Bearer {options.token}"
+    for name, value in headers.items():
+        if not (name.isascii() and value.isascii() and value.isprintable()):
+            raise ValueError(f"the header {name} must be printable ASCII on one line")
+    return headers
 
 
 class _Event(Struct, frozen=True, kw_only=True, omit_defaults=True):

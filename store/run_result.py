@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Generic, TypeVar, cast
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
+from sagas.errors import SagaError
 from sagas.instance import Instance, Status, StepRecord, StepStatus
 from sagas.messages import NULL
 from sagas.programs.transactions import failed_step
@@ -17,12 +18,29 @@ ACTION_ERROR = "ACTION_ERROR"  # the code of a failure that names none of its ow
 UNDONE = frozenset({"done", "by_hand"})
 
 
-class StepOutcome(Struct, frozen=True, kw_only=True):
-    """How one step ended; ``background`` when nobody waited for it."""
+class RunFailed(SagaError):
+    """A run whose output was wanted did not end well; ``result`` says how it stands."""
+
+    def __init__(self, result: RunResult[Any]) -> None:
+        where = f" at {result.failed_step!r}" if result.failed_step else ""
+        why = f": {result.error}" if result.error else ""
+        super().__init__(f"{result.saga}/{result.key} is {result.status}{where}{why}")
+        self.result = result
+
+
+class UnexpectedOutput(SagaError):
+    """What a run completed with is not of the type that its definition says."""
+
+
+class StepOutcome(Struct, frozen=True, kw_only=True, rename="camel"):
+    """How one step ended; ``background`` when nobody waited for it, ``attempts`` how often it was
+    tried.
+    """
 
     status: StepStatus
     output: Any = None
     background: bool = False
+    attempts: int = 1
     error: str = ""
     code: str = ""
 
@@ -31,8 +49,9 @@ class RunResult(Struct, Generic[O], frozen=True, kw_only=True):
     """How a run ended, or where it stopped.
 
     ``output`` is what it completed with: of a list its last step's output. ``context`` is what it
-    has gathered, ``steps`` how each of its steps stands. Of a run without ``success``: ``error``
-    and its ``code``, the step that failed, and the steps undone, in the order of their undoing.
+    has gathered (of a workflow: its input and its state), ``steps`` how each of its steps stands,
+    ``attempts`` how often it was set going. Of a run without ``success``: ``error`` and its
+    ``code``, the step that failed, and the steps undone, in the order of their undoing.
     """
 
     saga: str
@@ -40,14 +59,34 @@ class RunResult(Struct, Generic[O], frozen=True, kw_only=True):
     version: int
     status: Status
     success: bool
-    output: O
+    output: O | None
     context: dict[str, Any]
     steps: dict[str, StepOutcome]
     error: str = ""
     code: str = ""
     failed_step: str = ""
     compensated_steps: tuple[str, ...] = ()
+    attempts: int = 1
     trace_id: str = ""
+
+    def unwrap(self) -> O:
+        """The output; raises RunFailed for a run that did not end well."""
+        if not self.success:
+            raise RunFailed(self)
+        return cast("O", self.output)
+
+    def typed(self, type: Any) -> RunResult[Any]:
+        """The same with its plain output as a value of ``type``; raises UnexpectedOutput."""
+        if type is Any or not self.success:
+            return self
+        try:
+            output = msgspec.convert(self.output, type, str_keys=True)
+        except msgspec.ValidationError as error:
+            raise UnexpectedOutput(
+                f"{self.saga}/{self.key} completed with something else than its definition says:"
+                f" {error}; correct the annotation or what it returns"
+            ) from None
+        return structs.replace(self, output=output)
 
 
 class RunFailure(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -78,6 +117,7 @@ def result_of(instance: Instance) -> RunResult[Any]:
         code=(code or ACTION_ERROR) if error else "",
         failed_step=failed,
         compensated_steps=tuple(undo.type for undo in instance.undo if undo.status in UNDONE),
+        attempts=instance.attempts,
         trace_id=instance.trace.split("-")[1] if instance.trace.count("-") == 3 else "",
     )
 
@@ -106,6 +146,7 @@ def _outcome(record: StepRecord) -> StepOutcome:
         status=record.status,
         output=_plain(record.output),
         background=record.background,
+        attempts=record.attempts,
         error=record.error,
         code=record.code,
     )

@@ -1,72 +1,91 @@
 """Calling runs by their definition: start, wait for the outcome, and act on what was started.
 
-    runs = Runs(client)
-    result = await runs.run(checkout, Order(id="o-1"), key="o-1")
+    async with connect(nats_url="nats://127.0.0.1:4222") as runs:
+        result = await runs.run(checkout, Order(id="o-1"), key="o-1")
 
-A key names one run. Asked again with the same input, the run that is there answers; another input
-under its key is refused. Waiting is pushed by the log, so nothing is asked for over and over.
+Over NATS or over HTTP, with the same answers. What a definition takes and gives is known to a type
+checker. A key names one run: asked again with the same input, the run that is there answers;
+another input under its key is refused. Waiting is pushed, so nothing is asked for over and over.
 """
 
 from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, overload
+from collections.abc import AsyncGenerator, Awaitable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
 
+import httpx
 import msgspec
 
 from sagas.actions import Action, ActionRequest
 from sagas.definition import SagaDefinition
-from sagas.instance import Instance
+from sagas.errors import SagaError
 from sagas.messages import to_raw
+from sagas.programs.entity import EntityHandler
+from sagas.programs.queries import QueryHandler
 from sagas.programs.step_list import StepList
+from sagas.programs.workflow import Workflow
 from store.client import SagaClient
-from store.closing import closing
 from store.codec import ActionReply
-from store.operations import SETTLED, WAIT_S
-from store.port import StoreError, Unreachable
-from store.run_result import RunResult, result_of
+from store.http_runs import HttpRunLine
+from store.jetstream.backend import connect as connect_nats
+from store.run_lines import ClientLine, RunLine, RunRefused
+from store.run_result import RunFailed, RunFailure, RunResult, StepOutcome, UnexpectedOutput
+from store.subjects import Names
+
+__all__ = (
+    "CallFailed",
+    "Run",
+    "RunFailed",
+    "RunFailure",
+    "RunRefused",
+    "RunResult",
+    "Runs",
+    "StepOutcome",
+    "UnexpectedOutput",
+    "connect",
+)
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741
+P = ParamSpec("P")
+R = TypeVar("R")
 
 RUN_S = 60.0
 
 
-class RunRefused(StoreError):
-    """A run could not be started or acted on; the message says why and what to do."""
+class CallFailed(SagaError):
+    """An entity refused a call, or it failed and was undone; ``code`` names the kind of failure."""
+
+    def __init__(self, reason: str, code: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
 
 
 class Run(Generic[O]):
-    """A run that was started: look at it, wait for it, act on it. ``by`` stands in its history."""
+    """A run that was started: look at it, wait for it, act on it."""
 
-    def __init__(
-        self, client: SagaClient, saga: str, key: str, definition: SagaDefinition | None, by: str
-    ) -> None:
-        self._client = client
-        self._definition = definition
-        self._by = by
-        self.saga = saga
+    def __init__(self, line: RunLine, saga: SagaDefinition | str, key: str) -> None:
+        self._line = line
+        self._definition = None if isinstance(saga, str) else saga
+        self.saga = saga if isinstance(saga, str) else saga.id
         self.key = key
 
     async def result(self, timeout: float = RUN_S) -> RunResult[O]:
-        """How it ended, or stopped for an operator; raises TimeoutError, Unreachable, LookupError.
-
-        A time-out (seconds) ends the waiting, not the run.
+        """How it ended, or stopped for an operator; raises TimeoutError, Unreachable and
+        UnexpectedOutput. A time-out (seconds) ends the waiting, not the run.
         """
-        try:
-            async with asyncio.timeout(timeout):
-                return await self._settled()
-        except TimeoutError:
-            raise TimeoutError(
-                f"{self.saga}/{self.key} has not ended within {timeout:g} s and goes on; ask again"
-                f" or follow it with `snorri history {self.saga} {self.key} --follow`"
-            ) from None
+        follow = f"ask again or follow it with `snorri history {self.saga} {self.key} --follow`"
+        late = f"{self.saga}/{self.key} has not ended within {timeout:g} s and goes on; {follow}"
+        result = await _within(timeout, self._line.settled(self.saga, self.key), late)
+        return result.typed(getattr(self._definition, "output_type", Any))
 
     async def status(self) -> str:
         """Its status now; raises LookupError when it does not exist."""
-        return (await self._now()).status
+        return await self._line.status(self.saga, self.key)
 
     async def signal(self, name: str, payload: object = None) -> ActionReply:
         """Send it a signal that it declares; raises RunRefused."""
@@ -74,15 +93,18 @@ class Run(Generic[O]):
 
     async def query(self, name: str, arguments: Mapping[str, object] | None = None) -> object:
         """The answer of a declared query; raises UnknownQuery, LookupError, and RunRefused when
-        only the saga's id is known here.
+        only the saga's id is known here and the code is needed.
         """
-        if self._definition is None:
-            raise RunRefused(f"a query of {self.saga} needs its code; give the definition, no id")
-        return await self._client.query(self._definition, self.key, name, arguments)
+        code = None if self._definition is None else self._definition.query
+        return await self._line.query(code, self.saga, self.key, name, arguments or {})
 
     async def cancel(self, reason: str = "") -> ActionReply:
         """End it here, nothing is undone; raises RunRefused."""
         return await self._act("cancel", reason=reason)
+
+    async def compensate(self, reason: str = "") -> ActionReply:
+        """Have what it did undone, also when it has completed; raises RunRefused."""
+        return await self._act("compensate", reason=reason)
 
     async def retry(self, reason: str = "") -> ActionReply:
         """Try again what it is parked with; raises RunRefused."""
@@ -103,42 +125,42 @@ class Run(Generic[O]):
     async def _act(
         self, action: Action, request: ActionRequest | None = None, *, reason: str = ""
     ) -> ActionReply:
-        reply = await self._client.act(
-            self.saga, self.key, action, by=self._by, reason=reason, request=request
-        )
+        wanted = request or ActionRequest()
+        reply = await self._line.act(self.saga, self.key, action, wanted, reason)
         if not reply.done:
             raise RunRefused(reply.reason)
         return reply
 
-    async def _now(self) -> Instance:
-        instance = await self._client.get(self.saga, self.key)
-        if instance is None:
-            raise LookupError(f"{self.saga}/{self.key} does not exist; check saga and key")
-        return instance
-
-    async def _settled(self) -> RunResult[O]:
-        there = await self._client.latest(self.saga, self.key)
-        if there is not None and there.instance.status in SETTLED:
-            return result_of(there.instance)
-        after = there.seq if there is not None else 0
-        async with closing(self._client.watch(self.saga, self.key, after)) as revisions:
-            async for revision in revisions:
-                if revision.instance.status in SETTLED:
-                    return result_of(revision.instance)
-        raise Unreachable("the connection was closed while waiting for the outcome; ask again")
-
 
 class Runs:
-    """Calls runs through a client that somebody else opens; ``by`` is who stands in histories."""
+    """Calls runs through a client that somebody else opens, where ``by`` stands in histories, or
+    over any other line; made by ``connect``.
+    """
 
-    def __init__(self, client: SagaClient, *, by: str = "client") -> None:
-        self._client = client
-        self._by = by
+    def __init__(self, client: SagaClient | RunLine, *, by: str = "client") -> None:
+        self._line = ClientLine(client, by) if isinstance(client, SagaClient) else client
+
+    # --- runs
 
     @overload
     async def run(
-        self, saga: StepList[I], input: I, *, key: str | None = None, timeout: float = RUN_S
-    ) -> RunResult[Any]: ...
+        self,
+        saga: Workflow[None, O],
+        input: None = None,
+        *,
+        key: str | None = None,
+        timeout: float = RUN_S,
+    ) -> RunResult[O]: ...
+
+    @overload
+    async def run(
+        self,
+        saga: Workflow[I, O] | StepList[I, O],
+        input: I,
+        *,
+        key: str | None = None,
+        timeout: float = RUN_S,
+    ) -> RunResult[O]: ...
 
     @overload
     async def run(
@@ -147,7 +169,7 @@ class Runs:
 
     async def run(
         self,
-        saga: StepList[Any] | str,
+        saga: SagaDefinition | str,
         input: object = None,
         *,
         key: str | None = None,
@@ -157,7 +179,14 @@ class Runs:
         return await (await self._begin(saga, input, key)).result(timeout)
 
     @overload
-    async def start(self, saga: StepList[I], input: I, *, key: str | None = None) -> Run[Any]: ...
+    async def start(
+        self, saga: Workflow[None, O], input: None = None, *, key: str | None = None
+    ) -> Run[O]: ...
+
+    @overload
+    async def start(
+        self, saga: Workflow[I, O] | StepList[I, O], input: I, *, key: str | None = None
+    ) -> Run[O]: ...
 
     @overload
     async def start(
@@ -165,48 +194,146 @@ class Runs:
     ) -> Run[Any]: ...
 
     async def start(
-        self, saga: StepList[Any] | str, input: object = None, *, key: str | None = None
+        self, saga: SagaDefinition | str, input: object = None, *, key: str | None = None
     ) -> Run[Any]:
         """Start a run, and go on once it has begun; raises RunRefused, Unreachable."""
         return await self._begin(saga, input, key)
 
+    @overload
+    async def send(
+        self, saga: Workflow[None, O], input: None = None, *, key: str | None = None
+    ) -> Run[O]: ...
+
+    @overload
+    async def send(
+        self, saga: Workflow[I, O] | StepList[I, O], input: I, *, key: str | None = None
+    ) -> Run[O]: ...
+
+    async def send(
+        self, saga: SagaDefinition, input: object = None, *, key: str | None = None
+    ) -> Run[Any]:
+        """Have a run start and go on as soon as that is stored; a key that is in use keeps the run
+        it has. Raises RunRefused, Unreachable.
+        """
+        run = self.get(saga, key if key is not None else uuid.uuid4().hex)
+        _check(saga, input)
+        await self._line.send(run.saga, run.key, to_raw(input), uuid.uuid4().hex)
+        return run
+
+    @overload
+    def get(self, saga: Workflow[Any, O] | StepList[Any, O], key: str) -> Run[O]: ...
+
+    @overload
+    def get(self, saga: SagaDefinition | str, key: str) -> Run[Any]: ...
+
     def get(self, saga: SagaDefinition | str, key: str) -> Run[Any]:
-        """A run that was started before; nothing is asked yet."""
-        definition = None if isinstance(saga, str) else saga
-        id = saga if isinstance(saga, str) else saga.id
-        return Run(self._client, id, key, definition, self._by)
+        """A run that was started before, an entity, or an instance of any saga; nothing is asked
+        yet.
+        """
+        return Run(self._line, saga, key)
+
+    async def resume(self, saga: SagaDefinition | str, key: str, reason: str = "") -> ActionReply:
+        """Have a run go on from where it stopped; see Run.resume."""
+        return await self.get(saga, key).resume(reason)
+
+    # --- entities and queries
+
+    async def call(
+        self,
+        handler: EntityHandler[I, O],
+        key: str,
+        input: I,
+        *,
+        id: str | None = None,
+        timeout: float = RUN_S,
+    ) -> O:
+        """Have the entity with this key handle a call and wait for what it gives.
+
+        Under one ``id`` (default: a new one) it is handled once, however often it is called. Raises
+        CallFailed, RunRefused, TimeoutError, Unreachable.
+        """
+        name = f"{handler.entity}/{key}"
+        late = f"{name} has not handled {handler.name!r} within {timeout:g} s; it does so later"
+        asked = self._line.call(handler.entity, key, handler.request(input), id or uuid.uuid4().hex)
+        result = await _within(timeout, asked, late)
+        if result.error:
+            raise CallFailed(result.error, result.code)
+        return cast("O", handler.decode_output(bytes(result.output)))
+
+    async def tell(
+        self, handler: EntityHandler[I, Any], key: str, input: I, *, id: str | None = None
+    ) -> None:
+        """Have the entity with this key handle a call; nobody waits. Raises RunRefused,
+        Unreachable.
+        """
+        payload = to_raw(handler.request(input))
+        await self._line.send(handler.entity, key, payload, id or uuid.uuid4().hex)
+
+    async def ask(
+        self, query: QueryHandler[P, R], key: str, *args: P.args, **kwargs: P.kwargs
+    ) -> R:
+        """What a shared handler of an entity or a query of a workflow answers; arguments are given
+        by name. Raises LookupError, RunRefused, UnknownQuery.
+        """
+        if args:
+            raise TypeError(f"give the arguments of the query {query.name!r} by name")
+        answer = await self._line.query(query.answer, query.saga, key, query.name, kwargs)
+        return cast("R", answer)
 
     async def _begin(self, saga: SagaDefinition | str, input: object, key: str | None) -> Run[Any]:
         run = self.get(saga, key if key is not None else uuid.uuid4().hex)
         if not isinstance(saga, str):
             _check(saga, input)
-        if key is not None and await self._is_there(run, input):
-            return run
-        reply = await self._client.start(
-            run.saga, input, key=run.key, by=self._by, timeout_s=WAIT_S
-        )
-        # Somebody else may have been quicker under the same key.
-        if not reply.done and (reply.pending or not await self._is_there(run, input)):
-            raise RunRefused(reply.reason)
+        await self._line.start(run.saga, run.key, to_raw(input), fresh=key is None)
         return run
 
-    async def _is_there(self, run: Run[Any], input: object) -> bool:
-        """Whether the run exists, begun with this input; raises RunRefused for another input."""
-        async with closing(self._client.history(run.saga, run.key)) as revisions:
-            async for first in revisions:
-                wanted: object = msgspec.json.decode(to_raw(input))
-                if msgspec.json.decode(first.instance.cause.payload) == wanted:
-                    return True
-                raise RunRefused(
-                    f"{run.saga}/{run.key} was started with another input; give the new run a key"
-                    " of its own"
-                )
-        return False
+
+@asynccontextmanager
+async def connect(
+    nats_url: str | None = None,
+    base_url: str | None = None,
+    *,
+    creds: str | None = None,
+    names: Names | None = None,
+    by: str = "client",
+    token: str | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> AsyncGenerator[Runs]:
+    """Runs over NATS (``nats_url``) or over the HTTP API (``base_url``).
+
+    Over NATS ``names`` says which installation when namespace or bucket are not the usual ones,
+    ``creds`` is a file of credentials, and ``by`` stands in histories. Over HTTP the ``token`` says
+    who asks (secret fields are masked there), and ``transport`` may replace the network. Raises
+    Unreachable, another StoreError, and ValueError unless exactly one address is given.
+    """
+    if nats_url is not None and base_url is None:
+        where = names or Names()
+        backend = await connect_nats(nats_url, where, creds=creds, name="snorri-runs", make=False)
+        try:
+            yield Runs(SagaClient(backend, where), by=by)
+        finally:
+            await backend.close()
+    elif nats_url is None and base_url is not None:
+        line = HttpRunLine(base_url, token=token, transport=transport)
+        try:
+            yield Runs(line)
+        finally:
+            await line.close()
+    else:
+        raise ValueError("give one address: connect(nats_url=…) or connect(base_url=…)")
 
 
 def _check(definition: SagaDefinition, input: object) -> None:
-    """Refuse here what would park the run at its first message."""
+    """Refuse here what an engine would refuse."""
     try:
         definition.handlers[definition.starting[0]].decode(to_raw(input))
     except (msgspec.ValidationError, TypeError) as error:
         raise RunRefused(f"the input does not fit {definition.id}: {error}; correct it") from None
+
+
+async def _within(seconds: float, wait: Awaitable[R], late: str) -> R:
+    try:
+        async with asyncio.timeout(seconds):
+            return await wait
+    except TimeoutError:
+        raise TimeoutError(late) from None

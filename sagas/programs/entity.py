@@ -18,7 +18,7 @@ import types
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Generic, Literal, TypeVar, cast
+from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast
 
 import msgspec
 from msgspec import Raw, Struct, structs
@@ -29,6 +29,7 @@ from sagas.messages import EPOCH, NULL, Cause, to_raw
 from sagas.names import BadName, check_name
 from sagas.programs.definition import program_definition
 from sagas.programs.program import OnFailure, OnUndoFailure
+from sagas.programs.queries import QueryHandler
 from sagas.programs.run import Run
 from sagas.programs.steps import AnyStep, RunFunction, StepFailure, StepResult
 from sagas.programs.workflow import failure_of
@@ -45,6 +46,8 @@ from sagas.programs.workflow_steps import (
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741
+P = ParamSpec("P")
+R = TypeVar("R")
 
 WAITING_MAX = 256
 RESULTS_MAX = 50
@@ -313,12 +316,12 @@ class Entity(SagaDefinition, frozen=True, kw_only=True):
 
         return bind
 
-    def shared(self, name: str) -> Callable[[Query], Query]:
+    def shared(self, name: str) -> Callable[[Callable[Concatenate[Any, P], R]], QueryHandler[P, R]]:
         """Decorate a handler that only reads: ``(state, …)``, at any time; asked as a query."""
 
-        def bind(function: Query) -> Query:
+        def bind(function: Callable[Concatenate[Any, P], R]) -> QueryHandler[P, R]:
             self._program.queries[name] = function
-            return function
+            return QueryHandler(self.id, name, function, self.query)
 
         return bind
 

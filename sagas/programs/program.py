@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from sagas.bookkeeping import (
     FAILED,
@@ -26,6 +26,7 @@ from sagas.bookkeeping import (
 from sagas.decision import Decision, Ignored
 from sagas.definition import find, text
 from sagas.draft import Draft
+from sagas.instance import OpenCommand
 from sagas.messages import Cause
 from sagas.programs.run import Run
 from sagas.programs.steps import AnyStep, StepFailure, StepResult
@@ -40,6 +41,13 @@ from sagas.programs.transactions import (
 TenantRule: TypeAlias = str | Callable[[Any], object]
 OnFailure: TypeAlias = Literal["compensate", "park"]
 OnUndoFailure: TypeAlias = Literal["park", "continue", "stop"]
+
+
+class _Tried(Struct):
+    attempts: int = 1  # of a step's answer, good or bad
+
+
+_read_attempts = msgspec.json.Decoder(_Tried).decode
 
 
 class Program(Protocol):
@@ -147,14 +155,30 @@ def _answered(run: Run, cause: Cause) -> None:
     failed = cause.failed or cause.type == FAILED
     if command.undo:
         _undone(run, cause, failure_text(cause) if failed else "")
-    elif command.step not in draft.steps:
+        return
+    if command.step not in draft.steps:
         close_command(draft, id)
-    elif failed and (run.parks(command.step) or _outcome_unknown(run, command.step, cause)):
+        return
+    _note_attempts(run, command, cause)
+    if failed and (run.parks(command.step) or _outcome_unknown(run, command.step, cause)):
         roll_back_parts(run, command.step, _failure(cause).parts)
         park_for_command(draft, id, failure_text(cause))
     else:
         _record(run, command.step, cause)
         close_command(draft, id)
+
+
+def _note_attempts(run: Run, command: OpenCommand, cause: Cause) -> None:
+    """How often the step's function was tried, over all that its command was sent."""
+    record = run.records[command.step]
+    try:
+        attempts = _read_attempts(cause.payload).attempts
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return
+    if command.sends > 1:
+        attempts += record.attempts
+    if attempts != record.attempts:
+        run.put(command.step, msgspec.structs.replace(record, attempts=attempts))
 
 
 def _undone(run: Run, cause: Cause, failure: str) -> None:

@@ -43,15 +43,19 @@ from sagas.programs.workflow_steps import hashed
 from sagas.retry import RetryPolicy
 
 I = TypeVar("I")  # noqa: E741 - the input of a run
+O = TypeVar("O")  # noqa: E741 - its output
 
 Callback: TypeAlias = Callable[..., Any]
 CALLBACKS = ("step_completed", "compensating", "failed")
 
 
-class StepList(SagaDefinition, Generic[I], frozen=True, kw_only=True):
-    """The definition that ``steps`` gives; ``I`` is the type of its input."""
+class StepList(SagaDefinition, Generic[I, O], frozen=True, kw_only=True):
+    """The definition that ``steps`` gives; ``I`` is the type of its input, ``O`` what its last step
+    gives.
+    """
 
     input_type: object = Any
+    output_type: object = Any
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -153,6 +157,7 @@ class StepProgram:
 @dataclass(frozen=True, kw_only=True)
 class _Options:
     input: object
+    output: object
     data: Mapping[str, Any]
     on_failure: OnFailure
     on_undo_failure: OnUndoFailure
@@ -164,7 +169,7 @@ class _Options:
     retention: str
 
 
-class StepsChain(Generic[I]):
+class StepsChain(Generic[I, O]):
     """A list of steps in the making; ends with ``.build()``."""
 
     def __init__(self, name: str, options: _Options, items: Sequence[Item] = ()) -> None:
@@ -213,7 +218,7 @@ class StepsChain(Generic[I]):
         self._options = replace(self._options, transactional=provider)
         return self
 
-    def build(self) -> StepList[I]:
+    def build(self) -> StepList[I, O]:
         """The frozen definition; raises DefinitionError."""
         return _build(self._name, self._items, self._options)
 
@@ -236,20 +241,39 @@ class ListOptions(TypedDict, total=False):
 
 @overload
 def steps(
+    name: str,
+    items: Sequence[Item],
+    *,
+    input: type[I],
+    output: type[O],
+    **options: Unpack[ListOptions],
+) -> StepList[I, O]: ...
+
+
+@overload
+def steps(
     name: str, items: Sequence[Item], *, input: type[I], **options: Unpack[ListOptions]
-) -> StepList[I]: ...
+) -> StepList[I, Any]: ...
 
 
 @overload
-def steps(name: str, items: Sequence[Item], **options: Unpack[ListOptions]) -> StepList[Any]: ...
+def steps(
+    name: str, items: Sequence[Item], **options: Unpack[ListOptions]
+) -> StepList[Any, Any]: ...
 
 
 @overload
-def steps(name: str, *, input: type[I], **options: Unpack[ListOptions]) -> StepsChain[I]: ...
+def steps(
+    name: str, *, input: type[I], output: type[O], **options: Unpack[ListOptions]
+) -> StepsChain[I, O]: ...
 
 
 @overload
-def steps(name: str, **options: Unpack[ListOptions]) -> StepsChain[Any]: ...
+def steps(name: str, *, input: type[I], **options: Unpack[ListOptions]) -> StepsChain[I, Any]: ...
+
+
+@overload
+def steps(name: str, **options: Unpack[ListOptions]) -> StepsChain[Any, Any]: ...
 
 
 def steps(
@@ -257,6 +281,7 @@ def steps(
     items: Sequence[Item] | None = None,
     *,
     input: object = Any,
+    output: object = Any,
     data: Mapping[str, Any] | None = None,
     on_failure: OnFailure = "compensate",
     on_undo_failure: OnUndoFailure = "park",
@@ -272,8 +297,8 @@ def steps(
     """A saga from a list of steps, or without ``items`` a chain that ends with ``.build()``.
 
     A run starts with an event of type ``name``: its payload is the input, its ordering key the key
-    of the run. ``input`` is the type of the input, ``data`` the initial context. ``on_failure``
-    "park" stops a run at a failed step for an operator, who lets it go on from there;
+    of the run. ``input`` and ``output`` (of the last step) are types, ``data`` the initial
+    context. ``on_failure`` "park" stops a run at a failed step for an operator, who lets it go on;
     ``on_undo_failure`` "park" does so for a failed undo, "continue" goes on with the others and
     ends as failed, "stop" ends at once. Callbacks are ``async def (ctx, payload)`` jobs that nobody
     waits for; ``errors`` is a ``jobs.ErrorPolicy`` for all steps; ``tenant`` is the field of the
@@ -283,6 +308,7 @@ def steps(
     callbacks = (on_step_completed, on_compensating, on_failed)
     options = _Options(
         input=input,
+        output=output,
         data=dict(data or {}),
         on_failure=on_failure,
         on_undo_failure=on_undo_failure,
@@ -293,11 +319,11 @@ def steps(
         description=description,
         retention=retention,
     )
-    chain = StepsChain[Any](name, options, items or ())
+    chain = StepsChain[Any, Any](name, options, items or ())
     return chain if items is None else chain.build()
 
 
-def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any]:
+def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any, Any]:
     try:
         check_name(name, "saga id")
     except BadName as error:
@@ -319,9 +345,9 @@ def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any]
         tenant_rule=options.tenant,
     )
     definition = program_definition(
-        StepList[Any], name, program, options.input, options.description, options.retention
+        StepList[Any, Any], name, program, options.input, options.description, options.retention
     )
-    made = structs.replace(definition, input_type=options.input)
+    made = structs.replace(definition, input_type=options.input, output_type=options.output)
     return structs.replace(made, hash=definition_hash(made))
 
 

@@ -96,13 +96,14 @@ class StepPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 class StepResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The payload of a step's good answer: ``set`` is what it adds to the context of a list,
-    ``parts`` are the steps of a transaction.
+    ``parts`` are the steps of a transaction; ``attempts`` is how often its function was tried.
     """
 
     output: Raw = NULL
     data: Raw = NULL
     set: dict[str, Raw] = {}
     parts: tuple[StepPart, ...] = ()
+    attempts: int = 1
 
 
 class StepFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -17,7 +17,19 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Generic, Protocol, TypeAlias, TypedDict, TypeVar, Unpack, cast, overload
+from typing import (
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 import msgspec
 from msgspec import Raw, Struct, structs
@@ -30,6 +42,7 @@ from sagas.messages import NULL, Cause
 from sagas.names import BadName, check_name
 from sagas.programs.definition import program_definition, taken
 from sagas.programs.program import OnFailure, OnUndoFailure, TenantRule, tenant_of
+from sagas.programs.queries import QueryHandler
 from sagas.programs.run import Run
 from sagas.programs.steps import AnyStep, RunFunction, StepResult
 from sagas.programs.workflow_errors import StepFailed, WorkflowFailed
@@ -46,6 +59,8 @@ from sagas.programs.workflow_steps import (
 
 I = TypeVar("I")  # noqa: E741 - input, beside O for output
 O = TypeVar("O")  # noqa: E741
+P = ParamSpec("P")
+R = TypeVar("R")
 
 Function: TypeAlias = Callable[..., Coroutine[Any, Any, Any]]
 # Handlers and queries are the author's; their second argument is of any type.
@@ -176,12 +191,14 @@ class Workflow(SagaDefinition, Generic[I, O], frozen=True, kw_only=True):
         given = (input,) if program.arguments > 1 else ()
         return await program.function(saga, *given)
 
-    def on_query(self, name: str) -> Callable[[Query], Query]:
+    def on_query(
+        self, name: str
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], QueryHandler[P, R]]:
         """Decorate the answer to a question: ``(state, …)``, given what ``saga.state`` is."""
 
-        def bind(function: Query) -> Query:
+        def bind(function: Callable[Concatenate[Any, P], R]) -> QueryHandler[P, R]:
             self._program.queries[name] = function
-            return function
+            return QueryHandler(self.id, name, function, self.query)
 
         return bind
 

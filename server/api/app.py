@@ -22,6 +22,7 @@ from server.api import (
     actions,
     asking,
     bulk,
+    calls,
     dead_letters,
     events,
     failures,
@@ -33,6 +34,7 @@ from server.api import (
     letter_actions,
     login,
     openapi,
+    outcomes,
     overview,
     projections,
     publish,
@@ -74,7 +76,10 @@ COMPRESSION = CompressionConfig(
 CONTROLLERS: tuple[tuple[str, Sequence[ModuleType]], ...] = (
     ("access", (login,)),
     ("sagas", (registry, start, replaying)),
-    ("instances", (instances, instance, histories, asking, actions, timer_actions, bulk)),
+    (
+        "instances",
+        (instances, instance, histories, asking, calls, outcomes, actions, timer_actions, bulk),
+    ),
     ("messages", (publish, events, resending)),
     ("jobs", (jobs, trigger)),
     ("dead letters", (dead_letters, letter_actions)),

@@ -13,19 +13,20 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from sagas.messages import NULL
 from sagas.names import KEY_BYTES_MAX, check_key
 from server.access.roles import ROLE
-from server.api.acting import TIMEOUT_MS, TimeoutMs, origin_of, revision_at_seq, shown_parts
+from server.api.acting import TIMEOUT_MS, TimeoutMs, origin_of, revision_at_seq
 from server.api.bodies import Exact
 from server.api.deps import Deps
 from server.api.idempotency import IdempotencyKey, once
 from server.api.links import instance_path
 from server.api.missing import registered
+from server.api.outcomes import RunOutcome, outcome_of, settled
 from server.api.parameters import Parts, Saga
 from server.api.problems import Problem
 from server.api.shown import Asked
 from server.correlation import NoKey, key_of
 from store.cards import SagaCard
 from store.codec import ActionReply
-from store.operations import SETTLED
+from store.run_lines import RunRefused, begun_with
 
 
 class StartBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel"):
@@ -45,22 +46,11 @@ class StartBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, r
         ),
     ] = None
     wait: Annotated[bool, Meta(description="Answer with the outcome instead of the start")] = False
+    join: Annotated[
+        bool,
+        Meta(description="Answer for an instance that was started with the same input, no 409"),
+    ] = False
     timeout_ms: TimeoutMs = TIMEOUT_MS
-
-
-class StartOutcome(Struct, frozen=True, kw_only=True, rename="camel"):
-    """Where the instance stands. `settled` when it has ended, or stopped for an operator."""
-
-    saga: str
-    key: str
-    settled: bool
-    location: Annotated[str, Meta(description="Where to look at the instance")]
-    seq: Annotated[int, Meta(description="Revision; of a start that no engine has read its signal")]
-    status: str | UnsetType = UNSET
-    version: int | UnsetType = UNSET
-    result: Annotated[Raw | UnsetType, Meta(description="What it completed with")] = UNSET
-    error: Annotated[Raw | UnsetType, Meta(description="Why it failed or stopped, or null")] = UNSET
-    next: Annotated[str | UnsetType, Meta(description="What to do while it is not settled")] = UNSET
 
 
 @post(
@@ -78,7 +68,7 @@ async def start(
     saga: Saga,
     data: JSONBody[StartBody] = StartBody(),  # noqa: B008 - frozen
     idempotency_key: IdempotencyKey = None,
-) -> Response[StartOutcome]:
+) -> Response[RunOutcome]:
     """Start an instance with the payload of its starting message: 201, with `wait` 200 and the
     outcome, 202 when it has not begun or settled in time, 409 when the key is in use.
     """
@@ -86,13 +76,20 @@ async def start(
     named = data.key if data.key is not None else _named(deps, card, data.input)
     if named is not None:
         check_key(named)
+    if data.join and named is not None:
+        there = await _begun(deps, saga, named, data)
+        if there is not None:
+            done = there.settled or not data.wait
+            return Response(
+                there, status_code=200 if done else 202, headers={"Location": there.location}
+            )
 
     async def work(id: str) -> ActionReply:
         key = named if named is not None else id.removeprefix("once-") or uuid.uuid4().hex
         await _check_new(deps, saga, key, id)
         return await deps.client.start(
             saga,
-            NULL if data.input is UNSET else data.input,
+            _input(data),
             key=key,
             by=request.user.name,
             wait=data.wait,
@@ -163,32 +160,40 @@ def _refused(reply: ActionReply) -> Problem:
     )
 
 
-async def _outcome(deps: Deps, reply: ActionReply) -> StartOutcome:
-    where = instance_path(reply.saga, reply.key)
-    if reply.pending and not reply.version:
-        return StartOutcome(
-            saga=reply.saga,
-            key=reply.key,
-            settled=False,
-            location=where,
-            seq=reply.seq,
-            next="No engine has read it in time; it begins when one does. Look there.",
-        )
-    revision = await revision_at_seq(deps, reply.seq)
-    instance = revision.instance
-    settled = instance.status in SETTLED
-    shown = shown_parts(deps, instance)
-    return StartOutcome(
-        saga=instance.saga,
-        key=instance.key,
-        settled=settled,
-        location=where,
-        seq=revision.seq,
-        status=instance.status,
-        version=instance.version,
-        result=shown.result if instance.status == "completed" else UNSET,
-        error=shown.error,
-        next=UNSET if settled else "It goes on; look there, or follow /api/v1/sagas/subscribe.",
+async def _begun(deps: Deps, saga: str, key: str, body: StartBody) -> RunOutcome | None:
+    """The outcome of the instance that was begun with this input before; None when there is none.
+    Raises Problem for one that was begun with another input.
+    """
+    try:
+        if not await begun_with(deps.client, saga, key, _input(body)):
+            return None
+    except RunRefused as error:
+        raise Problem(
+            409,
+            "instance-exists",
+            "There is such an instance already",
+            f"{error}.",
+            "Start another key, or send the input that it was started with.",
+            headers={"Location": instance_path(saga, key)},
+        ) from None
+    found = await settled(deps, saga, key, body.timeout_ms / 1000 if body.wait else 0.0)
+    return None if found is None else outcome_of(deps, found)
+
+
+def _input(body: StartBody) -> Raw:
+    return NULL if body.input is UNSET else body.input
+
+
+async def _outcome(deps: Deps, reply: ActionReply) -> RunOutcome:
+    if not reply.pending or reply.version:
+        return outcome_of(deps, await revision_at_seq(deps, reply.seq))
+    return RunOutcome(
+        saga=reply.saga,
+        key=reply.key,
+        settled=False,
+        location=instance_path(reply.saga, reply.key),
+        seq=reply.seq,
+        next="No engine has read it in time; it begins when one does. Look there.",
     )
 
 
