@@ -120,6 +120,11 @@ class Intake:
             command=_clean(command[:REASON_CHARS_MAX]),
         )
 
+    def refuse(self, reason: str) -> None:
+        """Deliver nothing of it; a dead letter stands in its place."""
+        self.arrivals = []
+        self.letters = [self.letter(self.stored.subject, reason)]
+
     def note_to(self, arrival: Arrival, code: str, reason: str) -> Note:
         """A note about this message and the instance it was for."""
         cause = arrival.cause

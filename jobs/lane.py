@@ -23,6 +23,7 @@ from jobs.cache import Cache, Entry, ids_in
 from jobs.commit import BatchInvalid, Committer, Pause
 from jobs.inline import InlineSteps, with_inline
 from jobs.intake import Arrival, Intake, Reader
+from jobs.light import Flight, LightCommits
 from jobs.partition import Partition
 from jobs.telemetry import (
     BatchCommitted,
@@ -43,7 +44,6 @@ log = logging.getLogger("snorri.engine")
 TAKE_MAX = 128  # messages of one feed at a time
 BUILT_MAX = 2  # batches decided beyond the commit that is on its way
 CHUNK_MAX = 64  # messages decided before the event loop may write and read again
-CONFLICTS_LOUD = 5
 
 
 class Lane:
@@ -76,6 +76,7 @@ class Lane:
         self._committer = Committer(backend, names, owner, self._teller)
         self._clock = clock
         self._mask = Mask([*secret_fields, *(name for saga in registry for name in saga.secrets)])
+        self._light = LightCommits(self._committer, self._cache, self._new_batch)
         self._partitions: dict[int, Partition] = {}
         self._waiting: deque[Intake] = deque()
         self._ahead: asyncio.Task[None] | None = None
@@ -125,7 +126,7 @@ class Lane:
 
     def _answered(self, intake: Intake) -> None:
         intake.partition.expect(1)
-        self._waiting.append(intake)
+        self._light.put(intake)
         self._wake.set()
 
     async def release(self, number: int) -> None:
@@ -147,39 +148,38 @@ class Lane:
     async def run(self) -> None:
         """Work until ``stop``; raises only for faults of our own."""
         built = [self._new_batch()]  # in order; the last one is still growing
-        flight: asyncio.Task[bool] | None = None
-        flying, sent_s = built[0], 0.0
-        loop = asyncio.get_running_loop()
+        flight: Flight | None = None
         try:
             while not self._stopping:
                 self._wake.clear()
-                added, full = await self._extend(built, flying, flight)
-                if flight is not None and flight.done():
-                    landed = await self._land(flying, flight, sent_s)
-                    flight = None
-                    if not landed:
-                        self._return(flying.intakes, *(batch.intakes for batch in built))
+                busy = built if flight is None else [*built, flight.batch]
+                self._waiting.extend(self._light.fly(busy, self._clock(), self._wake.set))
+                added, full = await self._extend(built, flight)
+                built = await self._land_light(built)
+                if flight is not None and flight.task.done():
+                    ended, flight = flight, None
+                    if not await self._land(ended):
+                        self._return(ended.batch, *built)
                         built = [self._new_batch()]
                         continue
-                if flight is None and built[0].intakes:
-                    flying, sent_s = built.pop(0), loop.time()
+                if flight is None and built[0].intakes and not self._light.touches(built[0]):
+                    flight = Flight(self._committer, built.pop(0), self._wake.set)
                     built = built or [self._new_batch()]
-                    flight = asyncio.create_task(self._committer.commit(flying))
-                    flight.add_done_callback(lambda _: self._wake.set())
                 elif full and len(built) < BUILT_MAX:
                     built.append(self._new_batch())
                 elif not added or full:
                     await self._wake.wait()
         except asyncio.CancelledError:
             if flight is not None:
-                flight.cancel()
+                flight.task.cancel()
             raise
         finally:
             if self._ahead is not None:
                 self._ahead.cancel()
                 await asyncio.gather(self._ahead, return_exceptions=True)
             if flight is not None:
-                await asyncio.gather(flight, return_exceptions=True)
+                await asyncio.gather(flight.task, return_exceptions=True)
+            await self._light.close(cancel=not self._stopping)
             for partition in tuple(self._partitions.values()):
                 await partition.shut()
             await asyncio.gather(*self._closing)
@@ -191,9 +191,7 @@ class Lane:
 
     # --- growing a batch
 
-    async def _extend(
-        self, built: list[Batch], flying: Batch, flight: asyncio.Task[bool] | None
-    ) -> tuple[bool, bool]:
+    async def _extend(self, built: list[Batch], flight: Flight | None) -> tuple[bool, bool]:
         """Decide what is there; whether anything was added, and whether the last batch is full."""
         batch = built[-1]
         if len(self._waiting) < CHUNK_MAX:
@@ -201,7 +199,7 @@ class Lane:
         if not self._waiting:
             return False, False
         chunk = [self._waiting.popleft() for _ in range(min(len(self._waiting), CHUNK_MAX))]
-        await self._load(chunk, [*built, flying])
+        await self._load(chunk, built if flight is None else [*built, flight.batch])
         now = self._clock()
         for index, intake in enumerate(chunk):
             if intake.partition.lost:
@@ -211,8 +209,8 @@ class Lane:
             if over or not batch.add(intake, now):
                 self._waiting.extendleft(reversed(chunk[index:]))
                 if batch.doubts:
-                    if flight is not None and any(map(flying.writes, batch.doubts)):
-                        await asyncio.wait({flight})  # the leader may know it or not until then
+                    if flight is not None and any(map(flight.batch.writes, batch.doubts)):
+                        await asyncio.wait({flight.task})  # until then the leader may not know
                     else:
                         await self._confirm(batch.doubts)
                     batch.doubts.clear()
@@ -337,19 +335,21 @@ class Lane:
 
     # --- after a commit
 
-    async def _land(self, batch: Batch, flight: asyncio.Task[bool], sent_s: float) -> bool:
+    async def _land_light(self, built: list[Batch]) -> list[Batch]:
+        """The batches that are still built, which may count on light ones that were not stored."""
+        for one in self._light.landed():
+            if not await self._land(one):
+                self._return(one.batch, *built)
+                built = [self._new_batch()]
+        return built
+
+    async def _land(self, flight: Flight) -> bool:
+        batch = flight.batch
         try:
-            if await flight:
-                took_s = asyncio.get_running_loop().time() - sent_s
-                self._teller.tell(
-                    BatchCommitted(
-                        self._owner,
-                        tuple(batch.transitions),
-                        len(batch.intakes),
-                        batch.letters,
-                        took_s,
-                    )
-                )
+            if await flight.task:
+                took_s = asyncio.get_running_loop().time() - flight.sent_s
+                told = (tuple(batch.transitions), len(batch.intakes), batch.letters, took_s)
+                self._teller.tell(BatchCommitted(self._owner, *told))
                 self._let_go()
                 batch.begin(self._inline)
                 return True
@@ -369,16 +369,13 @@ class Lane:
         log.error("message %d can't be committed: %s", intake.stored.seq, error)
         for arrival in intake.arrivals:
             self._cache.drop(arrival.subject)
-        intake.arrivals = []
-        intake.letters = [
-            intake.letter(intake.stored.subject, f"the broker refuses its commit: {error}")
-        ]
+        intake.refuse(f"the broker refuses its commit: {error}")
 
-    def _return(self, *parts: Iterable[Intake]) -> None:
+    def _return(self, *batches: Batch) -> None:
         """Put the messages of failed batches back in their order and forget what was decided on
         them.
         """
-        back = [intake for part in parts for intake in part]
+        back = [intake for batch in batches for intake in batch.intakes]
         for intake in back:
             for arrival in intake.arrivals:
                 self._cache.drop(arrival.subject)
