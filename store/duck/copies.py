@@ -32,6 +32,8 @@ from store.projection.port import Progress, ReadError
 log = logging.getLogger("snorri.sql")
 
 RENEW_S = 2.0  # a copy of that age is renewed before it is read
+OPEN_S = 5.0  # a question waits so long for projections that open or are still built anew
+OPEN_LOOK_S = 0.05
 IDLE_S = 300.0  # a copy nobody reads for so long gives its room back
 BEHIND_MAX = 200_000  # messages; a copy further behind is duplicated anew, which costs less
 ATTEMPTS = 3
@@ -95,10 +97,13 @@ class _Copy(Struct, kw_only=True, eq=False):
 class Copies:
     """Hands out the newest copy; ``folder`` is theirs alone. All in one event loop."""
 
-    def __init__(self, source: Source, folder: Path, *, renew_s: float = RENEW_S) -> None:
+    def __init__(
+        self, source: Source, folder: Path, *, renew_s: float = RENEW_S, open_s: float = OPEN_S
+    ) -> None:
         self._source = source
         self._folder = folder.absolute()  # others work in other directories
         self._renew_s = renew_s
+        self._open_s = open_s
         self._copies: list[_Copy] = []
         self._newest: _Copy | None = None
         self._renewing: asyncio.Task[None] | None = None
@@ -122,8 +127,10 @@ class Copies:
     async def take(self, log_seq: int = 0) -> Snapshot:
         """A copy that is fresh enough and stays as it is until given back; raises ReadError.
 
-        It holds the log up to ``log_seq``, if the projections do.
+        It holds the log up to ``log_seq``, if the projections do. Right after a start it waits a
+        while for them to open.
         """
+        await self._opened()
         while (copy := self._newest) is None or not self._is_fresh(copy, log_seq):
             if self._renewing is None:
                 self._renewing = asyncio.create_task(self._renew())
@@ -131,6 +138,17 @@ class Copies:
             await asyncio.shield(self._renewing)
         copy.users += 1
         return Snapshot(path=copy.path, freshness=self._freshness(copy))
+
+    async def _opened(self) -> None:
+        end_s = time.monotonic() + self._open_s
+        while True:
+            try:
+                self._source.live()
+                return
+            except ReadError:
+                if time.monotonic() >= end_s:
+                    raise
+            await asyncio.sleep(OPEN_LOOK_S)
 
     def give_back(self, snapshot: Snapshot) -> None:
         """Whoever took it has read it."""
