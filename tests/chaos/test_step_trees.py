@@ -29,7 +29,7 @@ from tests.waiting import any_moment, eventually
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(600 if LONG else 120)]
 
 TREES = 12
-RUNS = 12 if LONG else 3  # of each tree
+WAVE = 2  # runs of each tree that are begun before a kill
 ROLES = {"apart": ("engine", "worker"), "one-process": ("both",)}
 KILLS = {"apart": 12 if LONG else 2, "one-process": 8 if LONG else 1}
 LINES_BETWEEN = 12  # of the ledger, from a start to a kill
@@ -45,16 +45,16 @@ async def test_killed_trees_end_as_the_model_says(
     backend = await home.backend()
     trees = {tree.definition.id: tree for tree in make_trees(seed, TREES)}
     processes = {role: await _start(home, role, seed) for role in ROLES[how]}
-    for tree in trees:
-        for number in range(RUNS):
-            await backend.door.publish(home.names.event(tree, f"r-{number}"), b"{}", {}, "")
-    for _ in range(KILLS[how]):
+    for wave in range(KILLS[how]):
+        for number in range(wave * WAVE, (wave + 1) * WAVE):
+            for tree in trees:
+                await backend.door.publish(home.names.event(tree, f"r-{number}"), b"{}", {}, "")
         await _work_done(home, len(_lines(home)) + LINES_BETWEEN)
         await any_moment(chance, 0.0, 0.1)
         process = processes[chance.choice(ROLES[how])]
         await process.end()
         await process.start()
-    ended = await _all_ended(home, backend, chance)
+    ended = await _all_ended(home, backend, chance, TREES * WAVE * KILLS[how])
     assert len(_lines(home)) > len(set(_lines(home))), "no attempt was made twice"
     done = _ledger(home)
     for (saga, key), history in ended.items():
@@ -112,7 +112,7 @@ def _ends(history: History) -> list[tuple[str, bool]]:
 
 
 async def _all_ended(
-    home: World, backend: Backend, chance: random.Random
+    home: World, backend: Backend, chance: random.Random, runs: int
 ) -> dict[tuple[str, str], History]:
     """All runs with no step on its way; parked ones are retried or skipped until then."""
     client = SagaClient(backend, home.names)
@@ -124,7 +124,7 @@ async def _all_ended(
                 action = chance.choice(("retry", "retry", "skip"))
                 await client.act(saga, key, action, by="tester", reason="chaos")
         over = [h[-1] for h in found.values() if h[-1].finished and not h[-1].commands]
-        return found if len(over) == TREES * RUNS else {}
+        return found if len(over) == runs else {}
 
     return await eventually(all_ended, END_S, "all runs having ended")
 
