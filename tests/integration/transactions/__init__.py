@@ -1,0 +1,1 @@
+"""Transactional steps and the steps for rows, on real databases."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from jobs import Providers
+from sagas.definition import SagaDefinition
 from tests.databases import NoPostgres, postgres_url, sqlite_url
 from tests.integration.transactions.shop import Shop
+from tests.steps_kit import Stage
 from tests.worker_kit import Floor, memory_floor
 
 
@@ -47,3 +51,19 @@ async def floor() -> AsyncIterator[Floor]:
     floor = memory_floor()
     yield floor
     await floor.close()
+
+
+@pytest_asyncio.fixture(params=[False, True], ids=["by-workers", "inline"])
+async def stage(
+    floor: Floor, shop: Shop, request: pytest.FixtureRequest
+) -> AsyncIterator[Callable[..., Any]]:
+    """Opens engine and worker for definitions, with the shop's database."""
+    opened: list[Stage] = []
+
+    async def open(*definitions: SagaDefinition, providers: Providers | None = None) -> Stage:
+        opened.append(Stage(floor, definitions, inline=request.param))
+        return await opened[-1].open(providers=providers or shop.providers)
+
+    yield open
+    for one in opened:
+        await one.close()

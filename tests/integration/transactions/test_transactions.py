@@ -7,17 +7,13 @@ read from outside. Broken databases are the real one with one method that raises
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from jobs import PermanentFailure, Providers, StepContext
-from jobs.database import Database
-from jobs.sql_database import SqlDatabase
+from jobs import PermanentFailure, StepContext
 from jobs.steps import all_step_jobs
 from sagas import (
     DefinitionError,
@@ -30,38 +26,16 @@ from sagas import (
     transaction,
     workflow,
 )
-from sagas.definition import SagaDefinition
-from sagas.instance import Instance
-from store.client import SagaClient
 from store.run_result import failure_of, result_of
+from tests.integration.transactions.kit import Outside, insert_user, retried
 from tests.integration.transactions.shop import Line, Shop, User
 from tests.steps_kit import Stage, output_of, state_of
-from tests.waiting import eventually
-from tests.worker_kit import WITHIN_S, Floor, memory_floor
+from tests.worker_kit import memory_floor
 
 pytestmark = pytest.mark.asyncio
 
 Open = Callable[..., Any]
 TWICE = retry(2, 0.01)
-
-
-@pytest_asyncio.fixture(params=[False, True], ids=["by-workers", "inline"])
-async def stage(floor: Floor, shop: Shop, request: pytest.FixtureRequest) -> AsyncIterator[Open]:
-    """Opens engine and worker for definitions, with the shop's database."""
-    opened: list[Stage] = []
-
-    async def open(*definitions: SagaDefinition, providers: Providers | None = None) -> Stage:
-        opened.append(Stage(floor, definitions, inline=request.param))
-        return await opened[-1].open(providers=providers or shop.providers)
-
-    yield open
-    for one in opened:
-        await one.close()
-
-
-async def _user(ctx: StepContext[Any]) -> dict[str, Any]:
-    row = await ctx.transaction.insert("user", {"email": ctx.get("email")})
-    return {"userId": row["id"]}
 
 
 async def _line(ctx: StepContext[Any]) -> str:
@@ -73,23 +47,8 @@ async def _refuses(ctx: StepContext[Any]) -> None:
     raise PermanentFailure("no carrier", code="NoCarrier")
 
 
-class Outside:
-    """Work that no database rolls back."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    async def do(self, ctx: StepContext[Any]) -> dict[str, Any]:
-        self.lines.append(f"{ctx.step} {ctx.attempt}")
-        return {"charge": ctx.idempotency_key}
-
-    async def undo(self, ctx: StepContext[Any], data: Any) -> None:
-        rolled_back = " rolled back" if ctx.rolled_back else ""
-        self.lines.append(f"-{ctx.step}{rolled_back} {ctx.get('charge') == data['charge']}")
-
-
 async def test_all_steps_are_committed_together_with_their_outcome(stage: Open, shop: Shop) -> None:
-    sign_up = steps("sign-up", [step("user", _user), step("line", _line)], transactional=True)
+    sign_up = steps("sign-up", [step("user", insert_user), step("line", _line)], transactional=True)
     ended = await (await stage(sign_up)).run("sign-up", "u-1", {"email": "a@b.com"})
     assert ended.status == "completed", ended.error
     assert [row["email"] for row in await shop.rows("user")] == ["a@b.com"]
@@ -112,7 +71,7 @@ async def test_a_failure_rolls_back_and_undoes_what_was_done_elsewhere(
             sequence(
                 "book",
                 [
-                    step("user", _user, outside.undo, data_only=True),
+                    step("user", insert_user, outside.undo, data_only=True),
                     step("charge", outside.do, outside.undo),
                     step("ship", _refuses),
                 ],
@@ -156,7 +115,7 @@ async def test_a_committed_transaction_is_undone_step_by_step(stage: Open, shop:
     order = steps(
         "order",
         [
-            sequence("book", [step("user", _user, remove)], transactional=True),
+            sequence("book", [step("user", insert_user, remove)], transactional=True),
             step("ship", _refuses),
         ],
     )
@@ -191,7 +150,9 @@ async def test_plain_functions_run_in_threads_within_the_transaction(
     def compute(ctx: StepContext[Any]) -> dict[str, Any]:
         return {"email": ctx.get("email").upper()}
 
-    order = steps("order", [step("compute", compute), step("user", _user)], transactional=True)
+    order = steps(
+        "order", [step("compute", compute), step("user", insert_user)], transactional=True
+    )
     assert (await (await stage(order)).run("order", "o", {"email": "x@y.z"})).status == "completed"
     assert [row["email"] for row in await shop.rows("user")] == ["X@Y.Z"]
 
@@ -221,7 +182,7 @@ async def test_it_is_tried_again_as_a_whole_and_given_up_after_the_last_attempt(
 
     order = steps(
         "order",
-        [step("user", _user), step("charge", outside.do, outside.undo), step("shaky", shaky)],
+        [step("user", insert_user), step("charge", outside.do, outside.undo), step("shaky", shaky)],
         transactional=transaction(retry=TWICE),
     )
     ended = await (await stage(order)).run("order", "o-1", {"email": "a@b.com"})
@@ -239,7 +200,7 @@ async def test_a_time_limit_rolls_back(stage: Open, shop: Shop) -> None:
 
     order = steps(
         "order",
-        [step("user", _user), step("hangs", hangs)],
+        [step("user", insert_user), step("hangs", hangs)],
         transactional=transaction(retry=TWICE, timeout=0.3),
     )
     ended = await (await stage(order)).run("order", "o-1", {"email": "a@b.com"})
@@ -263,91 +224,6 @@ async def test_what_a_step_left_for_its_undo_reaches_it(stage: Open, shop: Shop)
     assert seen == [("done", {"secret": 7})]
 
 
-async def _retried(stage: Stage, saga: str, key: str) -> Instance:
-    """A parked run at its end, after an operator's retry."""
-    client = SagaClient(stage.floor.backend, stage.floor.names)
-    reply = await client.act(saga, key, "retry", by="tester")
-    assert reply.done, reply.reason
-
-    async def moved() -> Instance | None:
-        found = await stage.look(saga, key)
-        return found if found and found.status in ("completed", "failed") else None
-
-    found = await eventually(moved, WITHIN_S, "the end after the retry")
-    assert found is not None
-    return found
-
-
-# --- around the commit
-
-
-class Breaking:
-    """A database that raises at chosen commits, before or after they are done."""
-
-    def __init__(self, inner: SqlDatabase, plan: list[str]) -> None:
-        self._inner = inner
-        self._plan = plan
-
-    @asynccontextmanager
-    async def transaction(self) -> AsyncGenerator[Any]:
-        what = self._plan.pop(0) if self._plan else ""
-        if what == "away":
-            raise ConnectionError("the database is away")
-        async with self._inner.transaction() as made:
-            yield made
-            if what == "before":
-                raise ConnectionError("lost before the commit")
-        if what == "after":
-            raise ConnectionError("lost after the commit")
-
-
-def _broken(shop: Shop, *plan: str) -> Providers:
-    return shop.providers.override({Database: Breaking(shop.database, list(plan))})
-
-
-def _order(attempts: int, outside: Outside) -> SagaDefinition:
-    return steps(
-        "order",
-        [step("user", _user), step("charge", outside.do, outside.undo)],
-        transactional=transaction(retry=retry(attempts, 0.01)),
-    )
-
-
-@pytest.mark.parametrize(
-    ("attempts", "plan", "calls"),
-    [
-        (2, ("before",), 2),
-        (2, ("after",), 1),
-        (2, ("away",), 1),
-        (1, ("after",), 1),  # the last attempt: what is on record counts
-        (2, ("before", "after"), 2),
-    ],
-)
-async def test_a_connection_lost_around_the_commit_does_not_double_or_lose_it(
-    stage: Open, shop: Shop, attempts: int, plan: tuple[str, ...], calls: int
-) -> None:
-    outside = Outside()
-    opened = await stage(_order(attempts, outside), providers=_broken(shop, *plan))
-    ended = await opened.run("order", "o-1", {"email": "a@b.com"})
-    assert ended.status == "completed", ended.error
-    assert len(await shop.rows("user")) == 1
-    assert len(outside.lines) == calls
-
-
-async def test_a_database_that_stays_away_parks_the_run_and_a_retry_finds_out(
-    stage: Open, shop: Shop
-) -> None:
-    outside = Outside()
-    opened = await stage(_order(1, outside), providers=_broken(shop, "after", "away"))
-    parked = await opened.run("order", "o-1", {"email": "a@b.com"})
-    assert parked.status == "parked"
-    assert parked.error is not None
-    assert "can't tell whether an attempt was committed" in parked.error.message
-    assert (await _retried(opened, "order", "o-1")).status == "completed"
-    assert outside.lines == ["charge 1"]
-    assert len(await shop.rows("user")) == 1
-
-
 async def test_a_failure_on_record_is_told_again_until_somebody_sends_it_anew(
     stage: Open, shop: Shop
 ) -> None:
@@ -361,14 +237,14 @@ async def test_a_failure_on_record_is_told_again_until_somebody_sends_it_anew(
     order = steps("order", [step("picky", picky)], transactional=True, on_failure="park")
     opened = await stage(order)
     assert (await opened.run("order", "o-1", {})).status == "parked"
-    assert (await _retried(opened, "order", "o-1")).status == "completed"
+    assert (await retried(opened, "order", "o-1")).status == "completed"
     assert len(tries) == 2
 
 
 async def test_a_missing_table_of_outcomes_is_told_with_what_to_do(stage: Open, shop: Shop) -> None:
     async with shop.engine.begin() as connection:
         await connection.exec_driver_sql("DROP TABLE snorri_outcomes")
-    order = steps("order", [step("user", _user)], transactional=transaction(retry=retry(1)))
+    order = steps("order", [step("user", insert_user)], transactional=transaction(retry=retry(1)))
     parked = await (await stage(order)).run("order", "o-1", {"email": "a@b.com"})
     assert parked.status == "parked"
     assert parked.error is not None
@@ -379,7 +255,7 @@ async def test_a_missing_table_of_outcomes_is_told_with_what_to_do(stage: Open, 
 async def test_a_database_that_outlives_an_installation_takes_no_run_for_an_old_one(
     shop: Shop,
 ) -> None:
-    order = steps("order", [step("user", _user)], transactional=True)
+    order = steps("order", [step("user", insert_user)], transactional=True)
     for email in ("a@b.com", "c@d.com"):
         floor = memory_floor()
         opened = await Stage(floor, [order]).open(providers=shop.providers)
@@ -390,13 +266,13 @@ async def test_a_database_that_outlives_an_installation_takes_no_run_for_an_old_
 
 
 async def test_an_unknown_database_is_refused() -> None:
-    wrong = steps("wrong", [step("user", _user)], transactional=7)
+    wrong = steps("wrong", [step("user", insert_user)], transactional=7)
     with pytest.raises(DefinitionError, match="names no database"):
         all_step_jobs([wrong])
 
 
 async def test_old_outcomes_can_be_forgotten(stage: Open, shop: Shop) -> None:
-    order = steps("order", [step("user", _user)], transactional=True)
+    order = steps("order", [step("user", insert_user)], transactional=True)
     await (await stage(order)).run("order", "o-1", {"email": "a@b.com"})
     assert await shop.database.forget_outcomes("1d") == 0
     assert await shop.database.forget_outcomes(0) == 1
