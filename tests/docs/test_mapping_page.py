@@ -53,6 +53,7 @@ PUBLIC: dict[str, Any] = {
     **{name: getattr(sagas, name) for name in sagas.__all__},
     **{name: getattr(jobs, name) for name in jobs.__all__},
     "create_publisher": publisher.create_publisher,
+    "connect": runs.connect,
     "Published": events.Published,
     "Rejected": events.Rejected,
     "SnorriPlugin": SnorriPlugin,
@@ -64,7 +65,7 @@ THERE = {
         createSagaRestateWorkflow createSagaVirtualObject registerTerminalErrors
         unregisterTerminalErrors clearTerminalErrors setGlobalErrorMapper InferServiceType
         serviceClient serviceSendClient workflowClient workflowSendClient objectClient
-        objectSendClient createContainerStep createContainerStepStrict createContainerWorkflow
+        objectSendClient clients connect createContainerStep createContainerStepStrict createContainerWorkflow
         createContainerRestateWorkflow defineContainerWorkflow defineContainerRestateWorkflow
         InferContainerServiceType InferContainerCradle InferContainerInput InferContainerOutput
         InferContainerName InferContainerWorkflow runNestedSaga createSagaModule runAsStep
