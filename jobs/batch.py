@@ -16,6 +16,7 @@ from datetime import datetime
 from typing import assert_never
 
 import msgspec
+from msgspec import structs
 
 from jobs.batch_parts import Place, Work, chars, is_new, let_go
 from jobs.cache import Cache, Entry
@@ -38,6 +39,7 @@ from store.subjects import Names
 
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 LIGHT_MAX = 8  # revisions; from there on one batch is cheaper than as many publishes
+INLINE_MAX = 256  # instances of a partition with inline steps; those of others go to their queues
 NOTES_CHARS_MAX = 200_000  # of one batch: as JSON that is under the 1 MiB of one message
 
 log = logging.getLogger("snorri.engine")
@@ -158,7 +160,7 @@ class Batch:
     def _decide(
         self, intake: Intake, arrival: Arrival, entry: Entry, now: datetime, work: Work
     ) -> None:
-        cause, definition = arrival.cause, arrival.definition
+        cause, definition = arrival.cause, self._definition(intake.partition, arrival)
         if entry.fault:
             work.letters.append(intake.letter_to(arrival, entry.fault))
             return
@@ -206,6 +208,14 @@ class Batch:
                 work.letters.append(intake.letter_to(arrival, decision.reason))
             case _:
                 assert_never(decision)
+
+    def _definition(self, partition: Partition, arrival: Arrival) -> SagaDefinition:
+        """The definition, without inline steps while the position lists enough instances."""
+        definition, listed = arrival.definition, partition.inline
+        full = len(listed) + len(self._inline) >= INLINE_MAX
+        if definition.inline and full and arrival.subject not in listed:
+            return structs.replace(definition, inline=frozenset())
+        return definition
 
     def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: Work) -> None:
         after, document = transition.after, transition.document

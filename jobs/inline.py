@@ -83,6 +83,10 @@ class InlineWork:
 
     async def nak(self, delay_s: float = 0.0) -> None:
         """Once more, as the next attempt."""
+        self.again(delay_s)
+
+    def again(self, delay_s: float) -> None:
+        """The same, without a word to anybody."""
         self._steps.again(self, delay_s)
 
     async def term(self) -> None:
@@ -123,7 +127,7 @@ class InlineSteps:
             self._offer(work)
 
     def close(self) -> None:
-        """Begin no more; what is listed is begun by whoever comes next."""
+        """Begin no more; whoever comes next sends what is listed to its queue."""
         self._worker, self._closed = None, True
         for work in self._early:
             self.landed(work.id)

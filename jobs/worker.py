@@ -276,6 +276,8 @@ class Worker:
             self._held.discard(attempt)
             if error is not None:
                 log.error("the attempt at %s broke down", attempt.command_id, exc_info=error)
+                if isinstance(attempt.work, InlineWork):
+                    attempt.work.again(self._ack_wait_s)
             return
         report, work = attempt.report, attempt.work
         if isinstance(work, InlineWork) and report.delay_s is None:

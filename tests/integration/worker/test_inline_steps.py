@@ -16,6 +16,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+import jobs.batch
 import jobs.inline
 from jobs import PermanentFailure, StepContext
 from jobs.engine import Engine
@@ -169,6 +170,30 @@ async def test_what_the_projections_tell_of_them(
         ("order.reserve.undo", 1, "log", "completed", "", "order", "o-1"),
     ]
     assert unread == []
+
+
+async def test_a_crowd_of_runs_goes_to_the_queues_too(
+    floor: Floor, stages: list[Stage], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs.batch, "INLINE_MAX", 10)
+
+    async def work(ctx: StepContext[Any]) -> None:
+        return None
+
+    order = steps("order", [step("first", work), step("second", work)])
+    stage = Stage(floor, [order], inline=True)
+    for number in range(120):
+        await stage.start("order", f"o-{number}", {})
+    stages.append(await stage.open())
+    for number in range(120):
+        assert (await stage.end("order", f"o-{number}")).status == "completed"
+    sent = [one for one in await _subjects(floor) if ".commands." in one]
+    assert 0 < len(sent) < 240
+    listed = [
+        len(msgspec.json.decode(stored.data, type=Position).inline)
+        async for stored in floor.backend.log.history(f"$KV.{floor.names.bucket}.p.>")
+    ]
+    assert max(listed) <= 10
 
 
 async def test_a_replay_decides_the_same(floor: Floor, shop: Shop, stages: list[Stage]) -> None:
