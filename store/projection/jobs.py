@@ -38,7 +38,8 @@ async def job_spans(
     read: ReadModel, target: str, since: datetime, width: timedelta
 ) -> list[JobSpan]:
     """A job's attempts in spans of ``width``; empty spans are left out. Raises ReadError."""
-    about = {"target": target, "since": since, "width": width}
+    width_us = width // timedelta(microseconds=1)
+    about = {"target": target, "since": since, "width_us": width_us}
     return await read.fetch(_SPANS, about, JobSpan)
 
 
@@ -81,12 +82,15 @@ class _Sent(Struct, frozen=True):
 
 
 _SPANS = """
-SELECT time_bucket($width, ended_at, $since) AS from_at,
-    count(*) FILTER (outcome = 'completed') AS completed,
-    count(*) FILTER (outcome NOT IN ('completed', 'returned')) AS failed,
-    quantile_cont(duration_ms, 0.5) AS p50_ms, quantile_cont(duration_ms, 0.95) AS p95_ms
-FROM executions WHERE target = $target AND ended_at >= $since
-GROUP BY from_at ORDER BY from_at
+SELECT $since + to_microseconds(span * $width_us) AS from_at, completed, failed,
+    took[1] AS p50_ms, took[2] AS p95_ms
+FROM (
+    SELECT (epoch_us(ended_at) - epoch_us($since)) // $width_us AS span,
+        count(*) FILTER (outcome = 'completed') AS completed,
+        count(*) FILTER (outcome NOT IN ('completed', 'returned')) AS failed,
+        quantile_cont(duration_ms, [0.5, 0.95]) AS took
+    FROM executions WHERE target = $target AND ended_at >= $since GROUP BY span
+) ORDER BY from_at
 """
 
 _WAITING = """

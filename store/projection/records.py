@@ -114,9 +114,14 @@ class Listing(Struct, Generic[R], frozen=True):
         where.behind(self.order, place, self.direction)
         columns = ", ".join(f'"{field.name}"' for field in msgspec.structs.fields(self.row))
         order = ", ".join(f"{column} {self.direction}" for column in self.order)
+        first, end = self.order[0], "max" if self.direction == "ASC" else "min"
+        beyond = "<=" if self.direction == "ASC" else ">="
+        found, rows_max = f"FROM {self.relation} WHERE {where.sql}", where.bind(limit + 1)
+        # First where the page ends, from a narrow column: rows behind are not read in all theirs.
+        bound = f"SELECT {first} {found} ORDER BY {first} {self.direction} LIMIT {rows_max}"
         sql = (
-            f"SELECT {columns} FROM {self.relation} WHERE {where.sql} ORDER BY {order}"  # noqa: S608
-            f" LIMIT {where.bind(limit + 1)}"
+            f"SELECT {columns} {found} AND {first} {beyond} (SELECT {end}({first}) FROM ({bound}))"  # noqa: S608
+            f" ORDER BY {order} LIMIT {rows_max}"
         )
         rows = await read.fetch(sql, where.parameters, self.row)
         if len(rows) <= limit:
@@ -171,19 +176,21 @@ async def job_stats(read: ReadModel, since: datetime) -> dict[str, JobStats]:
     return {row.target: row for row in rows}
 
 
+# One list of percentiles takes a third of the time of as many single ones.
 _JOB_STATS = """
-SELECT target, count(*) AS attempts,
-    count(*) FILTER (outcome = 'completed') AS completed,
-    count(*) FILTER (outcome = 'failed') AS failed,
-    count(*) FILTER (outcome = 'retried') AS retried,
-    count(*) FILTER (outcome = 'timed_out') AS timed_out,
-    quantile_cont(duration_ms, 0.5) AS duration_p50_ms,
-    quantile_cont(duration_ms, 0.95) AS duration_p95_ms,
-    quantile_cont(duration_ms, 0.99) AS duration_p99_ms,
-    quantile_cont(queued_ms, 0.5) AS queued_p50_ms,
-    quantile_cont(queued_ms, 0.95) AS queued_p95_ms,
-    max(ended_at) AS last_ended_at,
-    arg_max(error, ended_at) FILTER (error <> '') AS last_error,
-    max(ended_at) FILTER (error <> '') AS last_error_at
-FROM executions WHERE ended_at >= $since GROUP BY target
+SELECT * EXCLUDE (ran, queued), ran[1] AS duration_p50_ms, ran[2] AS duration_p95_ms,
+    ran[3] AS duration_p99_ms, queued[1] AS queued_p50_ms, queued[2] AS queued_p95_ms
+FROM (
+    SELECT target, count(*) AS attempts,
+        count(*) FILTER (outcome = 'completed') AS completed,
+        count(*) FILTER (outcome = 'failed') AS failed,
+        count(*) FILTER (outcome = 'retried') AS retried,
+        count(*) FILTER (outcome = 'timed_out') AS timed_out,
+        quantile_cont(duration_ms, [0.5, 0.95, 0.99]) AS ran,
+        quantile_cont(queued_ms, [0.5, 0.95]) AS queued,
+        max(ended_at) AS last_ended_at,
+        arg_max(error, ended_at) FILTER (error <> '') AS last_error,
+        max(ended_at) FILTER (error <> '') AS last_error_at
+    FROM executions WHERE ended_at >= $since GROUP BY target
+)
 """
