@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import get_args
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from sagas.bookkeeping import settle
 from sagas.decision import (
@@ -278,14 +278,16 @@ def _cannot_undo(definition: SagaDefinition, after: Instance) -> tuple[str, ...]
 
 def plan_hash(decision: Transition, now: datetime) -> str:
     """The hash of a plan with the moment it was made for, which its execution takes as its own
-    ``now``.
+    ``now``. Where a step will run is no part of it: only the engine knows.
     """
     after = decision.after
+    effects = [
+        structs.replace(effect, inline=False) if isinstance(effect, Send) else effect
+        for effect in after.effects
+    ]
     digest = hashlib.sha256(b"" if decision.before is None else encode(decision.before))
     digest.update(
-        msgspec.json.encode(
-            (after.definition, after.status, after.state, after.effects, after.undo)
-        )
+        msgspec.json.encode((after.definition, after.status, after.state, effects, after.undo))
     )
     return f"{digest.hexdigest()[:32]}.{(now - EPOCH) // timedelta(microseconds=1)}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from sagas import DefinitionError, parallel, retry, sequence, step, steps
 from sagas.effects import Send
@@ -285,3 +286,14 @@ def test_the_hash_of_a_list_tells_its_shape() -> None:
     assert first != made(_step("b"), _step("a"))
     assert first != made(parallel("p", [_step("a"), _step("b")]))
     assert first != made(_step("a"), _step("b", strict=False))
+
+
+def test_a_plan_made_elsewhere_holds_where_the_engine_carries_out_the_steps() -> None:
+    run = _begun().when_step("reserve").when_step("stock").when_step("card").when_step("ship")
+    chosen = ("ship", "card")
+    elsewhere = run.plan("compensate", types=chosen, reason="called off")
+    run.definition = structs.replace(ORDER, inline=frozenset({"order.ship.undo"}))
+    run.action("compensate", types=chosen, reason="called off", plan=elsewhere.hash)
+    run.expect_status("compensating")
+    (sent,) = [effect for effect in run.instance.effects if isinstance(effect, Send)]
+    assert sent.inline
