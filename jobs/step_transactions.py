@@ -160,9 +160,9 @@ class TransactionManner:
             except RolledBack as end:
                 raise RolledBack(_at(end.outcome, work.name, parts)) from end
             result = _read_result(success.data)
-            fields |= result.set
+            fields |= result.added
             parts.append(
-                StepPart(step=work.name, output=result.output, data=result.data, set=result.set)
+                StepPart(step=work.name, output=result.output, data=result.data, set=result.added)
             )
         return Success(_encode(StepResult(parts=tuple(parts))))
 

@@ -326,13 +326,15 @@ def _answer(step: StepContext[Any], value: object, data: object, merges: bool) -
     """The StepResult of a step; raises what msgspec raises for data that are no JSON."""
     if value is step or value is step.data:  # the context handed on as it came
         value = None
-    output = to_raw(value)
-    changed: Mapping[str, Raw] = {}
+    output, merged = to_raw(value), False
+    added = {name: to_raw(one) for name, one in step.added.items()} if merges else {}
     if merges and isinstance(value, dict):
         output, changed = _merged(step, output)
-    added = {name: to_raw(one) for name, one in step.added.items()} if merges else {}
-    added = {**changed, **added}
-    result = StepResult(output=output, data=to_raw(data), set=added, attempts=step.attempt)
+        merged = bool(changed) and changed.keys() == _read_fields(output).keys()
+        added = added if merged else {**changed, **added}
+    result = StepResult(
+        output=output, data=to_raw(data), set=added, merged=merged, attempts=step.attempt
+    )
     body = msgspec.json.encode(result)
     if len(body) <= ANSWER_BYTES_MAX:
         return Success(body)

@@ -93,15 +93,16 @@ class StepProgram:
 
     def completed(self, run: Run, id: str, result: StepResult) -> None:
         """Merge what a step has set into the context; a conflict fails the step after the fact."""
-        if not result.set:
+        added = result.added
+        if not added:
             return
         state = run.state
-        clash = self._clash(run, id, state, result.set)
+        clash = self._clash(run, id, state, added)
         if clash:
             run.fail_step(id, StepFailure(reason=clash, data=result.data, code="MergeConflict"))
             return
-        run.put(id, structs.replace(run.records[id], keys=tuple(sorted(result.set))))
-        run.state = {**state, **result.set}
+        run.put(id, structs.replace(run.records[id], keys=tuple(sorted(added))))
+        run.state = {**state, **added}
 
     def advance(self, run: Run) -> None:
         """Start what may start; end the run when all is done; undo it when a step has failed."""

@@ -22,6 +22,7 @@ from typing import (
     overload,
 )
 
+import msgspec
 from msgspec import Raw, Struct
 
 from sagas.durations import seconds
@@ -95,15 +96,24 @@ class StepPart(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StepResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The payload of a step's good answer: ``set`` is what it adds to the context of a list,
-    ``parts`` are the steps of a transaction; ``attempts`` is how often its function was tried.
+    """The payload of a step's good answer: ``set`` is what it adds to the context of a list, beside
+    the fields of its output when that is ``merged``; ``parts`` are the steps of a transaction;
+    ``attempts`` is how often its function was tried.
     """
 
     output: Raw = NULL
     data: Raw = NULL
     set: dict[str, Raw] = {}
+    merged: bool = False
     parts: tuple[StepPart, ...] = ()
     attempts: int = 1
+
+    @property
+    def added(self) -> dict[str, Raw]:
+        """All that it adds to the context."""
+        if not self.merged:
+            return self.set
+        return {**msgspec.json.decode(self.output, type=dict[str, Raw]), **self.set}
 
 
 class StepFailure(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -347,8 +357,8 @@ def _group(
         raise DefinitionError(f"{kind} {name!r} has no steps; give it at least one")
     if 1 + max(_levels(item) for item in items) > LEVELS_MAX:
         raise DefinitionError(
-            f"{kind} {name!r} is nested over {LEVELS_MAX} levels deep; make a saga of its own of the"
-            " inner ones"
+            f"{kind} {name!r} is nested over {LEVELS_MAX} levels deep; make a saga of its own of"
+            " the inner ones"
         )
     return Group(name=name, kind=kind, items=tuple(items), transactional=transactional)
 

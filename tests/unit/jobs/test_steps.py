@@ -240,27 +240,27 @@ def test_what_cannot_work_is_told_at_the_start(make: Callable[[], Any], words: s
 def test_a_dict_gives_its_keys_that_differ() -> None:
     result = _result({"a": 1, "b": [1, 2]}, a=1)
     assert msgspec.json.decode(result.output) == {"b": [1, 2]}
-    assert _plain(result.set) == {"b": [1, 2]}
+    assert _plain(result.added) == {"b": [1, 2]}
     same = _result({"ok": True}, ok=True)
-    assert (msgspec.json.decode(same.output), same.set) == ({"ok": True}, {})
+    assert (msgspec.json.decode(same.output), same.added) == ({"ok": True}, {})
 
 
 def test_the_context_handed_on_is_no_output_and_other_values_are_output_only() -> None:
     assert _result(_run, a=1) == StepResult()
     bill = _result(Bill(3), a=1)
-    assert (msgspec.json.decode(bill.output), bill.set) == ({"total": 3}, {})
+    assert (msgspec.json.decode(bill.output), bill.added) == ({"total": 3}, {})
     assert _result(None, a=1) == StepResult()
     assert msgspec.json.decode(_result(success(4)).output) == 4
 
 
 def test_what_is_set_comes_over_what_is_returned() -> None:
     result = _result({"a": 1, "b": 1}, set={"b": 2, "c": Bill(1)})
-    assert _plain(result.set) == {"a": 1, "b": 2, "c": {"total": 1}}
+    assert _plain(result.added) == {"a": 1, "b": 2, "c": {"total": 1}}
 
 
 def test_a_step_response_has_output_and_data_for_the_undo() -> None:
     result = _result(StepResponse({"id": 1}, {"refund": 1}))
-    assert (_plain(result.set), msgspec.json.decode(result.data)) == ({"id": 1}, {"refund": 1})
+    assert (_plain(result.added), msgspec.json.decode(result.data)) == ({"id": 1}, {"refund": 1})
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,9 @@ import pytest
 
 from sagas import DefinitionError, WorkflowSaga, parallel, sequence, step, steps, workflow
 from sagas.instance import COMMANDS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX, encode
+from sagas.messages import to_raw
 from sagas.programs.room import ROOM_FOR_OTHERS
-from sagas.programs.steps import LEVELS_MAX, Item
+from sagas.programs.steps import LEVELS_MAX, Item, StepResult
 from sagas.programs.workflow_execution import ASKED_MAX
 from sagas.testing import Scenario, given
 
@@ -94,6 +95,17 @@ def test_outputs_that_do_not_fit_together_are_told() -> None:
         if run.instance.status == "running":
             run.when_step(f"s{n}", "x" * 290_000)
     run.expect_parked("(steps 870")
+
+
+def test_an_output_whose_fields_join_the_context_is_in_its_answer_once() -> None:
+    fields = {"text": "x" * 190_000}
+    twice = steps("twice", [step("one", _run), step("two", _run)])
+    run = given(twice, key="k").when("twice")
+    told = StepResult(output=to_raw(fields), set={"n": to_raw(1)}, merged=True)
+    run.when_answer("twice.one", "Snorri-Completed", told)
+    run.expect_state(n=1, **fields)
+    assert run.instance.steps["one"].keys == ("n", "text")
+    assert len(encode(run.history[-1])) < VALUE_BYTES_MAX
 
 
 def _nested(levels: int) -> Item:
