@@ -1,4 +1,4 @@
-"""Makes files of a new app, or of one more saga or job: what to write where, and writing it.
+"""Makes files of a new app, or of one more saga, step list, workflow or job in it.
 
 Never overwrites: when one file exists, nothing is written. What it writes is ordinary user code
 that runs as it is, with a test that needs no broker.
@@ -29,6 +29,7 @@ from server.templates import (
     SAGA_TEST,
     SETTINGS,
 )
+from server.templates_runs import STEP_LIST, STEP_LIST_TEST, WORKFLOW, WORKFLOW_TEST
 
 
 class ScaffoldError(SetupError):
@@ -78,6 +79,18 @@ def make_saga(root: Path, app: Sequence[str], name: str) -> list[Piece]:
     return _write(root, _saga_pieces(_package(root, app, "sagas"), words, _words(f"do-{words.id}")))
 
 
+def make_step_list(root: Path, app: Sequence[str], name: str) -> list[Piece]:
+    """Add a step list to the app package in ``root``; raises ScaffoldError."""
+    package, words = _package(root, app, "sagas"), _words(name)
+    return _write(root, _run_pieces(package, words, "steps", STEP_LIST, STEP_LIST_TEST))
+
+
+def make_workflow(root: Path, app: Sequence[str], name: str) -> list[Piece]:
+    """Add a workflow to the app package in ``root``; raises ScaffoldError."""
+    package, words = _package(root, app, "sagas"), _words(name)
+    return _write(root, _run_pieces(package, words, "workflow", WORKFLOW, WORKFLOW_TEST))
+
+
 def make_job(root: Path, app: Sequence[str], name: str) -> list[Piece]:
     """Add a job to the app package in ``root``; raises ScaffoldError."""
     return _write(root, _job_pieces(_package(root, app, "jobs"), _words(name)))
@@ -95,6 +108,14 @@ def _saga_pieces(package: str, saga: _Words, job: _Words) -> list[Piece]:
     return [
         Piece(Path(package, "sagas", f"{saga.snake}.py"), _fill(SAGA, **fields)),
         Piece(Path("tests", f"test_{saga.snake}_saga.py"), _fill(SAGA_TEST, **fields)),
+    ]
+
+
+def _run_pieces(package: str, words: _Words, kind: str, code: str, test: str) -> list[Piece]:
+    fields = {"package": package, "id": words.id, "snake": words.snake, "Pascal": words.pascal}
+    return [
+        Piece(Path(package, "sagas", f"{words.snake}.py"), _fill(code, **fields)),
+        Piece(Path("tests", f"test_{words.snake}_{kind}.py"), _fill(test, **fields)),
     ]
 
 

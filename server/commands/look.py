@@ -33,6 +33,7 @@ from server.commands.output import (
     time_text,
 )
 from server.commands.reach import check_saga, existing, open_session, saga_cards
+from server.commands.runs import print_steps
 from server.commands.sql import Matching, find_instances
 from server.settings import Settings
 from store.closing import closing
@@ -188,7 +189,10 @@ def _show(revision: Revision, waits: Sequence[Wait]) -> None:
         say("waits for", style="bold")
         for wait in waits:
             say(f"  {wait.words}", style="yellow" if wait.overdue else "")
+    print_steps(i)
     for undo in i.undo:
+        if undo.type in i.steps:
+            continue  # told beside its step
         error = f": {undo.error}" if undo.error else ""
         say(f"undo {undo.type}: {undo.status}, attempt {undo.attempts}{error}")
     if bytes(i.result) != b"null":

@@ -13,7 +13,14 @@ from server.commands.common import json_option, settings_options
 from server.commands.output import emit, note, say, table
 from server.embedded import find_server, server_version
 from server.errors import SetupError
-from server.scaffold import Piece, make_app, make_job, make_saga
+from server.scaffold import (
+    Piece,
+    make_app,
+    make_job,
+    make_saga,
+    make_step_list,
+    make_workflow,
+)
 from server.settings import TOML_NAME, Settings, explain_settings
 
 
@@ -32,7 +39,7 @@ def init(dir: Path, name: str | None) -> None:
 
 @click.group()
 def new() -> None:
-    """Add a saga or a job to the app in this directory, with a test."""
+    """Add a saga, a step list, a workflow or a job to the app in this directory, with a test."""
 
 
 @new.command("saga")
@@ -41,6 +48,22 @@ def new() -> None:
 def new_saga(settings: Settings, name: str) -> None:
     """Add a saga: NAME is its id, e.g. order-refund."""
     _written(Path("."), make_saga(Path("."), settings.app, name))
+
+
+@new.command("step-list")
+@click.argument("name")
+@settings_options("app")
+def new_step_list(settings: Settings, name: str) -> None:
+    """Add a list of steps with their undos: NAME is its id, e.g. create-order."""
+    _written(Path("."), make_step_list(Path("."), settings.app, name))
+
+
+@new.command("workflow")
+@click.argument("name")
+@settings_options("app")
+def new_workflow(settings: Settings, name: str) -> None:
+    """Add a workflow function with a step: NAME is its id, e.g. Checkout."""
+    _written(Path("."), make_workflow(Path("."), settings.app, name))
 
 
 @new.command("job")

@@ -1,4 +1,4 @@
-"""Writing: ``publish`` events, one or a file of them, and ``start`` an instance by hand."""
+"""Writing: ``publish`` events, one or a file of them."""
 
 from __future__ import annotations
 
@@ -19,24 +19,19 @@ from server.commands.common import (
     UNREACHED,
     USAGE,
     Failed,
-    actor,
     json_option,
     json_text,
-    origin,
     run,
     settings_options,
 )
-from server.commands.output import console, emit, full, note, say
+from server.commands.output import console, emit, note, say
 from server.commands.reach import (
     Session,
-    check_saga,
     did_you_mean,
     open_session,
     saga_cards,
 )
-from server.correlation import NoKey, key_of
 from server.settings import Settings
-from store.cards import SagaCard
 from store.codec import SAGA
 from store.events import NewEvent, Published, Rejected
 
@@ -223,85 +218,3 @@ async def _publish_chunk(
         if isinstance(receipt, Rejected)
     ]
     return sorted(refused, key=lambda pair: pair[0])
-
-
-@click.command()
-@click.argument("saga")
-@click.argument("payload", metavar="JSON", default="null")
-@click.option(
-    "--key",
-    default=None,
-    help="The instance's key; default: the one that the input names, or a new one.",
-)
-@click.option(
-    "--wait", is_flag=True, help="Wait until it has ended, and fail unless it ended well."
-)
-@click.option("--by", default=None, help="Who starts it. Default: your login name.")
-@click.option(
-    "--timeout",
-    "timeout_s",
-    type=click.FloatRange(0.1, 86400),
-    default=30.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for the outcome.",
-)
-@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
-@json_option
-def start(
-    settings: Settings,
-    saga: str,
-    payload: str,
-    key: str | None,
-    wait: bool,
-    by: str | None,
-    timeout_s: float,
-    as_json: bool,
-) -> None:
-    """Start an instance by hand with the payload of its starting message (- is stdin)."""
-    input = json_text(payload, "the input")
-
-    async def work() -> None:
-        async with open_session(settings) as session:
-            card = await check_saga(session, saga)
-            wanted = key if key is not None else _key_of(card, input)
-            await _check_new(session, saga, wanted)
-            reply = await session.client.start(
-                saga,
-                input,
-                key=wanted,
-                by=actor(by),
-                wait=wait,
-                timeout_s=timeout_s,
-                origin=origin(),
-            )
-        if as_json:
-            emit(full(reply))
-        if not reply.done:
-            raise Failed(reply.reason)
-        if not as_json:
-            say(f"{saga}/{reply.key} is {reply.status} at version {reply.version}")
-        if reply.status == "parked":
-            raise Failed(f"it could not begin; see `snorri show {saga} {reply.key}`")
-        if wait and reply.status != "completed":
-            raise Failed(f"it did not complete; see `snorri show {saga} {reply.key}`")
-
-    run(work())
-
-
-def _key_of(card: SagaCard, input: Raw | None) -> str | None:
-    """The key that the input names; raises Failed when it can't be told."""
-    try:
-        return key_of(card, None if input is None else msgspec.json.decode(input))
-    except NoKey as error:
-        raise Failed(f"{error} with --key", USAGE) from None
-
-
-async def _check_new(session: Session, saga: str, key: str | None) -> None:
-    """Raise Failed when the instance is there: started twice, it would do its work twice."""
-    there = None if key is None else await session.client.latest(saga, key)
-    if there is not None:
-        raise Failed(
-            f"{saga}/{key} exists and is {there.instance.status}; look at it with `snorri show`, "
-            "start another --key, or publish the message if it shall have it again"
-        )

@@ -276,7 +276,7 @@ def test_start_finds_the_key_in_the_input_and_starts_nothing_twice(snorri: Snorr
     assert snorri.json("show", "CheckoutSaga", "st-1")["version"] == 4
     assert "no 'orderId'" in snorri.run("start", "CheckoutSaga", '{"total":5}', code=2).stderr
     bad = '{"orderId":"st-2","total":"much"}'
-    assert "could not begin" in snorri.run("start", "CheckoutSaga", bad, code=1).stderr
+    assert "does not fit CheckoutSaga" in snorri.run("start", "CheckoutSaga", bad, code=1).stderr
 
 
 def test_publish_tells_who_takes_the_event(snorri: Snorri) -> None:

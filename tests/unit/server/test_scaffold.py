@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from server.scaffold import ScaffoldError, make_app, make_job, make_saga
+from server.scaffold import (
+    ScaffoldError,
+    make_app,
+    make_job,
+    make_saga,
+    make_step_list,
+    make_workflow,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -32,21 +39,27 @@ def test_a_new_app_passes_its_own_tests_and_loads(tmp_path: Path) -> None:
     assert all((root / piece.path).is_file() for piece in pieces)
     make_saga(root, ["my_shop"], "order-refund")
     make_job(root, ["my_shop"], "send invoice")
+    make_step_list(root, ["my_shop"], "create-order")
+    make_workflow(root, ["my_shop"], "OrderApproval")
     run = _python(root, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio")
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "6 passed" in run.stdout
+    assert "12 passed" in run.stdout
     load = (
         "from server.loading import load_app; app = load_app(['my_shop'])\n"
         "print(sorted(d.id for d in app.registry), sorted(app.jobs.targets))"
     )
     run = _python(root, "-c", load)
     assert run.stdout.split("\n")[0] == (
-        "['order-refund-saga', 'order-saga'] ['charge-customer', 'send-invoice']"
+        "['OrderApproval', 'create-order', 'order-refund-saga', 'order-saga'] ['charge-customer',"
+        " 'create-order.charge', 'create-order.reserve', 'create-order.reserve.undo',"
+        " 'order-approval-reserve', 'order-approval-reserve.undo', 'send-invoice']"
     ), run.stderr
 
 
 def test_what_is_written_keeps_the_line_length(tmp_path: Path) -> None:
     _, pieces = make_app(tmp_path / "shop")
+    pieces += make_step_list(tmp_path / "shop", ["shop"], "create-order")
+    pieces += make_workflow(tmp_path / "shop", ["shop"], "order-approval")
     assert [line for piece in pieces for line in piece.text.splitlines() if len(line) > 100] == []
 
 
