@@ -65,8 +65,8 @@ THERE = {
         createSagaRestateWorkflow createSagaVirtualObject registerTerminalErrors
         unregisterTerminalErrors clearTerminalErrors setGlobalErrorMapper InferServiceType
         serviceClient serviceSendClient workflowClient workflowSendClient objectClient
-        objectSendClient clients connect createContainerStep createContainerStepStrict createContainerWorkflow
-        createContainerRestateWorkflow defineContainerWorkflow defineContainerRestateWorkflow
+        objectSendClient clients connect createContainerStep createContainerStepStrict
+        createContainerWorkflow createContainerRestateWorkflow defineContainerWorkflow defineContainerRestateWorkflow
         InferContainerServiceType InferContainerCradle InferContainerInput InferContainerOutput
         InferContainerName InferContainerWorkflow runNestedSaga createSagaModule runAsStep
         TerminalError promise resolvePromise services failed run compensate name""",
