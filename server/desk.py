@@ -21,6 +21,7 @@ from server.desk_waves import DeskWaves
 from server.settings import TOML_NAME, SettingWithOrigin, explain_settings
 from store.failure_notes import FailureNotes
 from store.job_runs import JobRuns
+from store.projection.strays import Strays
 from ui.desk import Desk, Who
 from ui.sending import Sending
 from ui.system import Check, Rebuild, Setting, System
@@ -48,6 +49,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         waves=DeskWaves(deps),
         replays=DeskReplays(deps),
         notes=FailureNotes(deps.backend, deps.names),
+        strays=Strays(deps.read, lambda: datetime.now(UTC)),
         base=base,
     )
 

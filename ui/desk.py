@@ -17,6 +17,7 @@ from store.failure_notes import FailureNotes
 from store.port import Meta
 from store.projection.console import Answer, Query
 from store.projection.port import ReadModel
+from store.projection.strays import Strays
 from store.subjects import Names
 from ui.bulk import Bulk
 from ui.replays import Replays
@@ -47,7 +48,8 @@ class Desk(Struct, kw_only=True):
     (empty where none is needed), ``may`` tells whether a visitor has the rights of a role, ``mask``
     hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON, ``shower``
     gives ``mask``, or to an admin who asks, on record, what hides nothing,
-    ``ask`` answers SQL for a visitor and keeps a record of it.
+    ``ask`` answers SQL for a visitor and keeps a record of it, ``strays`` counts events that no
+    saga handles.
     """
 
     client: SagaClient
@@ -69,4 +71,5 @@ class Desk(Struct, kw_only=True):
     replays: Replays
     notes: FailureNotes
     bulk: Bulk
+    strays: Strays
     base: str = ""

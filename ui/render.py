@@ -62,6 +62,7 @@ class Shell(Struct, frozen=True, kw_only=True):
     lag_s: float = 0.0
     seq: int = 0  # of the log as the lists show it; live news begin behind it
     fault: str = ""
+    strays: int = 0  # events of the last day that no saga handles
 
 
 @cache
@@ -123,6 +124,7 @@ def page(
         lag_s=progress.lag_s,
         seq=progress.log_seq,
         fault=progress.fault,
+        strays=desk.strays.count(),
     )
     text = ENVIRONMENT.get_template(template).render(page=context, shell=shell)
     return Response(text, media_type=MediaType.HTML, status_code=status)

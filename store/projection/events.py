@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Raw, Struct
 
+from store.codec import ATTEMPTED
 from store.fingerprints import normalise_sql
 from store.projection.port import ReadModel
 from store.projection.records import Listing
@@ -179,6 +180,7 @@ WITH told AS (
         {normalise_sql("''", "reason")} AS cause
     FROM outcomes
     WHERE stream = 'events' AND outcome IN ('no_saga', 'ignored') AND recorded_at >= $since
+        AND "type" <> $record
 )
 SELECT "type", saga, outcome, code, arg_max(reason, seq) AS reason, count(*) AS "count",
     min(recorded_at) AS first_at, max(recorded_at) AS last_at, max(seq, 5) AS seqs
@@ -226,5 +228,9 @@ async def sent_again(read: ReadModel, seq: int) -> list[AgainRow]:
 
 
 async def unmatched(read: ReadModel, since: datetime) -> list[UnmatchedRow]:
-    """Events that changed nothing since then, by type and reason; raises ReadError."""
-    return await read.fetch(_UNMATCHED, {"since": since, "limit": UNMATCHED_MAX}, UnmatchedRow)
+    """Events that changed nothing since then, by type and reason; raises ReadError.
+
+    Our own records of attempts are none of them.
+    """
+    about = {"since": since, "limit": UNMATCHED_MAX, "record": ATTEMPTED}
+    return await read.fetch(_UNMATCHED, about, UnmatchedRow)

@@ -23,6 +23,9 @@ AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 AXE_RUN = """async (runOnly) =>
     (await axe.run({runOnly, resultTypes: ['violations']})).violations"""
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+# For machines that have much else to do; what must be quick is told so by its own test.
+expect.set_options(timeout=15_000)
+
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 
 
@@ -62,14 +65,16 @@ PEOPLE = {"vera": "viewer", "otto": "operator", "ada": "admin"}
 
 @pytest.fixture(scope="session")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """An installation with users (PEOPLE), whose sagas are the samples and those of ``shop``."""
+    """An installation with users (PEOPLE), whose sagas are the samples and those of our apps;
+    fields with the name "password" are secret.
+    """
     folder = tmp_path_factory.mktemp("office")
     snorri = Snorri(folder, SNORRI_AUTH="access.toml")
     for name, role in PEOPLE.items():
         snorri.run("access", "user", name, "--role", role, "--password-stdin", input=PASSWORD)
     token = snorri.json("access", "token", "tests", "--role", "admin")["token"]
     apps = [argument for app in APPS for argument in ("--app", app)]
-    site = Site(folder, *apps, token=token, SNORRI_AUTH="access.toml")
+    site = Site(folder, *apps, token=token, SNORRI_AUTH="access.toml", SNORRI_SECRETS="password")
     yield site
     site.close()
 

@@ -19,7 +19,7 @@ from tests.browser.shop import EFFECTS
 from tests.integration.cli_kit import Process, dev
 from tests.waiting import eventually_sync
 
-APPS = ("sagas.examples", "jobs.examples", "tests.browser.shop")
+APPS = ("sagas.examples", "jobs.examples", "tests.browser.shop", "tests.browser.hampers")
 _numbers = itertools.count(1)
 ITEMS = [{"productId": "book-1", "quantity": 1, "price": 4999}]
 
