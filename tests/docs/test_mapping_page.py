@@ -66,10 +66,11 @@ THERE = {
         unregisterTerminalErrors clearTerminalErrors setGlobalErrorMapper InferServiceType
         serviceClient serviceSendClient workflowClient workflowSendClient objectClient
         objectSendClient clients connect createContainerStep createContainerStepStrict
-        createContainerWorkflow createContainerRestateWorkflow defineContainerWorkflow defineContainerRestateWorkflow
-        InferContainerServiceType InferContainerCradle InferContainerInput InferContainerOutput
-        InferContainerName InferContainerWorkflow runNestedSaga createSagaModule runAsStep
-        TerminalError promise resolvePromise services failed run compensate name""",
+        createContainerWorkflow createContainerRestateWorkflow defineContainerWorkflow
+        defineContainerRestateWorkflow InferContainerServiceType InferContainerCradle
+        InferContainerInput InferContainerOutput InferContainerName InferContainerWorkflow
+        runNestedSaga createSagaModule runAsStep TerminalError promise resolvePromise services
+        failed run compensate name""",
     "VentureKit": """
         saga parallel execute compensate async run resume id traceId store createDefaultSagaStore
         createDynamoDBSagaStore tableName ttlSeconds onStepComplete onCompensating onFailed success
