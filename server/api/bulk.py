@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from litestar import Response, get, post
@@ -36,14 +36,28 @@ KEYS_MAX = 10_000
 PLANS = 10
 PLANS_MAX = 100
 ID_CHARS_MAX = 64
+WATCH_MS_MAX = 600_000
+
+StopAfterFailures: TypeAlias = Annotated[
+    int, Meta(ge=0, le=10**6, description="End when so many have refused; 0: never")
+]
+WatchMs: TypeAlias = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=WATCH_MS_MAX,
+        description="retry, skip, redrive: watch each so long, and count one that fails again as"
+        " refused; 0: not at all",
+    ),
+]
 
 # Which fields of the body belong to which action, beside those that all take.
 FIELDS: dict[str, tuple[str, ...]] = {
-    "retry": ("payload",),
+    "retry": ("payload", "watch_ms"),
     "compensate": ("types", "payload"),
     "signal": ("name", "payload"),
     "patch": ("state", "patch"),
-    "skip": ("by_hand",),
+    "skip": ("by_hand", "watch_ms"),
 }
 OWN = tuple(dict.fromkeys(name for names in FIELDS.values() for name in names))
 
@@ -65,9 +79,8 @@ class BulkBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
     plans: Annotated[
         int, Meta(ge=0, le=PLANS_MAX, description="How many plans a dry run shows")
     ] = PLANS
-    stop_after_failures: Annotated[
-        int, Meta(ge=0, le=10**6, description="End when so many have refused; 0: never")
-    ] = 0
+    stop_after_failures: StopAfterFailures = 0
+    watch_ms: WatchMs = 0
     wait_for: WaitForField = None
     types: Annotated[tuple[str, ...], Meta(description="compensate: what to undo")] = ()
     name: Annotated[str, Meta(max_length=100, description="signal: its name")] = ""
@@ -83,7 +96,7 @@ class BulkBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, re
         for field in OWN:
             given = getattr(self, field) not in (UNSET, (), "", False)
             if given and field not in FIELDS.get(self.action, ()):
-                raise _bad(f"{self.action} takes no `{field}`.", "Leave it out.")
+                raise _bad(f"{self.action} takes no `{camel(field)}`.", "Leave it out.")
         if self.action == "signal" and not self.name:
             raise _bad("signal needs the `name` of a signal.", "Name it as the saga declares it.")
         if self.action == "patch" and (self.state is UNSET) == (self.patch is UNSET):
@@ -130,7 +143,9 @@ class BulkList(Struct, frozen=True, kw_only=True):
     items: list[BulkProgress]
 
 
-class _Made(Struct, frozen=True):
+class BulkMade(Struct, frozen=True):
+    """A bulk job that was made; what an idempotency key keeps of it."""
+
     id: str
 
 
@@ -169,17 +184,17 @@ async def act_on_many(
         )
         return Response(shown, status_code=200)
 
-    async def work(id: str) -> _Made:
+    async def work(id: str) -> BulkMade:
         id = id.removeprefix("once-")
         if id and (there := await deps.bulk_jobs.get(id)) is not None:
-            return _Made(there.id)
+            return BulkMade(there.id)
         targets = await targets_of(deps, data.filter, data.keys, data.wait_for)
         who, origin = request.user.name, origin_of(request)
         job = await make_job(deps, data, wanted, targets, by=who, origin=origin, id=id)
-        return _Made(job.id)
+        return BulkMade(job.id)
 
-    made = await once(request, deps, idempotency_key, _Made, work)
-    return _answer(await _get(deps, made.id), 202)
+    made = await once(request, deps, idempotency_key, BulkMade, work)
+    return await answer_with(deps, made.id)
 
 
 @get(PATH, opt={ROLE: "viewer"}, operation_id="listBulkJobs", summary="List bulk jobs")
@@ -249,6 +264,7 @@ async def make_job(
         updated=now,
         filter=Raw(msgspec.json.encode(None if body.filter is UNSET else body.filter)),
         stop_after=body.stop_after_failures,
+        watch_s=body.watch_ms / 1000,
     )
     if await deps.bulk_jobs.create(job, targets):
         await deps.bulk.start(job)
@@ -319,6 +335,17 @@ def _progress(job: BulkJob) -> BulkProgress:
         actions=can.get(job.status, []),
         location=bulk_path(job.id),
     )
+
+
+def camel(name: str) -> str:
+    """A field's name as it stands in JSON."""
+    first, *more = name.split("_")
+    return first + "".join(map(str.capitalize, more))
+
+
+async def answer_with(deps: Deps, id: str) -> Response[Any]:
+    """202 with a job as it stands; raises Problem when there is none."""
+    return _answer(await _get(deps, id), 202)
 
 
 def _answer(job: BulkJob, status: int) -> Response[Any]:
