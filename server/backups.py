@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -94,11 +95,28 @@ async def restore(settings: Settings, folder: Path, tell: Tell) -> Manifest:
             await prove(restorer.feeds, restored.names, restored.segments, findings, tell)
             if len(findings):
                 raise NotWhole(findings.list())
-            await restorer.finish(restored.timers())
+            await restorer.finish(restored.timers(), _cards(restored))
         except BaseException:
             await restorer.abandon()
             raise
     return restored.manifest
+
+
+async def restore_for_looking(settings: Settings, folder: Path, until: datetime | None) -> Manifest:
+    """Put a backup, or what it had at a time, into the embedded server of ``settings.data``, where
+    nothing fires and nothing is armed; raises BackupError, SetupError, StoreError.
+    """
+    restored = Restored(chain_of(folder), until)
+    restored.check()
+    async with _target(settings, restored.manifest) as restorer:
+        await restorer.begin()
+        await _send(restorer, restored)
+        await restorer.finish((), _cards(restored))
+    return restored.manifest
+
+
+def _cards(restored: Restored) -> dict[str, bytes]:
+    return {key: bytes(card) for key, card in restored.manifest.cards.items()}
 
 
 async def _send(restorer: Restorer, restored: Restored) -> None:

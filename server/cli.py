@@ -20,6 +20,7 @@ from server.commands import (
     start,
     timers,
     verify,
+    view,
     write,
 )
 from server.commands.act import make_command
@@ -40,7 +41,7 @@ HELP_CONFIG = {
     "Look", commands=["sagas", "instances", "show", "history", "replay", "events", "event", "sql"]
 )
 @click.command_panel("Act", commands=[*ACTIONS, "timers", "dead-letters"])
-@click.command_panel("Keep", commands=["verify", "backup", "restore", "rebuild"])
+@click.command_panel("Keep", commands=["verify", "backup", "restore", "view", "rebuild"])
 @click.command_panel("Set up", commands=["access", "doctor", "init", "new", "config", "version"])
 def cli() -> None:
     """Sagas on NATS JetStream: run them, look at them, step in.
@@ -71,6 +72,7 @@ for _command in (
     verify.verify,
     backup.backup,
     backup.restore_command,
+    view.view_command,
     projections.rebuild,
     access.access,
     doctor.doctor,

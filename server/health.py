@@ -54,7 +54,10 @@ class Readiness:
         read: ReadModel | None = None,
         live: Hub | None = None,
         healthy: Callable[[], Awaitable[bool]] | None = None,
+        engines: bool = True,
     ) -> None:
+        """``engines``: whether there should be some."""
+        self._has_engines = engines
         self._backend = backend
         self._names = names
         self._read = read
@@ -81,7 +84,9 @@ class Readiness:
             checks.append(Check("nats", False, detail))
         else:
             checks.append(Check("nats", True, "connected"))
-            asked = (("streams", self._streams), ("store", self._store), ("engines", self._engines))
+            asked = [("streams", self._streams), ("store", self._store)]
+            if self._has_engines:
+                asked.append(("engines", self._engines))
             checks += await asyncio.gather(*(_guarded(name, check) for name, check in asked))
         if self._read is not None:
             checks.append(_projections(self._read))

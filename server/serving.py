@@ -14,6 +14,7 @@ from litestar import Litestar
 from jobs.projector import Projector
 from jobs.service import Service
 from server.access.access import Access
+from server.access.roles import ANYONE_HERE, Identity
 from server.access.source import AccessSource
 from server.api.app import create_app
 from server.api.deps import Deps
@@ -77,12 +78,15 @@ def build_serving(
     *,
     observing: Observing | None = None,
     mount: str = "",
+    backup: str = "",
 ) -> Serving:
     """Everything that serves ``names`` over HTTP and to the NATS tools; nothing is started.
 
     ``observing`` is what this process shows of itself, made here when there is none yet. With
-    ``mount`` somebody else serves the application, at that path. Raises AccessFileError.
+    ``mount`` somebody else serves the application, at that path. ``backup`` says which backup all
+    this is, so that nothing can be changed; empty when it is none. Raises AccessFileError.
     """
+    anyone = Identity(name=backup, role="viewer", via="backup") if backup else ANYONE_HERE
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
     redactor.hide(lambda: mask.names)
     projections = DuckProjections(projections_folder(settings), names, mask)
@@ -105,7 +109,7 @@ def build_serving(
         healthy=observing.healthy,
         tracing=observing.tracing,
         console=console,
-        access=Access(access_source(settings), backend.meta),
+        access=Access(access_source(settings), backend.meta, anyone=anyone),
     )
     http = create_app(deps, base=mount)
     services: list[Service] = [mask, projector, console, hub]
@@ -113,5 +117,6 @@ def build_serving(
     if not mount:
         api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)
         services.append(api)
-    services.append(MicroApi(http, deps.access, url, names, settings.nats_creds))
+    if not backup:
+        services.append(MicroApi(http, deps.access, url, names, settings.nats_creds))
     return Serving(tuple(services), http, api, deps)

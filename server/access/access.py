@@ -86,10 +86,12 @@ class Access:
         source: AccessSource | None = None,
         meta: Meta | None = None,
         *,
+        anyone: Identity = ANYONE_HERE,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
+        self._anyone = anyone  # who is here without a file
         self._sessions = Sessions(meta) if meta is not None else None
         self._now = now
         self._check = PasswordCheck()
@@ -101,6 +103,11 @@ class Access:
     def is_open(self) -> bool:
         """Whether everybody on this machine may do anything, since there is no file."""
         return self._source is None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether nobody may change anything, since all this is a backup."""
+        return self._anyone.via == "backup"
 
     @property
     def file(self) -> AccessFile:
@@ -116,7 +123,7 @@ class Access:
         address = self._address(peer, headers, file)
         if self.is_open:
             local = origin.is_local(peer)
-            return Standing(self, scope, ANYONE_HERE if local else None, address)
+            return Standing(self, scope, self._anyone if local else None, address)
         if headers.getall("authorization", []):
             return Standing(self, scope, self._by_token(headers, file, address), address)
         if file.proxy is not None and headers.get(file.proxy.identity_header) is not None:

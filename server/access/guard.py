@@ -32,6 +32,14 @@ async def check_role(
             "The route does not say which role it needs, so nobody has it.",
             "Report this route; it is a defect.",
         )
+    if not identity.may(needed) and identity.via == "backup":
+        raise Problem(
+            403,
+            "read-only",
+            "This is a backup, it can only be read",
+            f"What you see is the {identity.name}; nothing in it can be changed.",
+            "To go on from it, bring it back with `snorri restore`.",
+        )
     if not identity.may(needed):
         address = getattr(connection.scope.get("auth"), "address", "")
         path = connection.scope["path"]

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 from msgspec import Struct
 
 Role: TypeAlias = Literal["viewer", "operator", "admin"]
-Via: TypeAlias = Literal["open", "session", "token", "proxy", "nats"]
+Via: TypeAlias = Literal["open", "session", "token", "proxy", "nats", "backup"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 # The key under which each route handler declares the role it asks for, or PUBLIC.
@@ -21,7 +21,8 @@ PUBLIC = "public"
 
 class Identity(Struct, frozen=True, kw_only=True):
     """Who asks: ``via`` says how that is known. ``open`` is loopback without an auth file, ``nats``
-    a request to the micro service, which NATS permissions have let through.
+    a request to the micro service, which NATS permissions have let through, ``backup`` anyone on
+    this machine who looks at a backup, whose name tells which.
     """
 
     name: str

@@ -55,7 +55,11 @@ class Deps(Struct, kw_only=True, dict=True):
     def health(self) -> Readiness:
         """Whether this process can do its work: ``await deps.health.look()``."""
         return Readiness(
-            *(self.backend, self.names), read=self.read, live=self.live, healthy=self.healthy
+            *(self.backend, self.names),
+            read=self.read,
+            live=self.live,
+            healthy=self.healthy,
+            engines=not self.access.is_read_only,
         )
 
     @cached_property

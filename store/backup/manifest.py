@@ -91,6 +91,7 @@ class Manifest(Struct, frozen=True, kw_only=True):
     consumers: tuple[ConsumerPlace, ...]
     segments: tuple[Segment, ...]
     since: Since | None = None
+    cards: dict[str, Raw] = {}  # of sagas and jobs, by their keys in the meta bucket
     format: int = FORMAT
 
 

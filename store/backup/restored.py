@@ -9,6 +9,7 @@ whose message was stored and not handled yet may so come twice; its instance tak
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import msgspec
@@ -29,8 +30,13 @@ class Restored:
     finds it.
     """
 
-    def __init__(self, chain: list[tuple[Path, Manifest]]) -> None:
+    def __init__(self, chain: list[tuple[Path, Manifest]], until: datetime | None = None) -> None:
+        """With ``until`` what was stored later is left out, and the positions with it: such a
+        log is for looking at, no engine can go on from it.
+        """
         self._chain = chain
+        self._until_ns = 2**63 if until is None else int(until.timestamp() * 1e9)
+        self._has_positions = until is None
         self.manifest = chain[-1][1]
         self.names = Names(self.manifest.namespace, self.manifest.bucket)
         self._at_ns = 0  # of the last message of the log
@@ -61,6 +67,8 @@ class Restored:
                             "use another backup"
                         )
                     last = stored.seq
+                    if stored.at_ns > self._until_ns:
+                        return
                     yield stored
 
     def log(self) -> Iterator[Stored]:
@@ -72,6 +80,8 @@ class Restored:
             if stored.subject.startswith(instances):
                 self._note_timers(stored)
             yield stored
+        if not self._has_positions:
+            return
         seq = self.manifest.cut.log
         for number, document in self.manifest.cut.positions.items():
             seq += 1

@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from msgspec import Struct, structs
+from msgspec import Raw, Struct, structs
 
 from store.backup.cut import find_cut
 from store.backup.manifest import (
@@ -40,6 +40,7 @@ from store.port import Backend, StreamName
 from store.projection.checkpoint import Mark, advance, mismatch
 from store.subjects import Names
 
+CARDS = ("saga.", "job.")
 STREAMS: tuple[StreamName, StreamName] = ("log", "events")
 
 Tell = Callable[[StreamName, int, int], None]  # which stream, up to where, of how many
@@ -83,7 +84,7 @@ class Saving:
             state = await self._copy(state, stream, cut)
         for damage in damages(self._folder, state.segments):
             raise BackupError(f"what was just written can't be read back: {damage}")
-        manifest = self._manifest(state, cut, consumers)
+        manifest = self._manifest(state, cut, consumers, await self._cards())
         write_json(self._folder / MANIFEST, manifest)
         (self._folder / UNFINISHED).unlink(missing_ok=True)
         return manifest
@@ -208,8 +209,18 @@ class Saving:
         write_json(self._folder / UNFINISHED, state)
         return state
 
+    async def _cards(self) -> dict[str, Raw]:
+        """Who is registered: an engine would do that again, a view of the backup has none."""
+        meta = self._source.backend.meta
+        found = [entry for prefix in CARDS for entry in await meta.entries(prefix)]
+        return {entry.key: Raw(entry.data) for entry in found if entry.data is not None}
+
     def _manifest(
-        self, state: Unfinished, cut: Cut, consumers: Sequence[ConsumerPlace]
+        self,
+        state: Unfinished,
+        cut: Cut,
+        consumers: Sequence[ConsumerPlace],
+        cards: dict[str, Raw],
     ) -> Manifest:
         names = self._source.names
         return Manifest(
@@ -226,6 +237,7 @@ class Saving:
             consumers=tuple(consumers),
             segments=state.segments,
             since=state.since,
+            cards=cards,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,6 +23,7 @@ from store.jetstream.dial import dial
 from store.jetstream.feeds import JetStreamFeeds
 from store.jetstream.link import Link, Reply, Waiter
 from store.jetstream.log import JetStreamLog
+from store.jetstream.meta import JetStreamMeta
 from store.jetstream.snapshot import State, archive
 from store.jetstream.topology import RESTORING as MARK
 from store.jetstream.topology import Config
@@ -32,6 +33,7 @@ from store.subjects import Names
 VERSION_NEEDED = (2, 15, 0)  # the first whose snapshots list messages
 CHUNKS_IN_FLIGHT = 8
 CHUNK_TIMEOUT_S = 60.0
+CARD_TTL_S = 3600  # of a job's card: whether it still has workers is not known
 TIMERS_MESSAGES = 400  # of one batch
 END_TIMEOUT_S = 600.0  # the server syncs and indexes all of it before it answers
 
@@ -52,6 +54,7 @@ class Restorer:
         self._meta = topology.meta_config(names, replicas)
         self.feeds = JetStreamFeeds(link, names)
         self._log = JetStreamLog(link, names)
+        self._bucket = JetStreamMeta(link, names)
 
     async def begin(self) -> None:
         """Check that there is room for the streams; raises NotEmpty, StoreError."""
@@ -104,8 +107,8 @@ class Restorer:
                 task.cancel()
             await asyncio.gather(*waiting, return_exceptions=True)
 
-    async def finish(self, timers: Iterable[Outgoing]) -> None:
-        """Arm the timers and open the streams; raises StoreError.
+    async def finish(self, timers: Iterable[Outgoing], cards: Mapping[str, bytes]) -> None:
+        """Arm the timers, put the cards of sagas and jobs up, open the streams; raises StoreError.
 
         Schedules that are stored while a stream takes none are known to the server later, but they
         don't fire: its clock is only wound by the next one. So they are published like any others.
@@ -121,6 +124,9 @@ class Restorer:
         if batch:
             await self._commit(batch)
         await api.ask(self._link, f"STREAM.CREATE.{self._meta['name']}", self._meta)
+        for key, card in cards.items():
+            ttl_s = 0 if key.startswith("saga.") else CARD_TTL_S
+            await self._bucket.put(key, card, ttl_s=ttl_s)
         for config in self._configs.values():
             await self._update(config)
 

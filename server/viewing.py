@@ -1,0 +1,56 @@
+"""Looking at a backup: dashboard, API and SQL over a private copy, in which nothing can be changed.
+
+The copy is an embedded server on a temporary directory, without engines, workers and timers, gone
+when this ends. Everybody on this machine is a viewer, nobody more.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+from msgspec import structs
+
+from jobs.service import Supervisor
+from server.backups import restore_for_looking
+from server.composition import names_of, open_embedded, run_until_signal
+from server.loading import App
+from server.serving import build_serving
+from server.settings import Settings
+from store.backup.manifest import BackupError, Manifest, read_manifest
+
+Ready = Callable[[str, Manifest], None]  # the address, and of which backup
+
+
+async def view(
+    settings: Settings, app: App, folder: Path, until: datetime | None, ready: Ready
+) -> int:
+    """Serve a backup, as it was at ``until`` or at its end, until Ctrl-C; the exit code.
+
+    Raises BackupError, SetupError, StoreError.
+    """
+    end = read_manifest(folder).cut.at
+    if until is not None and until > end:
+        raise BackupError(
+            f"the backup ends at {end:%Y-%m-%d %H:%M:%S} UTC; give an earlier time, or none"
+        )
+    with tempfile.TemporaryDirectory(prefix="snorri-view-") as home:
+        here = structs.replace(
+            settings, data=home, nats_url=None, nats_port=0, sync_always=False, auth=None
+        )
+        manifest = await restore_for_looking(here, folder, until)
+        here = structs.replace(
+            here,
+            namespace=manifest.namespace,
+            bucket=manifest.bucket,
+            partitions=manifest.partitions,
+        )
+        name = f"backup of {until or end:%Y-%m-%d %H:%M:%S} UTC"
+        async with open_embedded(here) as runtime:
+            serving = build_serving(
+                *(runtime.backend, runtime.url, names_of(here), app, here), backup=name
+            )
+            supervisor = Supervisor(serving.services, "view")
+            return await run_until_signal(supervisor, lambda: ready(serving.address, manifest))
