@@ -50,6 +50,7 @@ GRACE_S = 20.0
 IN_FLIGHT_MAX = 1000  # over all workers of a target that sets no limit of its own
 RESULTS_WAITING_MAX = 1000  # with more of them not stored yet, no commands are taken
 TAKE_WAIT_S = 10.0
+OPENING_MAX = 32  # queues that are opened at a time
 AHEAD_S = 0.01  # of work that may wait in the worker for a free slot
 AHEAD_MAX = 100  # commands of one target that may
 PAUSE_MIN_S = 0.05
@@ -176,14 +177,12 @@ class Worker:
     async def start(self) -> None:
         """Open the queues and begin to take; raises StoreError (TopologyDrift for other limits)."""
         try:
-            for job in self._jobs:
-                queue = await self._backend.queues.open(
-                    job.target,
-                    ack_wait_s=self._ack_wait_s,
-                    in_flight_max=job.concurrency_total or IN_FLIGHT_MAX,
-                )
-                counter = self._by_target[job.target] = _Counter(job, queue)
-                self._counters.append(counter)
+            # Some at a time: a list of 500 steps has 1,000 queues, and each costs a round trip.
+            free = asyncio.Semaphore(OPENING_MAX)
+            opened = [self._open(job, free) for job in self._jobs]
+            for end in await asyncio.gather(*opened, return_exceptions=True):
+                if isinstance(end, BaseException):
+                    raise end
             await self._presence.register()
             await self._presence.renew()
         except BaseException:
@@ -199,6 +198,16 @@ class Worker:
         self._takers = [self._begin(self._take(c), c.job.target) for c in self._counters]
         if self._inline is not None:
             self._inline.open(self)
+
+    async def _open(self, job: AnyJob, free: asyncio.Semaphore) -> None:
+        async with free:
+            queue = await self._backend.queues.open(
+                job.target,
+                ack_wait_s=self._ack_wait_s,
+                in_flight_max=job.concurrency_total or IN_FLIGHT_MAX,
+            )
+        counter = self._by_target[job.target] = _Counter(job, queue)
+        self._counters.append(counter)
 
     async def stop(self) -> None:
         """Take no more, let jobs end within the grace, hand the rest back; waits for all that."""
