@@ -16,6 +16,7 @@ import pytest
 
 import jobs
 import sagas
+from jobs import data
 from jobs.context import JobContext
 from sagas.builder import Draft, SagaBuilder
 from sagas.programs.step_list import ListOptions, StepsChain
@@ -54,6 +55,7 @@ PUBLIC: dict[str, Any] = {
     **{name: getattr(jobs, name) for name in jobs.__all__},
     "create_publisher": publisher.create_publisher,
     "connect": runs.connect,
+    **{name: getattr(data, name) for name in ("create", "update", "delete")},
     "Published": events.Published,
     "Rejected": events.Rejected,
     "SnorriPlugin": SnorriPlugin,
@@ -77,7 +79,9 @@ THERE = {
         context record error attempts steps output pending running completed compensating
         compensated failed""",
     "Nevr": """
-        entity action workflow input step execute compensate retry maxAttempts delay backoff resolve
+        createEntityStep updateEntityStep deleteEntityStep storeAs useTransaction driver
+        transactional entity action workflow input step execute compensate retry maxAttempts delay
+        backoff resolve
         set get withData build executeWorkflow runWorkflow initialData error code failedStep
         compensatedSteps""",
     "NetScript": """
