@@ -253,12 +253,17 @@ class InlineSteps:
 
 def inline_targets(registry: Registry, jobs: Iterable[AnyJob]) -> set[str]:
     """The targets of steps among ``jobs`` that an engine may carry out itself: those whose number
-    at work is not limited over all workers.
+    at work is not limited over all workers, and whose failure a run takes. A background step that
+    fails is a dead letter, so its command has to be in the stream, to be sent again.
     """
     programs = [definition.program for definition in registry if definition.program is not None]
     steps = [step for program in programs for step in program.steps.values()]
     targets = {target for step in steps for target in (step.target, step.undo_target)}
-    return {job.target for job in jobs if job.target in targets and job.concurrency_total is None}
+    return {
+        job.target
+        for job in jobs
+        if job.target in targets and job.concurrency_total is None and not job.letters
+    }
 
 
 def with_inline(registry: Registry, targets: frozenset[str]) -> Registry:

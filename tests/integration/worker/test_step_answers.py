@@ -13,8 +13,9 @@ import pytest_asyncio
 from msgspec import Struct
 
 from jobs import ErrorPolicy, PermanentFailure, Providers, StepContext
+from jobs.inline import inline_targets
 from jobs.steps import ANSWER_BYTES_MAX, all_step_jobs
-from sagas import WorkflowSaga, retry, step, steps, workflow
+from sagas import Registry, WorkflowSaga, retry, step, steps, workflow
 from sagas.errors import DefinitionError
 from store.client import SagaClient
 from tests.steps_kit import Stage
@@ -108,6 +109,14 @@ async def test_the_run_answers_for_a_failed_step_so_it_is_no_dead_letter(
     assert [(one.saga, one.key, "broken" in one.reason) for one in letters] == [
         ("order", "o-1", True)
     ]
+
+
+async def test_a_background_step_goes_to_its_queue_for_its_dead_letter() -> (
+    None
+):
+    mixed = steps("mixed", [step("mail", _fails, background=True), step("write", _huge, _undo)])
+    targets = inline_targets(Registry([mixed]), all_step_jobs([mixed]))
+    assert targets == {"mixed.write", "mixed.write.undo"}
 
 
 @step("Hold", compensate=_undo)
