@@ -18,14 +18,14 @@ CODE := sagas store jobs server ui tests
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test bench lint format docs screenshots lock clean
+.PHONY: help dev test sim bench lint format docs screenshots lock clean
 
 help: ## list the targets
 	@echo "Snorri, an event-sourced saga store on NATS JetStream"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "PYTHON=... chooses the interpreter (3.11 or newer), ARGS=... goes to snorri dev, pytest or the benchmark."
+	@echo "PYTHON=... chooses the interpreter (3.11 or newer), ARGS=... goes to snorri dev, pytest, the simulation or the benchmark."
 
 dev: $(VENV)/.runtime ## start everything on this machine, dashboard included
 	@$(BIN)/snorri dev $(ARGS)
@@ -34,6 +34,9 @@ test: $(VENV)/.test lint ## style, types and all tests, with a real broker and a
 	@$(BIN)/python -m tests.browser_setup
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser" $(ARGS)
 	@$(BROWSER_TESTS)
+
+sim: $(VENV)/.test ## thousands of simulated runs by seed (ARGS="--seeds 1000 --jobs 2"; ARGS=mutants)
+	@$(BIN)/python -m tests.simulation $(ARGS)
 
 bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
