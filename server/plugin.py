@@ -29,6 +29,7 @@ from sagas import Registry
 from server.access.access import Standing
 from server.access.middleware import STANDING
 from server.access.roles import Identity
+from server.action_routes import ActionRoutes, EntityAction
 from server.api.errors import answer
 from server.api.problems import Problem
 from server.composition import (
@@ -60,8 +61,9 @@ class SnorriPlugin(InitPlugin):
 
     ``app`` names the modules with sagas and jobs. Handlers may ask for two dependencies:
     ``publisher`` (a Publisher) and ``saga_client`` (a SagaClient). ``identify`` says who a request
-    is from, by what your application knows of it (None: nobody), in place of SNORRI_AUTH. All other
-    settings are given by name (``nats_url``, ``data``, ``bucket`` …), by SNORRI_… or in
+    is from, by what your application knows of it (None: nobody), in place of SNORRI_AUTH.
+    ``actions`` are routes of the application that run a saga for one entity. All other settings
+    are given by name (``nats_url``, ``data``, ``bucket`` …), by SNORRI_… or in
     snorri.toml; without ``nats_url`` a nats-server is started as `snorri dev` does. Several
     processes of one application need a ``data`` directory each. Raises SettingsError and AppError.
     """
@@ -73,6 +75,7 @@ class SnorriPlugin(InitPlugin):
         path: str = "/snorri",
         roles: Sequence[Role] = ("engine", "jobs", "api"),
         identify: Identify | None = None,
+        actions: Sequence[EntityAction] = (),
         wait_s: float = WAIT_S,
         **settings: object,
     ) -> None:
@@ -83,6 +86,7 @@ class SnorriPlugin(InitPlugin):
         self._path = path.rstrip("/")
         self._roles = tuple(roles)
         self._identify = identify
+        self._actions = tuple(actions)
         self._wait_s = wait_s
         self._app = _load(self.settings, self._roles)
         self._running: _Running | None = None
@@ -92,6 +96,8 @@ class SnorriPlugin(InitPlugin):
         app_config.lifespan.append(self._lifespan)
         app_config.dependencies["publisher"] = Provide(self._publisher, sync_to_thread=False)
         app_config.dependencies["saga_client"] = Provide(self._client, sync_to_thread=False)
+        routes = ActionRoutes(self._client, self._identify, self._path)
+        app_config.route_handlers.extend(routes.route(declared) for declared in self._actions)
         if "api" in self._roles:
             mount = asgi(self._path, is_mount=True, copy_scope=True)
             app_config.route_handlers.append(mount(self._mounted))
