@@ -45,8 +45,7 @@ from store.projection.where import Where
 
 PAGE = 1000
 READS_AT_ONCE = 50
-
-Id = Annotated[str, Meta(min_length=1, max_length=500)]
+ID_CHARS_MAX = 1000
 
 
 class LetterFilter(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,7 +68,7 @@ class LettersBody(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True,
         LetterFilter | UnsetType, Meta(description="Open ones that the list finds with it")
     ] = UNSET
     ids: Annotated[
-        Annotated[tuple[Id, ...], Meta(min_length=1, max_length=KEYS_MAX)] | UnsetType,
+        Annotated[tuple[str, ...], Meta(min_length=1, max_length=KEYS_MAX)] | UnsetType,
         Meta(description="Those named here"),
     ] = UNSET
     reason: Reason = ""
@@ -149,6 +148,8 @@ async def _targets_of(deps: Deps, body: LettersBody) -> list[str]:
     if (body.filter is UNSET) == (body.ids is UNSET):
         raise _unclear("The body needs either `filter` or `ids`.", "Send one of them.")
     if body.ids is not UNSET:
+        if any(not 0 < len(id) <= ID_CHARS_MAX for id in body.ids):
+            raise _unclear("An empty or very long text is no id.", "Take ids from the list.")
         return list(dict.fromkeys(body.ids))
     assert body.filter is not UNSET
     filter = body.filter

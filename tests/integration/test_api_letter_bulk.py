@@ -115,6 +115,7 @@ async def test_a_filter_means_open_ones_and_a_key_makes_one_job(tmp_path: Path) 
         {"action": "redrive"},
         {"action": "redrive", "filter": {}},
         {"action": "redrive", "ids": []},
+        {"action": "redrive", "ids": [""]},
         {"action": "redrive", "ids": ["a"], "filter": {"key": "o-1"}},
         {"action": "restore", "ids": ["a"]},
         {"action": "discard", "ids": ["a"], "watchMs": 5},
