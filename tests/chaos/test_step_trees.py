@@ -1,10 +1,10 @@
-"""Goal: random step lists end as the model of ten lines says, whatever is killed in the middle.
+"""Goal: random trees of steps end as the model of ten lines says, whatever is killed in the middle.
 
-Method: nested groups whose steps fail, run into time-outs, work at the second attempt, and whose
-undos fail too, are run many at a time while engine and worker, apart or in one process, are killed
-with -9. The order in which steps ended is read from the causes in the log, what was done from the
-ledger that the functions themselves write. An operator retries parked runs or skips their undo.
-SNORRI_TEST_LONG=1 kills more.
+Method: lists and workflows of nested groups, whose steps fail, run into time-outs or work at the
+second attempt, and whose undos fail too, are run many at a time while engine and worker, apart or
+in one process, are killed with -9. The order in which steps ended is read from the causes in the
+log, what was done from the ledger that the functions themselves write. An operator retries parked
+runs or skips their undo. SNORRI_TEST_LONG=1 kills more.
 """
 
 from __future__ import annotations

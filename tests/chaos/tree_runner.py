@@ -1,8 +1,9 @@
-"""Engine, worker, or both in one process for random step lists, to be killed.
+"""Engine, worker, or both in one process for random trees of steps, to be killed.
 
 Run as ``python -m tests.chaos.tree_runner ROLE SEED COUNT URL NAMESPACE BUCKET``; with the role
-"both" the engine carries the steps out itself. The lists are made from the seed, so that the test
-has the same. How a step and its undo behave is drawn with them; each run writes to the ledger.
+"both" the engine carries the steps out itself. Every other tree is a workflow function that walks
+it, the rest are lists. They are made from the seed, so that the test has the same. How a step and
+its undo behave is drawn with them; each run writes to the ledger.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import random
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -23,9 +24,9 @@ from jobs.inline import InlineSteps, inline_targets
 from jobs.service import Supervisor
 from jobs.steps import all_step_jobs
 from jobs.worker import Worker
-from sagas import SagaDefinition, retry, step, steps
+from sagas import SagaDefinition, WorkflowSaga, retry, step, steps, workflow
 from sagas.definition import Registry
-from sagas.programs.steps import AnyStep
+from sagas.programs.steps import AnyStep, Group, Item, walk
 from server.composition import run_until_signal
 from store.jetstream import connect
 from store.subjects import Names
@@ -56,22 +57,26 @@ class Fate(Struct, frozen=True):
 
 
 class Tree(Struct, frozen=True):
-    """A random list, the fates of its steps, and whether a failed undo parks its runs."""
+    """A random tree as a list or a workflow, and the fates of its steps."""
 
     definition: SagaDefinition
     fates: dict[str, Fate]
-    parks: bool
 
 
 def make_trees(seed: int, count: int) -> list[Tree]:
-    """The random lists of a seed."""
-    return [_tree(f"tree-{number}", random.Random(f"{seed}-{number}")) for number in range(count)]
+    """The random trees of a seed."""
+    kinds = ("list", "flow")
+    return [
+        _tree(f"{kinds[number % 2]}-{number}", random.Random(f"{seed}-{number}"))
+        for number in range(count)
+    ]
 
 
 def _tree(id: str, chance: random.Random) -> Tree:
     fates: dict[str, Fate] = {}
 
-    def make_step(name: str) -> AnyStep:
+    def make_step(place: str) -> AnyStep:
+        name = f"{id}.{place}"  # the steps of all workflows have one name space
         fate = fates[name] = Fate(chance.choice(RUN_FATES), chance.choice(UNDO_FATES))
         background = chance.random() < 0.1
         undo = _undo(fate.undo) if not background and chance.random() < 0.8 else None
@@ -87,9 +92,31 @@ def _tree(id: str, chance: random.Random) -> Tree:
         )
 
     items = draw_tree(chance.randrange, make_step)
-    parks = chance.random() < 0.6
-    policy = "park" if parks else "continue"
-    return Tree(steps(id, items, on_undo_failure=policy), fates, parks)
+    policy = "park" if chance.random() < 0.6 else "continue"
+    if id.startswith("list"):
+        return Tree(steps(id, items, on_undo_failure=policy), fates)
+    return Tree(_flow(id, items, policy), fates)
+
+
+def _flow(id: str, items: list[Item], policy: Literal["park", "continue"]) -> SagaDefinition:
+    known = [one for item in items for one in walk(item)]
+
+    @workflow(id, steps=known, on_undo_failure=policy)
+    async def flow(saga: WorkflowSaga, input: object) -> None:
+        for item in items:
+            await _walked(saga, item)
+
+    return flow
+
+
+async def _walked(saga: WorkflowSaga, item: Item) -> None:
+    if not isinstance(item, Group):
+        await item(saga, None)
+    elif item.kind == "parallel":
+        await asyncio.gather(*(_walked(saga, part) for part in item.items))
+    else:
+        for part in item.items:
+            await _walked(saga, part)
 
 
 def _run(fate: str) -> Any:
