@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import httpx
 import pytest
@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from jobs import PermanentFailure, StepContext
 from jobs.steps import all_step_jobs
-from sagas import WorkflowFailed, WorkflowSaga, entity, retry, step, steps, workflow
+from sagas import Secret, WorkflowFailed, WorkflowSaga, entity, retry, step, steps, workflow
 from store.port import StoreError, Unreachable
 from store.runs import CallFailed, RunFailed, RunRefused, Runs, UnexpectedOutput, connect
 from tests.api_kit import BASE_URL, Api, instance_path, open_api
@@ -36,6 +36,10 @@ class Order(Struct):
 
 class Receipt(Struct):
     paid: int
+
+
+class Card(Struct):
+    number: Annotated[str, Secret]
 
 
 async def _reserve(ctx: StepContext[Any], order: Order) -> dict[str, str]:
@@ -69,6 +73,11 @@ async def _when_open(ctx: StepContext[Any]) -> str:
     return "open"
 
 
+async def _keep(ctx: StepContext[Any], card: Card) -> Card:
+    return card
+
+
+CARDS = steps("cards", [step("keep", _keep)], input=Card, output=Card)
 HELD = steps("held", [step("door", _when_open)], on_failure="park")
 
 
@@ -116,7 +125,7 @@ def balance(state: Account, times: int = 1) -> int:
     return state.balance * times
 
 
-SAGAS = (ORDER, WRONG, HELD, approval, ping, wallet)
+SAGAS = (ORDER, WRONG, CARDS, HELD, approval, ping, wallet)
 
 
 @asynccontextmanager
@@ -264,6 +273,17 @@ async def test_over_http_the_shapes_are_those_of_the_document(tmp_path: Path) ->
         assert (problem["code"], problem["detail"]) == ("NEGATIVE", "nothing to deposit")
         problem = await api.post(instance_path("order", "o-1", "call", "x"), {}, status=409)
         assert "does not fit order" in problem["detail"]
+
+
+async def test_secret_fields_stay_inside_where_they_go_out_over_http(tmp_path: Path) -> None:
+    async with _open(tmp_path) as (api, (inside, over_http)):
+        result = await inside.run(CARDS, Card("4111-1111"), key="c-1")
+        assert result.unwrap() == Card("4111-1111")
+        outside = await over_http.get(CARDS, "c-1").result()
+        assert outside.unwrap() != Card("4111-1111")
+        told = await api.http.get(instance_path("cards", "c-1", "result"))
+        assert "4111" not in told.text
+        assert told.json()["steps"]["keep"]["status"] == "completed"
 
 
 async def test_an_address_that_is_none() -> None:
