@@ -13,16 +13,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from jobs.examples import shop
 from jobs.examples.steps import definitions
 from sagas.examples import definitions as by_messages
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^    (snorri (?:start|publish|signal) .*)$", TEXT, re.MULTILINE)
-BY_ID = {one.id: one for one in (*definitions, *by_messages)}
+BY_ID = {one.id: one for one in (*definitions, *shop.definitions, *by_messages)}
 
 
-@pytest.mark.parametrize("definition", definitions, ids=lambda one: one.id)
+@pytest.mark.parametrize("definition", [*definitions, *shop.definitions], ids=lambda one: one.id)
 def test_each_sample_of_steps_is_on_the_page(definition: object) -> None:
     assert f"`{getattr(definition, 'id', '')}`" in TEXT
 

@@ -22,6 +22,7 @@ from sagas.builder import Draft, SagaBuilder
 from sagas.programs.step_list import ListOptions, StepsChain
 from sagas.programs.steps import StepOptions
 from sagas.programs.workflow import WorkflowOptions
+from server import action_routes
 from server.cli import cli
 from server.plugin import SnorriPlugin
 from store import events, publisher, runs
@@ -55,6 +56,10 @@ PUBLIC: dict[str, Any] = {
     **{name: getattr(jobs, name) for name in jobs.__all__},
     "create_publisher": publisher.create_publisher,
     "connect": runs.connect,
+    "action": action_routes.action,
+    "create": data.create,
+    "update": data.update,
+    "delete": data.delete,
     **{name: getattr(data, name) for name in ("create", "update", "delete")},
     "Published": events.Published,
     "Rejected": events.Rejected,
@@ -83,7 +88,8 @@ THERE = {
         transactional entity action workflow input step execute compensate retry maxAttempts delay
         backoff resolve
         set get withData build executeWorkflow runWorkflow initialData error code failedStep
-        compensatedSteps""",
+        compensatedSteps useTransaction transactional driver createEntityStep storeAs
+        updateEntityStep deleteEntityStep resourceId""",
     "NetScript": """
         defineSaga durability state on compensate correlate concurrency schedule onSignal onQuery
         build defineSagaConfig name description topic tags sagaComplete sagaFail sagaCompensate send
