@@ -46,6 +46,8 @@ from sagas.programs.steps import AnyStep, StepCall, StepResponse, StepResult
 CONCURRENCY = 16  # of each step in one worker
 ANSWER_BYTES_MAX = 300_000
 
+NOTHING_KEPT = Success(msgspec.json.encode(StepResult()))
+
 _read_call = msgspec.json.Decoder(StepCall).decode
 _read_fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -265,9 +267,9 @@ class StepManner:
                 return _failed(response.reason, data, response.code)
             value = response.output
         try:
-            return _answer(step, value, data, self.merges)
+            outcome = _answer(step, value, data, self.merges)
         except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as error:
-            return Failure(
+            outcome = Failure(
                 clip(
                     f"the step's work is done, but its answer can't be written as JSON: {error};"
                     " return Structs, dicts, lists, texts and numbers"
@@ -276,6 +278,8 @@ class StepManner:
                 type(error).__name__,
                 defect=True,
             )
+        # Nobody reads what an undo returns, so it is through also when that can't be kept.
+        return NOTHING_KEPT if step.payload.undo and isinstance(outcome, Failure) else outcome
 
     def raised(self, context: AnyContext, error: BaseException) -> Failure | Crash:
         """See Manner."""

@@ -297,6 +297,9 @@ def test_answers_that_cannot_be_kept_fail_clearly(value: object, code: str, word
     assert isinstance(outcome, Failure)
     assert words in outcome.reason
     assert (outcome.data, outcome.defect) == ({"code": code, "done": True}, True)
+    _, undo = step_jobs(_list(undo=_run))
+    context = _context(undo, StepCall(step="one", undo=True))
+    assert isinstance(undo.manner.returned(context, value), Success), "nobody reads it"
 
 
 # --- what is raised
