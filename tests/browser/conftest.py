@@ -14,18 +14,19 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 
-from tests.browser.site import APPS, Site
+from tests.browser.site import WITH_APPS, Site
 from tests.browser_setup import chromium_path
 from tests.integration.cli_kit import Snorri
 
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 # Only violations are told with their elements: telling all that is well takes most of the time.
-AXE_RUN = """async (runOnly) =>
-    (await axe.run({runOnly, resultTypes: ['violations']})).violations"""
+AXE_RUN = """async ([runOnly, preload]) =>
+    (await axe.run({runOnly, preload, resultTypes: ['violations']})).violations"""
 AXE_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 # For machines that have much else to do; what must be quick is told so by its own test.
 expect.set_options(timeout=15_000)
 
+MENU_FITS = "document.querySelector('#menu').open !== matchMedia('(max-width: 1080px)').matches"
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 
 
@@ -54,7 +55,7 @@ def chromium_path_cached() -> str:
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """The installation that most tests share; each uses keys of its own."""
-    site = Site(tmp_path_factory.mktemp("site"))
+    site = Site(tmp_path_factory.mktemp("site"), *WITH_APPS)
     yield site
     site.close()
 
@@ -73,8 +74,9 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     for name, role in PEOPLE.items():
         snorri.run("access", "user", name, "--role", role, "--password-stdin", input=PASSWORD)
     token = snorri.json("access", "token", "tests", "--role", "admin")["token"]
-    apps = [argument for app in APPS for argument in ("--app", app)]
-    site = Site(folder, *apps, token=token, SNORRI_AUTH="access.toml", SNORRI_SECRETS="password")
+    site = Site(
+        folder, *WITH_APPS, token=token, SNORRI_AUTH="access.toml", SNORRI_SECRETS="password"
+    )
     yield site
     site.close()
 
@@ -197,10 +199,31 @@ def check_axe(page: Page, *, colours: bool = False) -> None:
     if not page.evaluate("'axe' in window"):
         page.evaluate(AXE.read_text())
     rules = ["color-contrast"] if colours else AXE_RULES
-    violations = page.evaluate(AXE_RUN, rules)
+    violations = page.evaluate(AXE_RUN, [rules, not colours])
     bad = [
         f"{v['id']} ({v['impact']}): {v['help']}: {[n['html'][:160] for n in v['nodes'][:3]]}"
         for v in violations
         if v["impact"] in ("serious", "critical")
     ]
-    assert not bad, "\n".join(bad)
+    assert not bad, "\n".join([page.url, *bad])
+
+
+def check_themes(page: Page) -> None:
+    """``check_axe`` in light and in dark, on the page as it is loaded."""
+    page.emulate_media(color_scheme="light")
+    check_axe(page)
+    page.emulate_media(color_scheme="dark")
+    check_axe(page, colours=True)
+
+
+def check_everywhere(page: Page) -> None:
+    """``check_themes`` at a desk and on a phone, where nothing may make the page scroll sideways;
+    ends at a desk's size.
+    """
+    for width, height in (SIZES["phone"], SIZES["desk"]):
+        page.set_viewport_size({"width": width, "height": height})
+        page.wait_for_function(MENU_FITS)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{page.url} scrolls sideways at {width} px"
+        )
+        check_themes(page)

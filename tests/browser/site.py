@@ -19,7 +19,14 @@ from tests.browser.shop import EFFECTS
 from tests.integration.cli_kit import Process, dev
 from tests.waiting import eventually_sync
 
-APPS = ("sagas.examples", "jobs.examples", "tests.browser.shop", "tests.browser.hampers")
+APPS = (
+    "sagas.examples",
+    "jobs.examples",
+    "tests.browser.shop",
+    "tests.browser.hampers",
+    "tests.browser.members",
+)
+WITH_APPS = tuple(argument for app in APPS for argument in ("--app", app))
 _numbers = itertools.count(1)
 ITEMS = [{"productId": "book-1", "quantity": 1, "price": 4999}]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import SIZES, check_axe
+from tests.browser.conftest import SIZES, check_axe, check_themes
 from tests.browser.site import Site
 
 COUNTS = "SELECT status, count(*) AS orders FROM instances GROUP BY status"
@@ -36,26 +36,22 @@ def test_a_question_is_asked_with_the_keyboard_and_stands_in_the_address(
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_samples_and_their_charts_are_for_everybody(
-    page: Page, site: Site, size: str, theme: str
-) -> None:
+def test_samples_and_their_charts_are_for_everybody(page: Page, site: Site, size: str) -> None:
     site.until(site.order(), "completed")
     width, height = SIZES[size]
     page.set_viewport_size({"width": width, "height": height})
-    page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # light or dark
     page.goto("/sql")
-    check_axe(page)
+    check_themes(page)
     page.get_by_role("link", name="Funnel by status").click()
     # other tests' sagas may be completed, too: a row each
     completed = page.get_by_role("region", name="Rows").get_by_text("completed")
     expect(completed.first).to_be_visible()
-    check_axe(page)
+    check_themes(page)
     page.get_by_role("button", name="Chart", exact=True).click()
     page.get_by_label("Up").select_option("percent")
     page.get_by_role("button", name="Draw").click()
     expect(page.get_by_role("img", name=re.compile("percent by saga"))).to_be_visible()
-    check_axe(page)
+    check_themes(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import SIZES, check_axe
+from tests.browser.conftest import check_everywhere
 from tests.browser.site import Site
 
 Person = Callable[..., Page]
@@ -30,17 +30,6 @@ def _box(page: Page, step: str) -> Locator:
 
 def _row(page: Page, step: str) -> Locator:
     return page.get_by_role("table", name="Steps").locator(f"tr[id='step-{step}']")
-
-
-def _reads_well(page: Page) -> None:
-    """In both themes, at a desk and on a phone."""
-    page.emulate_media(color_scheme="light")
-    check_axe(page)
-    page.emulate_media(color_scheme="dark")
-    check_axe(page, colours=True)
-    for width, height in (SIZES["phone"], SIZES["desk"]):
-        page.set_viewport_size({"width": width, "height": height})
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
 
 
 def test_an_undone_list_shows_what_each_step_did(person: Person, office: Site) -> None:
@@ -64,7 +53,7 @@ def test_an_undone_list_shows_what_each_step_did(person: Person, office: Site) -
     expect(_row(page, "brie")).to_contain_text('"packed brie"')
     expect(_row(page, "reserve")).to_contain_text("b-7")
     expect(page.locator("main")).not_to_contain_text("swordfish")
-    _reads_well(page)
+    check_everywhere(page)
 
 
 def test_the_flow_of_an_earlier_version_and_the_story(person: Person, office: Site) -> None:
@@ -92,7 +81,7 @@ def test_a_failed_undo_is_seen_where_it_stands_and_seen_to(person: Person, offic
     steps = page.get_by_role("region", name="Steps of Hamper")
     expect(steps.get_by_role("link", name="wine")).to_contain_text("1 parked")
     expect(steps.get_by_role("link", name="reserve")).to_contain_text("with an undo")
-    _reads_well(page)
+    check_everywhere(page)
     page.goto(f"/instances/Hamper/{key}")
     page.get_by_role("region", name="Compensation").get_by_role("link", name="Skip").click()
     page.get_by_label("Reason").fill("it was a good one")
@@ -114,7 +103,7 @@ def test_a_workflow_shows_what_it_asked_for(person: Person, office: Site) -> Non
     flow = page.get_by_role("region", name="Flow of the steps")
     expect(flow).to_contain_text("At the same time")
     expect(_row(page, "greet-guest#2")).to_contain_text('{"hello": "Bob"}')
-    _reads_well(page)
+    check_everywhere(page)
     page.goto("/sagas/Party")
     steps = page.get_by_role("region", name="Steps of Party")
     expect(steps.get_by_role("link", name="greet-guest")).to_contain_text("Say hello.")

@@ -126,7 +126,11 @@ document.addEventListener("keydown", (event) => {
 });
 
 $("#keys-open")?.addEventListener("click", () => $("#keys").showModal());
-if (matchMedia("(max-width: 1080px)").matches === false) $("#menu")?.setAttribute("open", "");
+// The menu is a row at a desk and a sheet over the page on a phone, where it begins closed.
+const narrow = matchMedia("(max-width: 1080px)");
+const menu = () => $("#menu")?.toggleAttribute("open", !narrow.matches);
+narrow.addEventListener("change", menu);
+menu();
 
 // --- requests of htmx carry the token that forms carry
 
