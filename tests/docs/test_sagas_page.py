@@ -21,7 +21,8 @@ from sagas.testing import Scenario
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 # Programs have a page of their own.
 TEXT = "\n".join(
-    (DOCS / page).read_text(encoding="utf-8") for page in ("sagas.md", "steps.md", "workflows.md")
+    (DOCS / page).read_text(encoding="utf-8")
+    for page in ("sagas.md", "steps.md", "workflows.md", "transactions.md")
 )
 EFFECTS = [name for name in sagas.__all__ if name[0].islower() and name not in ("define_saga",)]
 STEPS = [
