@@ -8,9 +8,7 @@ does not end its delivery (``sender`` does, once the report is stored).
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import functools
-import inspect
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +23,7 @@ from jobs.outcome import Crash, Failure, Outcome, Returned, clip, describe
 from jobs.results import Attempted, Report, Reporter, judge
 from jobs.scopes import Scopes
 from jobs.telemetry import JobEnded, JobStarted, Teller
+from jobs.threads import call_in_thread
 from store import codec
 from store.masking import AT_WORK, Mask
 from store.port import Door, Work
@@ -259,7 +258,8 @@ class Attempt:
         try:
             positional, named = await job.manner.arguments(context, job.takes_payload)
             call = functools.partial(job.function, *positional, **named)
-            returned = await (self._call_in_thread(call) if job.threaded else call())
+            threads = self._crew.threads
+            returned = await (call_in_thread(call, threads) if job.threaded else call())
         except BaseException as error:
             if self._scope is not None:
                 await self._scope.close(error)
@@ -267,22 +267,6 @@ class Attempt:
         if self._scope is not None:
             await self._scope.close()
         return returned
-
-    async def _call_in_thread(self, call: Callable[[], object]) -> object:
-        inherited = contextvars.copy_context()
-
-        def body() -> tuple[object, BaseException | None]:
-            # A future can't carry every exception (StopIteration), so it carries none.
-            try:
-                return inherited.run(call), None
-            except BaseException as error:
-                return None, error
-
-        loop = asyncio.get_running_loop()
-        returned, error = await loop.run_in_executor(self._crew.threads, body)
-        if error is not None:
-            raise error
-        return await returned if inspect.isawaitable(returned) else returned
 
     def _arm(self, now: datetime) -> asyncio.TimerHandle | None:
         """Start the limits that apply; the handle of the time-out or deadline, if there is one."""

@@ -17,7 +17,7 @@ from sagas.definition import CorrelationRule
 from sagas.programs.entity import EntityProgram
 from sagas.programs.program import Program
 from sagas.programs.step_list import StepProgram
-from sagas.programs.steps import Group, Item
+from sagas.programs.steps import AnyStep, Group, Item
 from sagas.retry import RetryPolicy
 from store.port import Meta
 
@@ -36,13 +36,14 @@ class KeyRule(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class PartCard(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A step as its author declared it, or a group with its ``parts``; times are seconds.
+    """A step as its author declared it, or a group with its ``parts``, of which a transaction has
+    the one that runs it first; times are seconds.
 
     ``undo`` says whether it has one; nobody waits for a step in the ``background``.
     """
 
     name: str
-    kind: Literal["step", "sequence", "parallel"] = "step"
+    kind: Literal["step", "sequence", "parallel", "transaction"] = "step"
     target: str = ""
     description: str = ""
     undo: bool = False
@@ -174,6 +175,13 @@ def made_of(program: Program | None) -> MadeOf:
 def _part(item: Item) -> PartCard:
     if isinstance(item, Group):
         return PartCard(name=item.name, kind=item.kind, parts=tuple(map(_part, item.items)))
+    if item.parts:
+        parts = (_step(item), *map(_step, item.parts))
+        return PartCard(name=item.name, kind="transaction", parts=parts)
+    return _step(item)
+
+
+def _step(item: AnyStep) -> PartCard:
     return PartCard(
         name=item.name,
         target=item.target,

@@ -26,11 +26,15 @@ LONG = 120  # steps; a flow with more is shortened
 ENDS = 4  # steps that are left at each end of a shortened run
 
 Word: TypeAlias = Literal[
-    "waiting", "not reached", "running", "parked", "done", "failed", "skipped"
+    "waiting", "not reached", "running", "parked", "done", "rolled back", "failed", "skipped"
 ]
-PartKind: TypeAlias = Literal["step", "sequence", "parallel", "left out"]
+PartKind: TypeAlias = Literal["step", "sequence", "parallel", "transaction", "left out"]
 
-TONES: Mapping[str, str] = {"done": "completed", "skipped": "cancelled"}
+TONES: Mapping[str, str] = {
+    "done": "completed",
+    "rolled back": "compensated",
+    "skipped": "cancelled",
+}
 UNDO_WORDS: Mapping[str, str] = {
     "waiting": "to be undone",
     "running": "being undone",
@@ -214,7 +218,9 @@ def _word(now: Instance, id: str, record: StepRecord) -> Word:
     if record.status == "running":
         parked = now.commands.get(now.parked.command) if now.parked else None
         return "parked" if parked and parked.step == id and not parked.undo else "running"
-    return "done" if record.status == "completed" else record.status
+    if record.status == "completed":
+        return "rolled back" if record.rolled_back else "done"
+    return record.status
 
 
 def _place(undos: Sequence[Undo], id: str) -> int:

@@ -51,6 +51,15 @@ def test_a_list_tells_its_steps_and_groups_as_declared() -> None:
     assert names == ["reserve", "fraud", "print", "mail"]
 
 
+def test_a_transaction_is_a_group_with_the_step_that_runs_it_first() -> None:
+    booked = sequence("book", [step("pay", _work, _work), step("ship", _work)], transactional=True)
+    (card,) = parts_of(steps("booking", [booked]).program)
+    assert (card.kind, card.name) == ("transaction", "book")
+    assert [(one.kind, one.target) for one in card.parts] == [
+        *(("step", "booking.book"), ("step", "booking.pay"), ("step", "booking.ship"))
+    ]
+
+
 def test_workflows_and_entities_tell_the_steps_they_may_call() -> None:
     for definition in (hello, wallet):
         (found,) = parts_of(definition.program)

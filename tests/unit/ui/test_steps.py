@@ -59,6 +59,17 @@ def _begun(definition: SagaDefinition = order) -> Scenario:
     return given(definition).when("order", {})
 
 
+def test_a_transaction_tells_its_steps_and_what_was_rolled_back() -> None:
+    booked = sequence("book", [step("pay", _work, _work), step("ship", _work)], transactional=True)
+    booking = steps("booking", [booked])
+    failed = given(booking).when("booking", {})
+    assert _words(_drawn(failed)) == {"book": "running", "pay": "waiting", "ship": "waiting"}
+    failed.when_failed("booking.book", "no carrier", step="ship", parts=[{"step": "pay"}])
+    drawn = _drawn(failed)
+    assert ([part.kind for part in drawn.parts], drawn.others) == (["transaction"], ())
+    assert _words(drawn) == {"book": "failed", "pay": "rolled back, being undone", "ship": "failed"}
+
+
 def test_each_step_tells_how_it_stands_in_the_groups_it_was_declared_in() -> None:
     drawn = _drawn(_done(_begun(), "reserve", "fraud"))
     assert [(part.kind, part.name) for part in drawn.parts] == [
