@@ -89,10 +89,16 @@ class Clients:
         nudge = 0.02 * order.count
         opened = {"tally": key, "wanted": order.count, "nudge": nudge}
         await self._publish("Opened", key, opened)
+        while (
+            order.spread
+            and self._broker.log.last(self._broker.names.instance("Tally", key)) is None
+        ):
+            await busy(AGAIN_S)
         for n in range(order.count):
             bad = {"raises": True} if how.get("raises") == str(n) else {}
             told = {"tally": key, "n": n, **bad}
-            await self._publish("Counted", key, told, twice=order.twice if n % 2 else ())
+            ordering = f"{key}.{n}" if order.spread else key
+            await self._publish("Counted", ordering, told, twice=order.twice if n % 2 else ())
             await busy(0.01 * (n % 3))
 
     async def _publish(

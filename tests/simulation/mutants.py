@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 from msgspec import structs
 
 import jobs.batch
@@ -23,7 +24,8 @@ import sagas.programs.run
 import sagas.work
 from sagas.effects import Schedule
 from sagas.instance import FINISHED
-from store.port import Conflict, Outgoing, Unknown
+from store.codec import Position
+from store.port import Committed, Outgoing, Unknown
 from tests.simulation.plan import plan_of
 from tests.simulation.world import Outcome, run
 
@@ -96,12 +98,15 @@ def _double_commit() -> Any:
     def make(real: Any) -> Any:
         async def commit(self: Any, batch: Any) -> bool:
             log = self._backend.log
+            if batch.light:
+                return await real(self, batch)
+            await self._relay(batch)
             messages = batch.seal(jobs.commit.datetime.now(None))
             outcome = await log.commit(messages)
             if isinstance(outcome, Unknown):  # sent again, without asking what became of it
                 again = [structs.replace(one, expect=None) for one in messages]
                 outcome = await log.commit(again)
-            if isinstance(outcome, Unknown | Conflict):
+            if not isinstance(outcome, Committed):
                 return await self._read_back(batch, len(messages))
             batch.committed(outcome.last, outcome.count)
             return True
@@ -114,14 +119,10 @@ def _double_commit() -> Any:
 def _early_position() -> Any:
     def make(real: Any) -> Any:
         def position(batch: Any, partition: Any, *more: Any) -> Outgoing:
-            taken = [feed._tail._cursor for feed in partition._feeds.values()]
             message = real(batch, partition, *more)
-            if not taken or partition._outstanding < 2:
+            if not partition._feeds:
                 return message
-            record = jobs.batch.Position
-            import msgspec
-
-            before = msgspec.json.decode(message.payload, type=record)
+            before = msgspec.json.decode(message.payload, type=Position)
             moved = structs.replace(before, events=partition._feeds["events"]._tail._cursor)
             return structs.replace(message, payload=msgspec.json.encode(moved))
 
@@ -225,6 +226,10 @@ def _returned_backwards() -> Any:
     return _instead(jobs.lane.Lane, "_return", make)
 
 
+def _memory_believed() -> Any:
+    return _instead(jobs.lane.Lane, "_doubt", lambda real: lambda *given: None)
+
+
 def _gate_kept() -> Any:
     return _instead(sagas.draft.Draft, "ask_gate", _no_release)
 
@@ -281,6 +286,7 @@ MUTANTS: Mapping[str, Callable[[], Any]] = {
     "a worker acknowledges before its result is stored": _ack_first,
     "after a failed commit the cache is kept": _cache_kept,
     "after a failed commit messages come back in another order": _returned_backwards,
+    "after a take-over what was remembered is believed": _memory_believed,
     "a slot is not given back": _gate_kept,
     "events of sagas are forgotten when many come at once": _relay_forgotten,
 }

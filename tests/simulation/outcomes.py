@@ -86,12 +86,14 @@ def compensation(evidence: Evidence, plan: Plan) -> Iterator[str]:
 
 def _undone_in_reverse(key: str, history: list[Revision]) -> Iterator[str]:
     orders: list[tuple[int, str]] = []
+    sent: set[str] = set()  # one that an engine can't carry out goes to the workers under its id
     for revision in history:
         one = revision.instance
         sends = [effect for effect in one.effects if isinstance(effect, Send)]
         for send in sends if one.cause.kind != "operator" else ():
-            if send.target.endswith(".undo"):
+            if send.target.endswith(".undo") and send.id not in sent:
                 orders.append((one.steps[send.step].order, send.step))
+                sent.add(send.id)
     if orders != sorted(orders, reverse=True) or len(orders) != len(set(orders)):
         yield f"the steps of {key} were undone in this order: {orders}"
     open = [
@@ -146,16 +148,20 @@ def publications(evidence: Evidence, plan: Plan) -> Iterator[str]:
 
 def order(evidence: Evidence, plan: Plan) -> Iterator[str]:
     """Messages of one ordering key are worked on in the order in which they were stored."""
+    spread = {one.key for one in plan.orders if one.spread}
     heard: dict[str, list[int]] = defaultdict(list)
     known: set[str] = set()
     for _, stored in evidence.events:
-        type, key = evidence.names.parse_event(stored.subject)
+        type, _ = evidence.names.parse_event(stored.subject)
         id = stored.headers.get(MSG_ID, "")
         if type == "Counted" and id not in known:
-            heard[key or ""].append(msgspec.json.decode(stored.data)["n"])
+            told = msgspec.json.decode(stored.data)
+            heard[told["tally"]].append(told["n"])
         known.add(id)
     for key, wanted in heard.items():
         seen = _state(evidence, "Tally", key).get("seen", [])
+        if key in spread:
+            seen, wanted = sorted(seen), sorted(wanted)
         if ("Tally", key) in evidence.interfered:
             rest = iter(wanted)
             if not all(n in rest for n in seen):

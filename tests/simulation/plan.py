@@ -53,7 +53,8 @@ WHOSE_CALLS: dict[str, tuple[str, ...]] = {
 class Order(Struct, frozen=True):
     """Something clients ask for: a saga of ``kind`` that takes its way by ``simulate``.
 
-    ``twice`` of its messages are sent again later under the same id.
+    ``twice`` of its messages are sent again later under the same id; with ``spread`` they carry
+    ordering keys of their own, so that several partitions feed one instance.
     """
 
     kind: str
@@ -62,6 +63,7 @@ class Order(Struct, frozen=True):
     simulate: tuple[tuple[str, str], ...] = ()
     count: int = 0
     twice: tuple[float, ...] = ()
+    spread: bool = False
 
 
 class Act(Struct, frozen=True):
@@ -164,6 +166,7 @@ def _order(chance: random.Random, number: int) -> Order:
         at_s=round(chance.uniform(0.1, SECONDS * 0.7), 3),
         simulate=tuple(sorted((name, how) for name, how in simulate.items() if how)),
         count=chance.randint(1, 6),
+        spread=kind == "tally" and chance.random() < 0.3,
         twice=tuple(round(chance.uniform(0.0, 3.0), 3) for _ in range(chance.choice((0, 0, 1, 3)))),
     )
 
