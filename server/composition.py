@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 import signal
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -31,6 +32,7 @@ from server.observing import Observing
 from server.settings import Settings
 from store.jetstream.backend import JetStreamBackend, connect
 from store.port import StoreError, TopologyDrift
+from store.room import RoomWatch, Usage
 from store.subjects import Names
 
 if TYPE_CHECKING:
@@ -164,7 +166,7 @@ def build_process(
         *(settings, runtime.backend, runtime.names),
         healthy=server.healthy if server is not None else None,
     )
-    services: list[Service] = [*observing.first(), _BrokerWatch(runtime)]
+    services: list[Service] = [*observing.first(), *_watches(runtime)]
     secret_names = app.secrets.union(settings.secrets)
     redactor.hide(lambda: secret_names)
     serving: Serving | None = None
@@ -190,9 +192,7 @@ def build_process(
             case "jobs":
                 services.append(
                     Worker(
-                        runtime.backend,
-                        runtime.names,
-                        app.jobs,
+                        *(runtime.backend, runtime.names, app.jobs),
                         targets=targets or None,
                         providers=app.providers,
                         hook=observing.hook,
@@ -243,6 +243,21 @@ async def run_until_signal(supervisor: Supervisor, ready: Callable[[], None]) ->
         for number in numbers:
             loop.remove_signal_handler(number)
     return codes[0] if codes else 0
+
+
+def _watches(runtime: Runtime) -> tuple[Service, Service]:
+    """What looks after the broker."""
+    return _BrokerWatch(runtime), RoomWatch(runtime.backend.meta, lambda: _usage(runtime))
+
+
+async def _usage(runtime: Runtime) -> Usage | None:
+    """What is stored, of what may be; None where only the owner of the server knows."""
+    used, limit = await runtime.backend.usage()
+    server = runtime.server
+    if server is None:
+        return Usage(used, limit) if limit > 0 else None
+    free = await asyncio.to_thread(lambda: shutil.disk_usage(server.data_dir).free)
+    return Usage(used, min(server.store_bytes, used + free))
 
 
 class _BrokerWatch:

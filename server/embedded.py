@@ -101,6 +101,7 @@ class EmbeddedServer:
         self.version_warning: str | None = None
         self.pid = 0
         self.monitor_port = 0
+        self.store_bytes = 0  # what JetStream may store, known once it was started
         self._store_bytes_max = store_bytes_max
         self._ready_s_max = ready_s_max
         self._held: DataDir | None = None
@@ -261,6 +262,7 @@ class EmbeddedServer:
             sync_always=self.sync_always,
             store_bytes_max=self._store_bytes_max or store_bytes_default(store),
         )
+        self.store_bytes = conf.store_bytes_max
         self._conf_path.write_text(render(conf), encoding="utf-8")
 
     async def _end(self, number: signal.Signals) -> None:

@@ -17,6 +17,7 @@ from msgspec import Struct
 from server.live.hub import Hub
 from store.port import Backend, StoreError
 from store.projection.port import ReadModel
+from store.room import RoomReader
 from store.subjects import Names
 
 log = logging.getLogger("snorri.health")
@@ -64,6 +65,7 @@ class Readiness:
         self._live = live
         self._healthy = healthy
         self._probe = f"probe.{secrets.token_hex(6)}"
+        self._room = RoomReader(backend.meta)
         self._last: Health | None = None
         self._asked_s = 0.0
         self._lock = asyncio.Lock()
@@ -85,6 +87,7 @@ class Readiness:
         else:
             checks.append(Check("nats", True, "connected"))
             asked = [("streams", self._streams), ("store", self._store)]
+            asked.append(("room", self._space))
             if self._has_engines:
                 asked.append(("engines", self._engines))
             checks += await asyncio.gather(*(_guarded(name, check) for name, check in asked))
@@ -110,6 +113,11 @@ class Readiness:
             return Check("store", False, detail)
         await self._backend.meta.put(self._probe, b"1", ttl_s=PROBE_TTL_S)
         return Check("store", True, "writable")
+
+    async def _space(self) -> Check:
+        """Whether new sagas are taken. It can work either way, so it stays ready."""
+        full = await self._room.look()
+        return Check("room", True, full.words if full is not None else "new sagas are taken")
 
     async def _engines(self) -> Check:
         """Every partition has an engine."""

@@ -23,6 +23,7 @@ from store.operations import WAIT_S, Clock, Operations, utc_now
 from store.port import NO_HEADERS, Backend, Stored
 from store.publishing import EventPublisher, Mode
 from store.redelivery import Redelivery
+from store.room import RoomReader
 from store.subjects import Names
 
 
@@ -30,9 +31,10 @@ class SagaClient:
     """One client of one backend; ``now`` is the clock that stamps actions (UTC)."""
 
     def __init__(self, backend: Backend, names: Names, *, now: Clock = utc_now) -> None:
-        self._publisher = EventPublisher(backend.door, names, backend.payload_max)
+        room = RoomReader(backend.meta)
+        self._publisher = EventPublisher(backend.door, names, backend.payload_max, room)
         self._lookup = Lookup(backend.log, names)
-        self._operations = Operations(backend, names, self._lookup, now)
+        self._operations = Operations(backend, names, self._lookup, now, room)
         self._postman = Postman(backend, names, self._lookup, self._operations)
         self._redelivery = Redelivery(
             backend, names, self._lookup, self._operations, self._publisher

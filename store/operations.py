@@ -28,6 +28,7 @@ from store.closing import closing
 from store.codec import ActionReply, DeadLetter, Envelope, Notes
 from store.lookup import Lookup
 from store.port import Backend, MessageTooLarge, Refused, Unreachable
+from store.room import RoomReader
 from store.subjects import Names
 
 WAIT_S = 10.0
@@ -44,7 +45,15 @@ def utc_now() -> datetime:
 class Operations:
     """Acts on instances; every method raises Unreachable when the broker does not answer."""
 
-    def __init__(self, backend: Backend, names: Names, lookup: Lookup, now: Clock) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        names: Names,
+        lookup: Lookup,
+        now: Clock,
+        room: RoomReader | None = None,
+    ) -> None:
+        self._room = room
         self._backend = backend
         self._names = names
         self._lookup = lookup
@@ -103,6 +112,8 @@ class Operations:
             payload = to_raw(input)
         except (BadName, TypeError) as error:
             return _refused(to, str(error))
+        if self._room is not None and (refusal := await self._room.refusal()):
+            return _refused(to, refusal)
         # Without a type: the engine knows which message starts the saga.
         cause = Cause(
             kind="spawn",

@@ -28,6 +28,7 @@ from store.http_publishing import (
 from store.jetstream.backend import connect
 from store.port import NO_HEADERS, Backend, StoreError, TopologyDrift
 from store.publishing import EventPublisher, Mode
+from store.room import RoomReader
 from store.subjects import Names
 
 __all__ = ["NewEvent", "Published", "Publisher", "Receipt", "Rejected", "create_publisher"]
@@ -139,7 +140,8 @@ class NatsLine:
             if self._events is None:
                 self._backend = await self._open()
                 self._events = EventPublisher(
-                    self._backend.door, self._names, self._backend.payload_max
+                    *(self._backend.door, self._names, self._backend.payload_max),
+                    room=RoomReader(self._backend.meta),
                 )
             return self._events
 

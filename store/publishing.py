@@ -19,6 +19,7 @@ from store.group_commit import (
     send_together,
 )
 from store.port import NO_HEADERS, Door, Outgoing
+from store.room import RoomReader
 from store.subjects import Names
 
 Mode: TypeAlias = Literal["sequential", "parallel"]
@@ -29,7 +30,11 @@ IN_FLIGHT_MAX = 256
 class EventPublisher:
     """Publishes events; ``size_max`` is what one message may have, headers included."""
 
-    def __init__(self, door: Door, names: Names, size_max: int) -> None:
+    def __init__(
+        self, door: Door, names: Names, size_max: int, room: RoomReader | None = None
+    ) -> None:
+        """With ``room`` events that start sagas are rejected while there is none."""
+        self._room = room
         self._door = door
         self._names = names
         self._size_max = size_max
@@ -50,7 +55,7 @@ class EventPublisher:
         Events without an id that wait at the same time are stored in one batch.
         """
         event = NewEvent(type=type, payload=payload, key=key, id=id, headers=headers)
-        message = self._check(event)
+        message = await self._admit(event)
         if isinstance(message, Rejected):
             return message
         if id is None:
@@ -82,7 +87,7 @@ class EventPublisher:
             if stopped:
                 receipts.append(Rejected(reason=stopped, retryable=True))
                 continue
-            message = self._check(event)
+            message = await self._admit(event)
             receipt = (
                 message if isinstance(message, Rejected) else await send_alone(self._door, message)
             )
@@ -95,7 +100,7 @@ class EventPublisher:
         receipts: dict[int, Receipt] = {}
         messages: dict[int, Outgoing] = {}
         for index, event in enumerate(events):
-            checked = self._check(event)
+            checked = await self._admit(event)
             if isinstance(checked, Rejected):
                 receipts[index] = checked
             else:
@@ -140,6 +145,13 @@ class EventPublisher:
     ) -> None:
         batch = [messages[index] for index in chunk]
         receipts.update(zip(chunk, await send_together(self._door, batch), strict=True))
+
+    async def _admit(self, event: NewEvent) -> Outgoing | Rejected:
+        checked = self._check(event)
+        if self._room is None or isinstance(checked, Rejected):
+            return checked
+        refusal = await self._room.refusal(event.type)
+        return Rejected(reason=refusal, retryable=True) if refusal else checked
 
     def _check(self, event: NewEvent) -> Outgoing | Rejected:
         try:

@@ -28,6 +28,7 @@ from store.port import Backend
 from store.projection.console import Console
 from store.projection.port import ReadModel
 from store.replay_jobs import ReplayJobs
+from store.room import RoomReader
 from store.subjects import Names
 
 
@@ -61,6 +62,11 @@ class Deps(Struct, kw_only=True, dict=True):
             healthy=self.healthy,
             engines=not self.access.is_read_only,
         )
+
+    @cached_property
+    def room(self) -> RoomReader:
+        """Whether new sagas are taken: ``await deps.room.look()``."""
+        return RoomReader(self.backend.meta)
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

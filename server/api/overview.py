@@ -59,6 +59,9 @@ class Overview(Struct, frozen=True, kw_only=True, rename="camel"):
         list[Minute], Meta(description="The window in 60 equal spans; empty ones are left out")
     ]
     jobs: Annotated[list[JobLoad], Meta(description="The one that waits longest first")]
+    refusing: Annotated[
+        str, Meta(description="Why new sagas are refused, empty while they are taken")
+    ]
     projection: Projection
 
 
@@ -96,6 +99,7 @@ async def get_overview(
         new_failures=await shown_groups(deps, new, now - NEW_FAILURE),
         over_time=spans,
         jobs=[_load(queue, workers, now) for queue in loads],
+        refusing=full.words if (full := await deps.room.look()) is not None else "",
         projection=projection_of(deps.read),
     )
 

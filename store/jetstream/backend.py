@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 
-from store.jetstream import topology
+from store.jetstream import api, topology
 from store.jetstream.dial import dial
 from store.jetstream.door import JetStreamDoor
 from store.jetstream.feeds import JetStreamFeeds
@@ -47,6 +47,14 @@ class JetStreamBackend:
     def server_version(self) -> str:
         """The version of the server we are connected to."""
         return str(self._link.server_info.get("version", ""))
+
+    async def usage(self) -> tuple[int, int]:
+        """Bytes of files that the account has stored, and how many it may store (-1: no limit).
+
+        Raises Unreachable and other StoreErrors.
+        """
+        account = await api.ask(self._link, "INFO")
+        return int(account["storage"]), int(account["limits"]["max_storage"])
 
     async def close(self) -> None:
         """End feeds and queues (what was not taken goes back) and the connection. Idempotent."""

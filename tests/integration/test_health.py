@@ -42,7 +42,7 @@ async def test_a_running_installation_is_ready(tmp_path: Path) -> None:
         assert health["ready"] is True
         assert health["reasons"] == []
         assert {check["name"] for check in health["checks"]} == {
-            *("nats", "streams", "store", "engines", "projections")
+            *("nats", "streams", "store", "room", "engines", "projections")
         }
         assert answer(await api.http.get("/health/live"), 200) == {"status": "ok"}
         assert answer(await api.http.get("/version"), 200)["name"] == "snorri"

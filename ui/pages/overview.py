@@ -17,6 +17,7 @@ from sagas.instance import Status
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
 from store.projection.failures import Group, failure_groups
 from store.projection.overview import Minute, Queue, Totals, minutes, queues, standing
+from store.room import NearlyFull, RoomReader
 from ui.chart import Chart, Series, chart
 from ui.desk import Desk, Who
 from ui.format import number, span
@@ -97,7 +98,12 @@ async def overview(
     context = OverviewPage(
         totals=whole,
         empty=not counts,
-        trouble=_trouble(desk, engines, workers, loads, now),
+        trouble=(
+            *_room(await RoomReader(desk.meta).look()),
+            *_trouble(desk, engines, workers, loads, now),
+        )
+        if request.user.via != "backup"  # nothing runs there, and nothing has to
+        else (),
         new=new[:GROUPS_MAX],
         others=tuple(group for group in groups if group not in new and group.open)[:GROUPS_MAX],
         jobs=tuple(load for load in loads if load.open),
@@ -108,6 +114,11 @@ async def overview(
         window=window,
     )
     return page(request, desk, "overview.html", context, title="Overview")
+
+
+def _room(full: NearlyFull | None) -> tuple[str, ...]:
+    """That new sagas are refused, if they are."""
+    return () if full is None else (f"{full.words[0].upper()}{full.words[1:]}.",)
 
 
 def _trouble(
