@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from litestar import Router
+from litestar import Request, Router
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
 
-from ui.desk import Desk
+from ui.desk import Desk, Who
 from ui.pages import (
     act,
     audit,
@@ -36,7 +37,7 @@ from ui.pages import (
     timers,
     whole,
 )
-from ui.render import STATIC
+from ui.render import SHOWN, STATIC
 
 PAGES: tuple[BaseRouteHandler, ...] = (
     *overview.ROUTES,
@@ -86,9 +87,15 @@ def dashboard(desk: Desk, static_opt: dict[str, Any] | None = None) -> Router:
         include_in_schema=False,
         after_request=_cached,
     )
+
+    async def note_place(request: Request[Who, Any, State]) -> None:
+        """Where lists stand before anything is read: a page never says that it shows more."""
+        request.state[SHOWN] = desk.read.progress.log_seq
+
     return Router(
         path="/",
         route_handlers=[*PAGES, static],
+        before_request=note_place,
         dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
         include_in_schema=False,
     )

@@ -21,6 +21,7 @@ from ui import format as words
 from ui.addresses import Addresses, Query
 from ui.desk import Desk, Who
 
+SHOWN = "snorri_shown"  # in the state of a request: where lists stood before anything was read
 STATIC = Path(__file__).parent / "static"
 
 
@@ -122,7 +123,7 @@ def page(
         operator=desk.may(who, "operator"),
         admin=desk.may(who, "admin"),
         lag_s=progress.lag_s,
-        seq=progress.log_seq,
+        seq=request.state.get(SHOWN, progress.log_seq),
         fault=progress.fault,
         strays=desk.strays.count(),
     )
