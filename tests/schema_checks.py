@@ -19,7 +19,7 @@ FLOAT = "Expected `int`, got `float`"
 PREFIX = "urn:snorri:problem:"
 
 
-FIRST, EVERY = 12, 3  # of an operation's cases: the first ones, and of the others every third
+FIRST, EVERY = 8, 6  # of an operation's cases: the first ones, and of the others every sixth
 ALL = bool(os.environ.get("SNORRI_TEST_LONG"))
 
 _seen: Counter[str] = Counter()

@@ -170,6 +170,7 @@ ANSWER: Json = {
 EXECUTIONS: Json = {
     "items": [
         {
+            "stream": "events",
             "seq": 820,
             "command": "CheckoutSaga.o-1001.3.0",
             "target": "create-shipment",

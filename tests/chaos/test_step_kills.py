@@ -18,11 +18,12 @@ from store.port import Backend
 from tests.chaos.checks import check_commands, histories
 from tests.chaos.processes import World
 from tests.chaos.step_runner import fails
+from tests.conftest import LONG
 from tests.waiting import any_moment, eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 
-KILLS = 4
+KILLS = 6 if LONG else 2
 WAVE = 10  # runs of each kind that are begun before a kill
 LINES_BETWEEN = 15  # of the ledger, from there to the kill
 GOOD = ["reserve", "charge", "ship"]

@@ -20,11 +20,12 @@ from store.port import Backend
 from tests.chaos.checks import histories
 from tests.chaos.processes import Process, World
 from tests.chaos.transaction_runner import POINTS, fails, point
+from tests.conftest import LONG
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(180)]
 
-WAVES = 3
+WAVES = 3 if LONG else 1
 WAVE = len(POINTS)  # runs at a time: a kill counts as a delivery of all that is under way
 RUNS = WAVES * WAVE
 CALM = ("completed", "compensated", "failed", "parked")

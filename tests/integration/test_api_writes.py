@@ -28,6 +28,7 @@ pytestmark = pytest.mark.asyncio
 
 SAGAS = "/api/v1/sagas"
 ORDERS = f"{SAGAS}/instances/order-saga"
+BULK = 600
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +169,7 @@ async def test_a_bulk_job_outlives_a_killed_process(tmp_path: Path) -> None:
     process = dev(tmp_path)
     try:
         async with _http(process) as http:
-            keys = await _placed(http, "bulk", 1200)
+            keys = await _placed(http, "bulk", BULK)
             targets = [{"saga": "order-saga", "key": key} for key in keys]
             body = {"action": "pause", "keys": targets, "reason": "maintenance"}
             made = await _post(http, f"{SAGAS}/bulk", body, 202)
@@ -195,12 +196,12 @@ async def test_a_bulk_job_outlives_a_killed_process(tmp_path: Path) -> None:
                 return job if job["status"] == "done" else None
 
             job = await eventually(done, 60.0, "the job being done")
-            assert (job["done"], job["refused"], job["remaining"]) == (1200, 0, 0)
+            assert (job["done"], job["refused"], job["remaining"]) == (BULK, 0, 0)
         async with _past_it(process) as client:
             pauses: Counter[int] = Counter()
             for key in keys:
                 causes = [r.instance.cause async for r in client.history("order-saga", key)]
                 pauses[sum(1 for cause in causes if cause.reason == "maintenance")] += 1
-            assert pauses == {1: 1200}
+            assert pauses == {1: BULK}
     finally:
         process.close()

@@ -195,10 +195,10 @@ def test_ctrl_c_in_a_command_is_130(tmp_path: Path) -> None:
     host = dev(tmp_path)
     try:
         snorri = Snorri(tmp_path)
-        snorri.run("start", "CheckoutSaga", '{"orderId":"o-1","simulate":"slow"}', "--key", "o-1")
-        follow = Process(tmp_path, "history", "CheckoutSaga", "o-1", "--follow")
+        snorri.run("start", "CartReminderSaga", '{"cartId":"c-1"}', "--key", "c-1")
+        follow = Process(tmp_path, "history", "CartReminderSaga", "c-1", "--follow")
         try:
-            follow.until("send process-payment")
+            follow.until("schedule")
             assert follow.stop() == 130
             assert "Traceback" not in follow.output
         finally:

@@ -111,9 +111,7 @@ async def test_the_run_answers_for_a_failed_step_so_it_is_no_dead_letter(
     ]
 
 
-async def test_a_background_step_goes_to_its_queue_for_its_dead_letter() -> (
-    None
-):
+async def test_a_background_step_goes_to_its_queue_for_its_dead_letter() -> None:
     mixed = steps("mixed", [step("mail", _fails, background=True), step("write", _huge, _undo)])
     targets = inline_targets(Registry([mixed]), all_step_jobs([mixed]))
     assert targets == {"mixed.write", "mixed.write.undo"}
