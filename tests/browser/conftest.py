@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
 from tests.browser.site import WITH_APPS, Site
 from tests.browser_setup import chromium_path
 from tests.integration.cli_kit import Snorri
+from tests.waiting import eventually_sync
 
 AXE = Path(__file__).parent / "vendor" / "axe-4.14.1.min.js"
 # Only violations are told with their elements: telling all that is well takes most of the time.
@@ -222,7 +223,8 @@ def check_everywhere(page: Page) -> None:
     """
     for width, height in (SIZES["phone"], SIZES["desk"]):
         page.set_viewport_size({"width": width, "height": height})
-        page.wait_for_function(MENU_FITS)
+        # Not page.wait_for_function: it evaluates text in the page, which our policy forbids.
+        eventually_sync(lambda: page.evaluate(MENU_FITS), 5.0, "the menu to take its form")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
             f"{page.url} scrolls sideways at {width} px"
         )
