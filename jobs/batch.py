@@ -38,7 +38,7 @@ from store.port import BATCH_MESSAGES_MAX, Outgoing
 from store.subjects import Names
 
 BATCH_BYTES_MAX = 8 * 1024 * 1024
-LIGHT_MAX = 8  # revisions; from there on one batch is cheaper than as many publishes
+LIGHT_MAX = 16  # revisions; from there on one batch is cheaper than as many publishes
 INLINE_MAX = 256  # instances of a partition with inline steps; those of others go to their queues
 NOTES_CHARS_MAX = 200_000  # of one batch: as JSON that is under the 1 MiB of one message
 

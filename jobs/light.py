@@ -15,7 +15,7 @@ from jobs.cache import Cache
 from jobs.commit import Committer
 from jobs.intake import Intake
 
-FLIGHTS_MAX = 16
+FLIGHTS_MAX = 32
 
 
 class Flight:
