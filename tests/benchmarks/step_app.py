@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from jobs import JobRegistry, StepContext
 from jobs.steps import step_jobs
 from sagas import Registry, StepList, StepResponse, retry, step, steps
@@ -28,7 +30,7 @@ async def _ship(ctx: StepContext) -> dict[str, int] | StepResponse[dict[str, int
     return {"shipped": 1}
 
 
-def run_list() -> StepList[dict[str, int]]:
+def run_list() -> StepList[dict[str, int], Any]:
     """The measured list."""
     return steps(
         RUN,
