@@ -198,7 +198,7 @@ def test_ctrl_c_in_a_command_is_130(tmp_path: Path) -> None:
         snorri.run("start", "CartReminderSaga", '{"cartId":"c-1"}', "--key", "c-1")
         follow = Process(tmp_path, "history", "CartReminderSaga", "c-1", "--follow")
         try:
-            follow.until("schedule")
+            follow.until("set timer patience")
             assert follow.stop() == 130
             assert "Traceback" not in follow.output
         finally:
