@@ -147,10 +147,8 @@ class Batch:
             self.trouble.parked += work.parked
         partition = intake.partition
         self._partitions[partition.number] = partition
-        for instance, definition in work.inline:
-            self._inline[self._names.instance(instance.saga, instance.key)] = (
-                *(partition, definition, instance),
-            )
+        for subject, definition, instance in work.inline:
+            self._inline[subject] = (partition, definition, instance)
         if intake.notes or work.notes:
             notes = self._notes.setdefault(partition.number, [])
             notes += intake.notes
@@ -192,9 +190,9 @@ class Batch:
         instance = entry.snapshot.instance
         answer = isinstance(intake, Answer)
         if isinstance(decision, Transition) and (answer or definition.inline):
-            work.inline.append((decision.after, definition))
+            work.inline.append((entry.subject, definition, decision.after))
         elif answer and instance is not None:
-            work.inline.append((instance, definition))
+            work.inline.append((entry.subject, definition, instance))
         match decision:
             case Transition():
                 self._transit(intake, entry, decision, work)

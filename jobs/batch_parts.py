@@ -37,7 +37,7 @@ class Work:
         self.letters: list[DeadLetter] = []
         self.doubts: set[str] = set()
         self.timers: list[str] = []
-        self.inline: list[tuple[Instance, SagaDefinition]] = []
+        self.inline: list[tuple[str, SagaDefinition, Instance]] = []
 
 
 def is_new(transition: Transition) -> bool:

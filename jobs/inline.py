@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from msgspec import Raw, structs
@@ -270,9 +270,8 @@ def with_inline(registry: Registry, targets: frozenset[str]) -> Registry:
     """The definitions, each knowing which of its steps the engine carries out itself."""
 
     def known(definition: SagaDefinition) -> SagaDefinition:
-        steps: Mapping[str, object] = {}
-        if definition.program is not None:
-            steps = definition.program.steps
-        return definition if not steps else structs.replace(definition, inline=targets)
+        if definition.program is None:
+            return definition
+        return structs.replace(definition, inline=targets)
 
     return Registry([known(definition) for definition in registry])

@@ -19,10 +19,17 @@ from store.jetstream.backend import JetStreamBackend, connect
 from store.port import Outgoing
 from store.subjects import Names
 from tests.benchmarks import app
+from tests.benchmarks.closed_loop import Load, closed_loop
 from tests.benchmarks.raw import raw_loop, raw_steps_ms
 
 BACKLOG = 20_000
 RAW_BATCH = 480
+CHECKOUTS = Load(
+    saga="CheckoutSaga",
+    event="OrderCreated",
+    payload=lambda key, number: app.order(key),
+    ends=(b'"status":"completed"',),
+)
 
 
 class EngineFigures(Struct, frozen=True):
@@ -167,9 +174,9 @@ async def checkouts(url: str, total: int, in_flight: int) -> CheckoutFigures:
     backend = await connect(url, names)
     try:
         async with role("engine", url, names), role("jobs", url, names):
-            await _run_orders(backend, names, max(in_flight, 20), in_flight, "warm")
+            await closed_loop(backend, names, CHECKOUTS, max(in_flight, 20), in_flight, "warm")
             started = time.perf_counter()
-            took = await _run_orders(backend, names, total, in_flight, "order")
+            took = await closed_loop(backend, names, CHECKOUTS, total, in_flight, "order")
             seconds = time.perf_counter() - started
     finally:
         await backend.close()
@@ -180,47 +187,6 @@ async def checkouts(url: str, total: int, in_flight: int) -> CheckoutFigures:
         p50_ms=1000 * took[len(took) // 2],
         p99_ms=1000 * took[int(len(took) * 0.99)],
     )
-
-
-async def _run_orders(
-    backend: JetStreamBackend, names: Names, total: int, in_flight: int, prefix: str
-) -> list[float]:
-    waiting: dict[str, tuple[float, asyncio.Future[None]]] = {}
-    took: list[float] = []
-    wake = asyncio.Event()
-    feed = await backend.feeds.open("log", [names.instances("CheckoutSaga")], 0, wake.set)
-
-    async def listen() -> None:
-        while True:
-            await wake.wait()
-            wake.clear()
-            while taken := feed.take(500):
-                now = time.perf_counter()
-                for stored in taken:
-                    if b'"status":"completed"' in stored.data[:200]:
-                        one = waiting.pop(stored.subject, None)
-                        if one is not None:
-                            took.append(now - one[0])
-                            one[1].set_result(None)
-
-    numbers = iter(range(total))
-
-    async def lane() -> None:
-        for number in numbers:
-            key = f"{prefix}-{number}"
-            done = asyncio.get_running_loop().create_future()
-            waiting[names.instance("CheckoutSaga", key)] = (time.perf_counter(), done)
-            await backend.door.publish(names.event("OrderCreated", key), app.order(key))
-            await done
-
-    listener = asyncio.create_task(listen())
-    try:
-        await asyncio.gather(*(lane() for _ in range(in_flight)))
-    finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
-        await feed.close()
-    return took
 
 
 async def many_instances(url: str, total: int) -> SizeFigures:

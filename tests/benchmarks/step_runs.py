@@ -4,7 +4,6 @@ own process, or by workers, beside what the broker alone needs for as many write
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from contextlib import AsyncExitStack
@@ -12,12 +11,17 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from store.jetstream.backend import JetStreamBackend, connect
-from store.subjects import Names
+from store.jetstream.backend import connect
+from tests.benchmarks.closed_loop import Load, closed_loop
 from tests.benchmarks.measure import fresh_names, role
 from tests.benchmarks.step_app import RUN, input_of
 
-ENDS = (b'"status":"completed"', b'"status":"compensated"')
+RUNS = Load(
+    saga=RUN,
+    event=RUN,
+    payload=lambda key, number: input_of(number),
+    ends=(b'"status":"completed"', b'"status":"compensated"'),
+)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -44,10 +48,10 @@ async def step_runs(
     try:
         async with AsyncExitStack() as stack:
             ours = [(await stack.enter_async_context(role(r, url, names))).pid for r in roles]
-            await _runs(backend, names, max(in_flight, 50), in_flight, "warm")
+            await closed_loop(backend, names, RUNS, max(in_flight, 50), in_flight, "warm")
             before = [_cpu_s(*ours), _cpu_s(broker_pid), time.process_time()]
             started = time.perf_counter()
-            took = await _runs(backend, names, total, in_flight, "run")
+            took = await closed_loop(backend, names, RUNS, total, in_flight, "run")
             seconds = time.perf_counter() - started
             after = [_cpu_s(*ours), _cpu_s(broker_pid), time.process_time()]
     finally:
@@ -63,47 +67,6 @@ async def step_runs(
         broker_ms=spent[1],
         client_ms=spent[2],
     )
-
-
-async def _runs(
-    backend: JetStreamBackend, names: Names, total: int, in_flight: int, prefix: str
-) -> list[float]:
-    waiting: dict[str, tuple[float, asyncio.Future[None]]] = {}
-    took: list[float] = []
-    wake = asyncio.Event()
-    feed = await backend.feeds.open("log", [names.instances(RUN)], 0, wake.set)
-
-    async def listen() -> None:
-        while True:
-            await wake.wait()
-            wake.clear()
-            while taken := feed.take(500):
-                now = time.perf_counter()
-                for stored in taken:
-                    if any(end in stored.data[:200] for end in ENDS):
-                        one = waiting.pop(stored.subject, None)
-                        if one is not None:
-                            took.append(now - one[0])
-                            one[1].set_result(None)
-
-    numbers = iter(range(total))
-
-    async def lane() -> None:
-        for number in numbers:
-            key = f"{prefix}-{number}"
-            done = asyncio.get_running_loop().create_future()
-            waiting[names.instance(RUN, key)] = (time.perf_counter(), done)
-            await backend.door.publish(names.event(RUN, key), input_of(number))
-            await done
-
-    listener = asyncio.create_task(listen())
-    try:
-        await asyncio.gather(*(lane() for _ in range(in_flight)))
-    finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
-        await feed.close()
-    return took
 
 
 def _cpu_s(*pids: int) -> float:
