@@ -134,7 +134,10 @@ def _compare(settings: Settings, proof: Proof, findings: Findings) -> str:
                     findings.add("projection", line)
     except Failed as error:
         if error.code == UNREACHED:
-            return "not checked: no API answers (start `snorri dev` or `snorri serve`)"
+            return (
+                "not checked: no API answers (start `snorri dev` or `snorri serve`, or say where it"
+                " is with --port)"
+            )
         return f"not checked: {error}"
     return "checked"
 

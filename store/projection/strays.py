@@ -20,10 +20,11 @@ log = logging.getLogger("snorri.projection")
 WITHIN = timedelta(days=1)
 KEEP_S = 5.0
 
-# What sagas publish for others is in the log; events come from outside.
-_STRAYS = """
+# What a saga publishes is meant for others: its id is that of the effect, four tokens.
+STRAYS = r"""
 SELECT count(*)::BIGINT AS count FROM outcomes
 WHERE stream = 'events' AND outcome = 'no_saga' AND recorded_at >= $since
+    AND NOT regexp_full_match(id, '[^.]+\.[^.]+\.[0-9]{1,15}\.[0-9]{1,15}')
 """
 
 
@@ -55,7 +56,7 @@ class Strays:
 
     async def _look(self) -> None:
         try:
-            rows = await self._read.fetch(_STRAYS, {"since": self._now() - WITHIN}, _Count)
+            rows = await self._read.fetch(STRAYS, {"since": self._now() - WITHIN}, _Count)
             self._count = rows[0].count
         except ReadError as error:
             log.info("stray events can't be counted now: %s", error)

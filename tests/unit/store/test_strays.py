@@ -9,12 +9,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
+from sagas import Message, SagaHandle, define_saga, publish
 from store.projection.port import Progress, ReadError
-from store.projection.strays import KEEP_S, WITHIN, Strays
+from store.projection.strays import KEEP_S, STRAYS, WITHIN, Strays
+from tests.unit.jobs.rig import Rig
+from tests.unit.store.projected import story_of, tables_of
 
 pytestmark = pytest.mark.asyncio
 
@@ -91,3 +95,28 @@ async def test_a_fault_leaves_what_was_known_and_is_tried_again_later() -> None:
     await _turn()
     assert strays.count() == 3
     assert len(read.asked) == 2
+
+
+async def test_what_a_saga_publishes_for_others_is_no_stray(tmp_path: Path) -> None:
+    saga = define_saga("Bell").state({}).correlate("bell")
+
+    @saga.on("Rung", starts=True)
+    def rung(saga: SagaHandle[Any], message: Message[Any]) -> object:
+        return publish("Heard", {"bell": saga.key})
+
+    rig = Rig([saga.build()])
+    try:
+        await rig.lane()
+        await rig.publish("Rung", "b-1", {"bell": "b-1"})
+        await rig.publish("Unheard", "b-1", {"bell": "b-1"})
+        await rig.drained()
+        await rig.until(lambda: len(story_of(rig).events) == 3, "the event of the saga")
+        await rig.drained()
+        file = tables_of(tmp_path, story_of(rig))
+    finally:
+        await rig.close()
+    strange = "SELECT type FROM outcomes WHERE outcome = 'no_saga' ORDER BY type"
+    since = {"since": datetime(2020, 1, 1, tzinfo=UTC)}
+    assert file.cursor().execute(strange).fetchall() == [("Heard",), ("Unheard",)]
+    assert file.cursor().execute(STRAYS, since).fetchall() == [(1,)]
+    file.close()
