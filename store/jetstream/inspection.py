@@ -102,12 +102,11 @@ async def _stream(link: Link, want: Mapping[str, Any]) -> tuple[StreamFacts, dat
     except api.ApiError:
         return StreamFacts(name=name, drift=None), None
     config, state = answer["config"], answer["state"]
-    wanted = {field: value for field, value in want.items() if field != "num_replicas"}
     replicas: list[Mapping[str, Any]] = answer.get("cluster", {}).get("replicas") or []
     behind = [str(r.get("name")) for r in replicas if r.get("offline") or not r.get("current")]
     facts = StreamFacts(
         name=name,
-        drift=tuple(topology.differences(wanted, config)),
+        drift=tuple(topology.differences(topology.fixed(want), config)),
         messages=int(state["messages"]),
         size_bytes=int(state["bytes"]),
         last_seq=int(state["last_seq"]),

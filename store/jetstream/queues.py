@@ -311,7 +311,14 @@ class JetStreamQueues:
         except api.ApiError as failure:
             info = await self._info(name)  # another worker may have made it just now
             if info is None:
+                full = failure.error.err_code == codes.CONSUMERS_FULL
+                next = (
+                    f"the stream {stream} has no room for another; start an engine of this version,"
+                    f" which makes room, or set its max_consumers ({topology.CONSUMERS_MAX})"
+                    if full
+                    else "check the server's limits"
+                )
                 raise StoreError(
-                    f"the consumer {name} can't be made: {failure}; check the server's limits"
+                    f"the consumer {name} can't be made: {failure}; {next}"
                 ) from failure
             return info["config"]

@@ -1,9 +1,10 @@
 """The streams of one installation as data: make them when they are absent, refuse when they differ.
 
 Owns the configuration of the two streams and of the meta bucket. Promises that an existing stream
-is never changed: a difference is a TopologyDrift that names each field with what is wanted and what
-is there. The number of partitions is fixed when the streams are first made, since it decides where
-stored messages are looked for; it is read back from the stream.
+is never changed but for its room for consumers, which is only ever raised: any other difference is
+a TopologyDrift that names each field with what is wanted and what is there. The number of
+partitions is fixed when the streams are first made, since it decides where stored messages are
+looked for; it is read back from the stream.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, cast
 from store.broker_version import BrokerTooOld, check_version
 from store.jetstream import api, codes
 from store.jetstream.link import Link
-from store.port import StoreError, TopologyDrift
+from store.port import StoreError, TopologyDrift, Unreachable
 from store.subjects import Names
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ PARTITIONS_MAX = 64
 REVISIONS_MAX = 2147483647  # "no limit", in a form that KV clients of all languages accept
 DUPLICATE_WINDOW_S = 120
 META_MARKER_TTL_S = 60
+CONSUMERS_MAX = 20_000  # of the log, one for each job; the server allows 1,000 when nobody says
 
 RESTORING = "snorri-restoring"  # in the metadata of a stream that a backup is being put into
 
@@ -98,6 +100,7 @@ def log_config(names: Names, partitions: int, replicas: int) -> Config:
         "allow_msg_ttl": True,
         "allow_rollup_hdrs": True,  # schedules need it
         "deny_delete": True,
+        "max_consumers": CONSUMERS_MAX,
         "max_msgs_per_subject": REVISIONS_MAX,
         "subject_transform": _partitioned(f"{space}.signals", f"{space}.sig", partitions),
     }
@@ -131,6 +134,12 @@ def differences(want: Mapping[str, Any], have: Mapping[str, Any]) -> list[str]:
         elif wanted != found and (wanted or found):
             lines.append(f"{field}: want {wanted!r}, have {found!r}")
     return lines
+
+
+def fixed(want: Mapping[str, Any]) -> Config:
+    """What must be so for everybody: how many copies and consumers there may be can differ."""
+    free = ("num_replicas", "max_consumers")
+    return {field: value for field, value in want.items() if field not in free}
 
 
 def partitions_of(config: Mapping[str, Any]) -> int | None:
@@ -228,12 +237,30 @@ async def _ensure_stream(link: Link, want: Config, *, make: bool) -> None:
                 ) from failure
     if have is None:
         raise StoreError(f"the stream {name} is missing; start an engine to make it")
-    if not make:
-        want = {field: value for field, value in want.items() if field != "num_replicas"}
-    lines = differences(want, have)
+    replicas = {"num_replicas": want["num_replicas"]} if make else {}
+    lines = differences(fixed(want) | replicas, have)
     if lines:
         raise TopologyDrift(
             f"the stream {name} differs from what this version needs:\n  "
             + "\n  ".join(lines)
             + "\nEdit it (`nats stream edit`), set SNORRI_REPLICAS, or use another SNORRI_BUCKET"
+        )
+    if make:
+        await _give_room(link, want, have)
+
+
+async def _give_room(link: Link, want: Config, have: Config) -> None:
+    """Raise the room of a stream for consumers where it is smaller than it should be."""
+    wanted = want.get("max_consumers", 0)
+    if have.get("max_consumers", 0) >= wanted:
+        return
+    try:
+        await api.ask(link, f"STREAM.UPDATE.{want['name']}", have | {"max_consumers": wanted})
+    except (api.ApiError, Unreachable) as failure:
+        log.warning(
+            "the stream %s keeps its limit of consumers, so about 1,000 jobs can have workers (%s);"
+            " let somebody who may change it set its max_consumers to %d",
+            want["name"],
+            failure,
+            wanted,
         )

@@ -76,6 +76,47 @@ async def test_drift_is_listed_field_by_field_and_not_mended(
     assert have["max_age"] == 3600 * 10**9
 
 
+async def test_the_log_has_room_for_more_consumers_than_the_server_gives_by_itself(
+    backend: JetStreamBackend, link: Link, names: Names
+) -> None:
+    have = await topology.stream_config(link, names.log_stream)
+    assert have is not None
+    assert have["max_consumers"] == topology.CONSUMERS_MAX
+
+
+@pytest.mark.parametrize(("limit", "then"), [(-1, topology.CONSUMERS_MAX), (50_000, 50_000)])
+async def test_whoever_makes_streams_gives_room_to_an_older_one_and_takes_none_away(
+    backend: JetStreamBackend,
+    nats_server: NatsServer,
+    link: Link,
+    names: Names,
+    limit: int,
+    then: int,
+) -> None:
+    config = topology.log_config(names, 4, 1) | {"max_consumers": limit}
+    await api.ask(link, f"STREAM.UPDATE.{names.log_stream}", config)
+    worker = await connect(nats_server.url, names, make=False)
+    await worker.close()
+    before = await topology.stream_config(link, names.log_stream)
+    engine = await connect(nats_server.url, names)
+    await engine.close()
+    after = await topology.stream_config(link, names.log_stream)
+    assert before is not None
+    assert after is not None
+    assert before["max_consumers"] == limit
+    assert after == before | {"max_consumers": then}
+
+
+async def test_a_stream_without_room_for_a_queue_says_who_makes_it(
+    backend: JetStreamBackend, link: Link, names: Names
+) -> None:
+    config = topology.log_config(names, 4, 1) | {"max_consumers": 1}
+    await api.ask(link, f"STREAM.UPDATE.{names.log_stream}", config)
+    await backend.queues.open("first", ack_wait_s=30, in_flight_max=10)
+    with pytest.raises(StoreError, match="has no room for another; start an engine"):
+        await backend.queues.open("second", ack_wait_s=30, in_flight_max=10)
+
+
 async def test_a_foreign_stream_of_the_same_name_is_refused(
     nats_server: NatsServer, link: Link, names: Names
 ) -> None:
