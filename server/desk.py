@@ -50,6 +50,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         replays=DeskReplays(deps),
         notes=FailureNotes(deps.backend, deps.names),
         strays=Strays(deps.read, lambda: datetime.now(UTC)),
+        throughput=deps.throughput,
         base=base,
     )
 

@@ -27,22 +27,19 @@ class Series(Struct, frozen=True):
 
 
 class Block(Struct, frozen=True):
-    """A bar with what hovering tells."""
+    """A bar as an SVG path, with what hovering tells."""
 
-    x: float
-    y: float
-    width: float
-    height: float
+    path: str
     tone: str
     title: str
 
 
 class Line(Struct, frozen=True):
-    """A line as an SVG path, and its points with what hovering tells."""
+    """A line as an SVG path, and its points (x, y, what hovering tells)."""
 
     path: str
     tone: str
-    points: tuple[tuple[float, float, str], ...]
+    points: tuple[tuple[str, str, str], ...]
 
 
 class Label(Struct, frozen=True):
@@ -124,7 +121,9 @@ def _bars(
             title = f"{name}: {write(value)} {one.name}"
             height = max(_y(base, top) - y, 1.0)
             x = LEFT + place * step + step * 0.1
-            found.append(Block(x, y, max(step * 0.8, 1.0), height, one.tone, title))
+            width = max(step * 0.8, 1.0)
+            path = f"M{x:.1f} {y:.1f}h{width:.1f}v{height:.1f}h{-width:.1f}z"
+            found.append(Block(path, one.tone, title))
             base += value
     return tuple(found)
 
@@ -133,9 +132,13 @@ def _line(
     one: Series, names: Sequence[str], top: float, step: float, write: Callable[[float], str]
 ) -> Line:
     points = tuple(
-        (LEFT + (i + 0.5) * step, _y(value, top), f"{names[i]}: {one.name} {write(value)}")
+        (
+            f"{LEFT + (i + 0.5) * step:.1f}",
+            f"{_y(value, top):.1f}",
+            f"{names[i]}: {one.name} {write(value)}",
+        )
         for i, value in enumerate(one.values)
         if value is not None
     )
-    path = "".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y, _) in enumerate(points))
+    path = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y, _) in enumerate(points))
     return Line(path, one.tone, points)

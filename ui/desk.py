@@ -18,6 +18,7 @@ from store.port import Meta
 from store.projection.console import Answer, Query
 from store.projection.port import ReadModel
 from store.projection.strays import Strays
+from store.projection.throughput import Throughput
 from store.subjects import Names
 from ui.bulk import Bulk
 from ui.replays import Replays
@@ -49,7 +50,7 @@ class Desk(Struct, kw_only=True):
     hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON, ``shower``
     gives ``mask``, or to an admin who asks, on record, what hides nothing,
     ``ask`` answers SQL for a visitor and keeps a record of it, ``strays`` counts events that no
-    saga handles.
+    saga handles, ``throughput`` what went through.
     """
 
     client: SagaClient
@@ -72,4 +73,5 @@ class Desk(Struct, kw_only=True):
     notes: FailureNotes
     bulk: Bulk
     strays: Strays
+    throughput: Throughput
     base: str = ""

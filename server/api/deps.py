@@ -27,6 +27,7 @@ from store.operations import utc_now
 from store.port import Backend
 from store.projection.console import Console
 from store.projection.port import ReadModel
+from store.projection.throughput import Throughput
 from store.replay_jobs import ReplayJobs
 from store.room import RoomReader
 from store.subjects import Names
@@ -67,6 +68,11 @@ class Deps(Struct, kw_only=True, dict=True):
     def room(self) -> RoomReader:
         """Whether new sagas are taken: ``await deps.room.look()``."""
         return RoomReader(self.backend.meta)
+
+    @cached_property
+    def throughput(self) -> Throughput:
+        """What went through lately: ``await deps.throughput.spans(since, width)``."""
+        return Throughput(self.read)
 
     @cached_property
     def diagnosis(self) -> Diagnosis:

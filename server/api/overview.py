@@ -16,7 +16,8 @@ from server.api.lists import Projection, WaitFor, projection_of, settle
 from server.api.parameters import Parts
 from store.cards import WorkerCard, worker_cards
 from store.projection.failures import failure_groups
-from store.projection.overview import Minute, Queue, Totals, minutes, queues, standing
+from store.projection.overview import Queue, Totals, queues, standing
+from store.projection.throughput import Minute, grid
 from store.wording import count, span
 
 SPANS = 60  # into which the window is divided
@@ -56,7 +57,8 @@ class Overview(Struct, frozen=True, kw_only=True, rename="camel"):
         list[FailureGroup], Meta(description="Groups first seen within the last hour")
     ]
     over_time: Annotated[
-        list[Minute], Meta(description="The window in 60 equal spans; empty ones are left out")
+        list[Minute],
+        Meta(description="The window in 60 equal spans, the last one not over; no empty ones"),
     ]
     jobs: Annotated[list[JobLoad], Meta(description="The one that waits longest first")]
     refusing: Annotated[
@@ -87,7 +89,7 @@ async def get_overview(
     (whole, counts), groups, spans, loads, workers = await asyncio.gather(
         standing(deps.read, since),
         failure_groups(deps.read, since=now - NEW_FAILURE, limit=NEW_MAX * 5),
-        minutes(deps.read, since, window / SPANS),
+        deps.throughput.spans(grid(now, window / SPANS, SPANS), window / SPANS),
         queues(deps.read, since),
         worker_cards(deps.backend.meta),
     )

@@ -88,7 +88,7 @@ FROM (
     SELECT (epoch_us(ended_at) - epoch_us($since)) // $width_us AS span,
         count(*) FILTER (outcome = 'completed') AS completed,
         count(*) FILTER (outcome NOT IN ('completed', 'returned')) AS failed,
-        quantile_cont(duration_ms, [0.5, 0.95]) AS took
+        quantile_cont(duration_ms::FLOAT, [0.5, 0.95]) AS took
     FROM executions WHERE target = $target AND ended_at >= $since GROUP BY span
 ) ORDER BY from_at
 """

@@ -1,13 +1,12 @@
 """The state of an installation at a glance: named queries behind the first page of the dashboard.
 
-What stands still for a person, what fails in a new way, how much goes through and how fast, and
-where jobs can't keep up.
+What stands still for a person, and where jobs can't keep up.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec import Struct
 
@@ -30,21 +29,6 @@ class Totals(Struct, frozen=True, kw_only=True, rename="camel"):
     cancelled_since: int
     completed_since: int
     started_since: int
-
-
-class Minute(Struct, frozen=True, kw_only=True, rename="camel"):
-    """What went through in one span of time that begins at ``from_at``; times in milliseconds.
-
-    ``waited`` is from the storing of a message to the storing of what it caused.
-    """
-
-    from_at: datetime
-    transitions: int
-    started: int
-    ended: int
-    failed: int
-    waited_p50_ms: float
-    waited_p95_ms: float
 
 
 class Queue(Struct, frozen=True, kw_only=True, rename="camel"):
@@ -75,20 +59,6 @@ _STANDING = """
 SELECT saga, status, count(*) AS "count", count(*) FILTER (ended_at >= $since) AS ended_since,
     count(*) FILTER (started_at >= $since) AS started_since
 FROM instances GROUP BY saga, status
-"""
-
-# Times as whole numbers: the same with intervals takes three times as long. ``turn`` is of the
-# table beneath.
-_MINUTES = """
-SELECT $since + to_microseconds(span * $width_us) AS from_at, transitions, started, ended, failed,
-    waited[1] AS waited_p50_ms, waited[2] AS waited_p95_ms
-FROM (
-    SELECT (epoch_us(committed_at) - epoch_us($since)) // $width_us AS span,
-        count(*) AS transitions, count(*) FILTER (version = 1) AS started,
-        count(*) FILTER (turn IN (2, 3)) AS ended, count(*) FILTER (turn IN (1, 3)) AS failed,
-        quantile_cont(waited_ms, [0.5, 0.95]) AS waited
-    FROM base.transitions WHERE committed_at >= $since GROUP BY span
-) ORDER BY from_at
 """
 
 _QUEUES = """
@@ -125,12 +95,6 @@ async def standing(read: ReadModel, since: datetime) -> tuple[Totals, dict[str, 
         started_since=sum(row.started_since for row in rows),
     )
     return totals, by_saga
-
-
-async def minutes(read: ReadModel, since: datetime, width: timedelta) -> list[Minute]:
-    """Throughput and latency in spans of ``width``; empty spans are left out. Raises ReadError."""
-    width_us = width // timedelta(microseconds=1)
-    return await read.fetch(_MINUTES, {"since": since, "width_us": width_us}, Minute)
 
 
 async def queues(read: ReadModel, since: datetime) -> list[Queue]:

@@ -142,21 +142,21 @@ async def job(
     """One job: its queue, attempts and settings; ``ran`` is a command sent by hand, ``answer`` the
     event of its result.
     """
-    entry = await entry_of(desk, target, window)
-    if entry is None:
-        return no_job(request, desk, target)
     asked = {"outcome": outcome, "command": command.strip()}
     where = Where()
     where.equal("target", target)
     for name, value in asked.items():
         where.equal(name, value or None)
     since = desk.now() - WINDOWS[window]
-    waiting, spans, listed, run = await asyncio.gather(
+    entry, waiting, spans, listed, run = await asyncio.gather(
+        entry_of(desk, target, window),
         waiting_commands(desk.read, target),
         job_spans(desk.read, target, since, WINDOWS[window] / SPANS),
         EXECUTIONS.page(desk.read, where, read_place(EXECUTIONS, after), ROWS),
         _ran(desk, target, ran, answer),
     )
+    if entry is None:
+        return no_job(request, desk, target)
     rows, place = listed
     query: Query = {**asked, "window": window if window != "1h" else ""}
     context = JobPage(
@@ -195,7 +195,7 @@ async def _entries(
     cards, workers, stats, loads = await asyncio.gather(
         job_cards(desk.meta),
         worker_cards(desk.meta),
-        job_stats(desk.read, since),
+        job_stats(desk.read, since, only),
         queues(desk.read, since),
     )
     cards = [card for card in cards if not only or card.target == only]

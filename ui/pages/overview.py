@@ -16,7 +16,8 @@ from msgspec import Struct
 from sagas.instance import Status
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
 from store.projection.failures import Group, failure_groups
-from store.projection.overview import Minute, Queue, Totals, minutes, queues, standing
+from store.projection.overview import Queue, Totals, queues, standing
+from store.projection.throughput import Minute, grid
 from store.room import NearlyFull, RoomReader
 from ui.chart import Chart, Series, chart
 from ui.desk import Desk, Who
@@ -82,17 +83,15 @@ async def overview(
 ) -> Response[str]:
     """What needs somebody now, and how much goes through."""
     now = desk.now()
-    since = now - WINDOWS[window]
-    (whole, counts), groups, spans, loads = await asyncio.gather(
+    since, width = now - WINDOWS[window], WINDOWS[window] / SPANS
+    drawn_since = grid(now, width, SPANS)
+    (whole, counts), groups, spans, loads, acted, (engines, workers) = await asyncio.gather(
         standing(desk.read, since),
         failure_groups(desk.read, since=now - DAY, limit=50),
-        minutes(desk.read, since, WINDOWS[window] / SPANS),
+        desk.throughput.spans(drawn_since, width),
         queues(desk.read, since),
-    )
-    acted, engines, workers = await asyncio.gather(
         desk.read.fetch(ACTIONS, {"since": now - DAY, "rows": ACTIONS_MAX}, Acted),
-        engine_cards(desk.meta),
-        worker_cards(desk.meta),
+        asyncio.gather(engine_cards(desk.meta), worker_cards(desk.meta)),
     )
     new = tuple(group for group in groups if group.first_at >= now - NEW_FAILURE)
     context = OverviewPage(
@@ -109,8 +108,8 @@ async def overview(
         jobs=tuple(load for load in loads if load.open),
         acted=tuple(acted),
         counts=dict(sorted(counts.items())),
-        throughput=_throughput(spans, since, WINDOWS[window]),
-        latency=_latency(spans, since, WINDOWS[window]),
+        throughput=_throughput(spans, drawn_since, WINDOWS[window]),
+        latency=_latency(spans, drawn_since, WINDOWS[window]),
         window=window,
     )
     return page(request, desk, "overview.html", context, title="Overview")

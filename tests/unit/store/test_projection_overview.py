@@ -9,17 +9,25 @@ from __future__ import annotations
 import random
 import statistics
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from sagas.instance import FINISHED, Instance
 from store.codec import DeadLetter
-from store.projection.overview import minutes, standing
-from tests.unit.store.lives import BEGAN, at, lives_by_chance, log_of, projected
+from store.duck.projection import DuckProjections
+from store.live_mask import LiveMask
+from store.projection.checkpoint import Streams
+from store.projection.overview import standing
+from store.projection.port import Progress, ReadModel
+from store.projection.throughput import SETTLED, Throughput, grid
+from tests.unit.store.lives import BEGAN, NAMES, at, lives_by_chance, log_of, projected
 
 pytestmark = pytest.mark.asyncio
+R = TypeVar("R")
 
 
 def _since(revisions: list[tuple[int, Instance]]) -> int:
@@ -69,10 +77,15 @@ async def test_what_went_through_in_spans_of_time(tmp_path: Path, seed: int) -> 
     chance = random.Random(seed)
     lives = lives_by_chance(chance, instances=10, moves=150)
     read = await projected(tmp_path, log_of(lives), chance)
-    since, width = at(20) + timedelta(seconds=1), timedelta(minutes=7, microseconds=3)
-    found = await minutes(read, since, width)
+    width = timedelta(minutes=7, microseconds=3)
+    since = grid(at(21), width, 1)
+    throughput = Throughput(read)
+    found = await throughput.spans(since, width)
+    assert await throughput.spans(since, width) == found  # most of it remembered by now
     spans: dict[int, list[int]] = defaultdict(list)
-    for seq in range(21, len(lives) + 1):
+    for seq in range(1, len(lives) + 1):
+        if at(seq) < since:
+            continue
         spans[(at(seq) - since) // width].append(seq)
     assert [one.from_at for one in found] == [since + span * width for span in spans]
     before: dict[int, str] = {}
@@ -92,3 +105,45 @@ async def test_what_went_through_in_spans_of_time(tmp_path: Path, seed: int) -> 
             worst = statistics.quantiles(waited_ms, n=20, method="inclusive")[-1]
             assert row.waited_p95_ms == pytest.approx(worst)
     await read.close()
+
+
+async def test_what_is_over_is_counted_once_and_what_is_not_anew(tmp_path: Path, seed: int) -> None:
+    """Rows arrive between the looks: each look tells what a first look would tell."""
+    log = log_of(lives_by_chance(random.Random(seed), instances=10, moves=300))
+    width = timedelta(minutes=5)
+    since = grid(at(1), width, 1)
+    read = DuckProjections(tmp_path, NAMES, LiveMask())
+    await read.open()
+    tables = await read.reset(Streams(events=BEGAN, log=BEGAN))
+    asked = _Asked(read)
+    throughput = Throughput(asked)
+    applied = 0
+    for until in (100, 101, 170, 171, 300):
+        await tables.apply([], log[applied:until])
+        applied = until
+        assert await throughput.spans(since, width) == await Throughput(read).spans(since, width)
+    await throughput.spans(since, width)
+    assert asked.since[-1] == grid(at(300) - SETTLED, width, 1), "only what may still change"
+    read.report(Progress(log_seq=300, rebuilding=0.5))
+    await throughput.spans(since, width)
+    assert asked.since[-1] == since, "other tables are on their way, nothing is believed"
+    await read.close()
+
+
+class _Asked(ReadModel):
+    """Reads, and remembers since when it was asked to count."""
+
+    def __init__(self, read: DuckProjections) -> None:
+        self._read = read
+        self.since: list[object] = []
+
+    async def fetch(self, sql: str, parameters: Mapping[str, object], row: type[R]) -> list[R]:
+        self.since += [parameters[name] for name in ("since",) if name in parameters]
+        return await self._read.fetch(sql, parameters, row)
+
+    @property
+    def progress(self) -> Progress:
+        return self._read.progress
+
+    async def wait_for(self, log_seq: int, timeout_s: float) -> bool:
+        return await self._read.wait_for(log_seq, timeout_s)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ui.chart import HEIGHT, LABELS_MAX, WIDTH, Series, chart, round_up
+from ui.chart import HEIGHT, LABELS_MAX, WIDTH, Block, Series, chart, round_up
 
+PATH = r"M([-\d.]+) ([-\d.]+)h([-\d.]+)v([-\d.]+)h-\3z"
 values = st.lists(st.one_of(st.none(), st.floats(0, 1e9)), min_size=1, max_size=80)
 
 
@@ -17,10 +20,11 @@ def test_everything_stays_inside(given_values: list[float | None], kind: str) ->
     series = [Series("a", tuple(given_values), kind=kind)]  # type: ignore[arg-type]
     drawn = chart("t", names, series, lambda v: f"{v:g}")
     for bar in drawn.bars:
-        assert 0 <= bar.x <= bar.x + bar.width <= WIDTH
-        assert 0 <= bar.y <= bar.y + bar.height <= HEIGHT
+        x, y, width, height = _box(bar)
+        assert 0 <= x <= x + width <= WIDTH
+        assert 0 <= y <= y + height <= HEIGHT
     for line in drawn.lines:
-        assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y, _ in line.points)
+        assert all(0 <= float(x) <= WIDTH and 0 <= float(y) <= HEIGHT for x, y, _ in line.points)
     assert len(drawn.labels) <= LABELS_MAX
     assert len(drawn.rows) == len(names)
 
@@ -40,6 +44,14 @@ def test_bars_are_stacked_and_say_what_they_are() -> None:
         lambda v: f"{v:g}",
     )
     done, failed = drawn.bars
-    assert failed.y + failed.height == pytest.approx(done.y)
+    (_, y, _, height), (_, below, _, _) = _box(failed), _box(done)
+    assert y + height == pytest.approx(below, abs=0.1)
     assert failed.title == "10:00: 1 failed"
     assert drawn.rows == (("10:00", "3", "1"),)
+
+
+def _box(bar: Block) -> tuple[float, ...]:
+    """A bar's left, top, width and height."""
+    found = re.fullmatch(PATH, bar.path)
+    assert found, bar.path
+    return tuple(float(one) for one in found.groups())
