@@ -44,6 +44,7 @@ from sagas.operations import (
     merge_patch,
 )
 from sagas.programs.run import Run
+from sagas.upcasting import newer_text
 
 __all__ = (
     "ABSENT",
@@ -83,6 +84,7 @@ ACTION_STATUSES: dict[Action, frozenset[Status]] = {
         TIMER_ACTIONS, frozenset[Status]({"running", "compensating", "paused", "parked"})
     ),
 }
+BY_CODE = frozenset[Action]({"retry", "compensate", "signal", "patch"})  # what calls the author's
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -142,6 +144,8 @@ def act(
     refusal = _refusal(instance, cause.type, request)
     if refusal:
         return Refused(refusal, instance.version)
+    if cause.type in BY_CODE and instance.definition_version > definition.version:
+        return Refused(newer_text(definition, instance.definition_version), instance.version)
     if not request.plan:
         return _act(definition, snapshot, cause, request, now)
     planned_at = _planned_at(request.plan)

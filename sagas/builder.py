@@ -30,6 +30,7 @@ from sagas.handlers import Handler, HandlerFunction, Returned, make_handler
 from sagas.instance import STATE_BYTES_MAX
 from sagas.messages import to_raw
 from sagas.names import check_name
+from sagas.upcasting import Upcaster, check_upcasters, make_upcaster
 
 S = TypeVar("S")
 P = TypeVar("P")
@@ -116,6 +117,12 @@ class _Chain:
         seconds(age)
         return self._set("retention", age)
 
+    def version(self, number: int) -> Self:
+        """The version of the saga, 1 if not said. Raise it with each change that older code must
+        not meddle with; ``.upcast`` brings the state of older versions along.
+        """
+        return self._set("version", number)
+
     def _set(self, field: str, value: object) -> Self:
         if field in self._meta:
             raise DefinitionError(f"{self._id}: .{field}(…) is given twice; keep one")
@@ -155,6 +162,7 @@ class SagaBuilder(_Chain, Generic[S]):
         self._signals: dict[str, Handler] = {}
         self._queries: dict[str, Query] = {}
         self._correlations: dict[str, CorrelationRule] = {}
+        self._upcasters: dict[int, Upcaster] = {}
 
     @overload
     def on(
@@ -229,12 +237,35 @@ class SagaBuilder(_Chain, Generic[S]):
         self._queries[name] = handler
         return self
 
+    @overload
+    def upcast(self, version: int, function: Callable[[Any], object]) -> Self: ...
+
+    @overload
+    def upcast(self, version: int) -> Callable[[F], F]: ...
+
+    def upcast(self, version: int, function: Callable[[Any], object] | None = None) -> Any:
+        """Take the state that ``version`` of this saga left to the next: a pure function of the old
+        state, annotated with its old type, that returns the new one.
+        """
+        if function is None:
+
+            def decorate(function: F) -> F:
+                self.upcast(version, function)
+                return function
+
+            return decorate
+        if version in self._upcasters:
+            raise DefinitionError(f"{self._id}: .upcast({version}) is given twice; keep one")
+        self._upcasters[version] = make_upcaster(version, function)
+        return self
+
     def build(self) -> SagaDefinition:
         """The frozen definition; raises DefinitionError for what contradicts itself."""
         if not self._handlers:
             raise DefinitionError(
                 f"{self._id}: a saga needs at least one .on(type, handler) before .build()"
             )
+        check_upcasters(self._id, self._meta.get("version", 1), self._upcasters)
         initial, state_type = self._check_state()
         declared: dict[str, Any] = {"correlation": None, "name": self._id, **self._meta}
         definition = SagaDefinition(
@@ -247,6 +278,7 @@ class SagaBuilder(_Chain, Generic[S]):
             signals=types.MappingProxyType(dict(self._signals)),
             queries=types.MappingProxyType(dict(self._queries)),
             correlations=types.MappingProxyType(dict(self._correlations)),
+            upcasters=types.MappingProxyType(dict(self._upcasters)),
             **declared,
         )
         if not definition.starting:

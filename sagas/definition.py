@@ -2,14 +2,14 @@
 program.
 
 A definition is data plus handlers and never changes. Its ``hash`` covers what it declares and the
-source of its handlers, and is recorded with each transition, so history tells which code decided
-it.
+code of its handlers, and is recorded with each transition, so history tells which code decided it.
+Its ``version`` is the author's count of changes that older code must not meddle with; upcasters
+bring the state of older versions to it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -20,6 +20,8 @@ from sagas.errors import DefinitionError, UnknownQuery
 from sagas.handlers import Handler
 from sagas.messages import Message
 from sagas.secrets import secret_names
+from sagas.source import source_of
+from sagas.upcasting import Upcaster
 
 if TYPE_CHECKING:
     from sagas.programs.program import Program
@@ -49,7 +51,10 @@ class Cron(Struct, frozen=True, kw_only=True):
 
 
 class SagaDefinition(Struct, frozen=True, kw_only=True):
-    """What a saga is; made by ``define_saga(…).build()`` and passed to a Registry."""
+    """What a saga is; made by ``define_saga(…).build()`` and passed to a Registry.
+
+    ``upcasters`` are by the version of the state that they take.
+    """
 
     id: str
     initial: Raw
@@ -70,6 +75,8 @@ class SagaDefinition(Struct, frozen=True, kw_only=True):
     concurrency: Concurrency | None = None
     cron: Cron | None = None
     retention: str = ""
+    version: int = 1
+    upcasters: Mapping[int, Upcaster] = {}
     hash: str = ""
     program: Program | None = None
     inline: frozenset[str] = frozenset()  # targets of steps that the engine itself carries out
@@ -176,36 +183,36 @@ class Registry:
 
 
 def definition_hash(definition: SagaDefinition) -> str:
-    """Sixteen hex digits over what a definition declares and the source of its functions."""
+    """Sixteen hex digits over what a definition declares and what its functions do.
+
+    Descriptions, comments and docstrings don't count, nor do queries, which decide nothing.
+    """
     digest = hashlib.sha256()
     parts: list[object] = [
         definition.id,
+        definition.version,
         bytes(definition.initial),
         definition.on_unknown,
         definition.concurrency.limit if definition.concurrency else 0,
         definition.cron.expression if definition.cron else "",
-        _source(definition.correlation),
+        source_of(definition.correlation),
+        *((type, source_of(rule)) for type, rule in definition.correlations.items()),
         _schema(definition.state_type),
+        *((old, source_of(one.function)) for old, one in sorted(definition.upcasters.items())),
     ]
     for group in (definition.handlers, definition.compensations, definition.signals):
         parts.extend(
-            (h.type, h.starts, _source(h.function), _schema(h.payload_type)) for h in group.values()
+            (h.type, h.starts, source_of(h.function), _schema(h.payload_type))
+            for h in group.values()
         )
     if definition.program is not None:
-        parts.extend(_source(part) if callable(part) else part for part in definition.program.parts)
+        parts.extend(
+            source_of(part) if callable(part) else part for part in definition.program.parts
+        )
     for part in parts:
         digest.update(repr(part).encode())
         digest.update(b"\0")
     return digest.hexdigest()[:16]
-
-
-def _source(function: object) -> str:
-    if not callable(function):
-        return repr(function)
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):
-        return getattr(function, "__qualname__", type(function).__qualname__)
 
 
 def _schema(type: object) -> str:

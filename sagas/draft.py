@@ -59,9 +59,7 @@ KEEPS_ERROR = FINISHED | {"parked", "compensating"}
 
 
 class Draft:
-    """A document in the making; ``effects`` grow as they are applied, ``finish`` gives the
-    document.
-    """
+    """A document in the making; ``effects`` grow as applied, ``finish`` gives the document."""
 
     __slots__ = (
         "attempts",
@@ -72,6 +70,7 @@ class Draft:
         "commands",
         "compensation",
         "definition",
+        "definition_version",
         "dropped",
         "effects",
         "ended",
@@ -120,6 +119,7 @@ class Draft:
             self.version = 1
             self.status: Status = "running"
             self.state: Raw = definition.initial
+            self.definition_version = definition.version
             self.started = now
             self.timers: dict[str, Timer] = {}
             self.backlog: tuple[Cause, ...] = ()
@@ -138,6 +138,7 @@ class Draft:
             self.version = before.version + 1
             self.status = before.status
             self.state = before.state
+            self.definition_version = before.definition_version
             self.started = before.started
             self.timers = before.timers
             self.backlog = before.backlog
@@ -180,6 +181,7 @@ class Draft:
             except msgspec.ValidationError as error:
                 raise HandlerFault(f"the state can't be read back: {error}") from None
         self.state = raw
+        self.definition_version = self.definition.version
 
     # --- effects of handlers
 
@@ -331,9 +333,7 @@ class Draft:
     # --- ends
 
     def park(self, failure: Failure, parked: Parked) -> None:
-        """Stop here and wait for an operator; what the handler did so far must have been dropped
-        before.
-        """
+        """Stop here and wait for an operator; what the handler did must have been dropped."""
         self.status = "parked"
         self.error = failure
         self.parked = parked
@@ -394,4 +394,5 @@ class Draft:
             gate=self.gate,
             seen=self.seen,
             attempts=self.attempts,
+            definition_version=self.definition_version,
         )

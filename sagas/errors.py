@@ -4,6 +4,7 @@ SagaError
 ├── DefinitionError      a definition contradicts itself or another; raised while a program starts
 ├── LimitExceeded        a transition is over a stated limit (state, effects, backlog, value)
 ├── HandlerFault         a handler returned something that is no effect, or two ends at once
+│   └── NewerVersion     the instance was written by newer code than this
 ├── IllegalTransition    two recorded values do not follow each other
 ├── UnknownQuery         no such query on this saga
 └── BadDelay             a delay or a time that can't be read
@@ -28,6 +29,10 @@ class LimitExceeded(SagaError):
 
 class HandlerFault(SagaError):
     """A handler returned something that can't be carried out."""
+
+
+class NewerVersion(HandlerFault):
+    """Newer code has written the instance; this code does not know what its state means."""
 
 
 class IllegalTransition(SagaError):

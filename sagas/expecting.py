@@ -21,6 +21,7 @@ from sagas.definition import SagaDefinition
 from sagas.effects import Effect
 from sagas.instance import Instance, Status
 from sagas.messages import Cause, to_raw
+from sagas.upcasting import current_state, upcast
 
 
 class Expectations:
@@ -46,11 +47,13 @@ class Expectations:
     @property
     def state(self) -> Any:
         """The author's state, as the handlers see it."""
-        return self.definition.decode_state(self.instance.state)
+        instance = self.instance
+        return current_state(self.definition, instance.state, instance.definition_version)
 
     def query(self, name: str, **arguments: object) -> object:
         """The answer of a declared query."""
-        return self.definition.query(name, self.instance.state, arguments)
+        state = upcast(self.definition, self.instance.state, self.instance.definition_version)
+        return self.definition.query(name, state, arguments)
 
     # --- expectations, each about the last step or about the instance as it is now
 

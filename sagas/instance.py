@@ -178,6 +178,8 @@ class Gate(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """The document of one transition. The fields without a default are always written.
 
+    ``definition`` is the hash of the code that decided it, ``definition_version`` the version of
+    the definition that made its state.
     ``attempts`` counts how often it was set going: once, and once more for each retry by an
     operator.
     """
@@ -209,6 +211,7 @@ class Instance(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     gate: Gate | None = None
     seen: tuple[str, ...] = ()
     attempts: int = 1
+    definition_version: int = 1
 
     @property
     def finished(self) -> bool:

@@ -24,6 +24,7 @@ from sagas.instance import BACKLOG_MAX, Failure, Parked, UndoStatus
 from sagas.messages import NULL, Cause, to_raw
 from sagas.programs import program
 from sagas.programs.run import Run
+from sagas.upcasting import upcast
 from sagas.work import compensate, conclude
 
 InstanceAction: TypeAlias = Literal[
@@ -219,7 +220,9 @@ def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
     if given(request.state):
         wanted: object = msgspec.json.decode(request.state)
     elif given(request.patch):
-        wanted = merge_patch(msgspec.json.decode(draft.state), msgspec.json.decode(request.patch))
+        wanted = merge_patch(
+            msgspec.json.decode(_present(draft)), msgspec.json.decode(request.patch)
+        )
     else:
         raise HandlerFault("give a whole new state or a patch (RFC 7396)")
     raw = to_raw(wanted)
@@ -235,6 +238,17 @@ def _patch(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:
         if reason:
             raise HandlerFault(reason)
     draft.set_state(state)
+
+
+def _present(draft: Draft) -> Raw:
+    """The state as this version of the code would have left it."""
+    try:
+        return upcast(draft.definition, draft.state, draft.definition_version)
+    except Exception as error:  # an upcaster is the author's
+        raise HandlerFault(
+            f"the state of version {draft.definition_version} can't be brought to this version:"
+            f" {error_text(error)}; give a whole new state, or mend the upcaster"
+        ) from error
 
 
 def _compensate(draft: Draft, snapshot: Snapshot, request: ActionRequest) -> None:

@@ -26,6 +26,7 @@ from sagas.instance import Instance, document_hash, encode
 from sagas.kernel import decide
 from sagas.messages import Cause, to_raw
 from sagas.operations import ActionRequest
+from sagas.upcasting import upcast
 
 Aspect: TypeAlias = Literal["status", "state", "effects", "error", "result", "compensation"]
 ASPECTS: tuple[Aspect, ...] = ("status", "state", "effects", "error", "result", "compensation")
@@ -120,7 +121,7 @@ class Rerun:
         return Step(
             recorded=recorded,
             after=after,
-            differs=_differs(recorded, after),
+            differs=_differs(self._definition, recorded, after),
             ignored=tuple(f"{one.type}: {why.reason}" for one, why in decision.ignored),
         )
 
@@ -173,16 +174,26 @@ def _reason(decision: Ignored | Undeliverable | Refused) -> str:
     return f"{type(decision).__name__.lower()}: {decision.reason}"
 
 
-def _differs(recorded: Instance, after: Instance) -> tuple[Aspect, ...]:
+def _differs(definition: SagaDefinition, recorded: Instance, after: Instance) -> tuple[Aspect, ...]:
     pairs: dict[Aspect, tuple[object, object]] = {
         "status": (recorded.status, after.status),
-        "state": (_value(recorded.state), _value(after.state)),
+        "state": (_value(_present(definition, recorded)), _value(_present(definition, after))),
         "effects": (recorded.effects, after.effects),
         "error": (_error(recorded), _error(after)),
         "result": (_value(recorded.result), _value(after.result)),
         "compensation": (recorded.undo, after.undo),
     }
     return tuple(name for name in ASPECTS if pairs[name][0] != pairs[name][1])
+
+
+def _present(definition: SagaDefinition, instance: Instance) -> Raw:
+    """The state in the shape of the code at hand, so that a new shape alone is no difference."""
+    if instance.definition_version == definition.version:
+        return instance.state
+    try:
+        return upcast(definition, instance.state, instance.definition_version)
+    except Exception:  # what an upcaster can't take is shown as it was
+        return instance.state
 
 
 def _value(raw: Raw) -> object:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET, Raw, structs
 
 from sagas.actions import Action, ActionRequest, Plan, act, plan
 from sagas.bookkeeping import COMPLETED, FAILED, ChildEnd
@@ -25,7 +25,7 @@ from sagas.durations import seconds
 from sagas.effects import Signal
 from sagas.expecting import Expectations
 from sagas.gate import gate_definition
-from sagas.instance import Instance, decode, document_hash, evolve
+from sagas.instance import Instance, decode, document_hash, encode, evolve
 from sagas.kernel import (
     Decision,
     Ignored,
@@ -185,6 +185,15 @@ class Scenario(Expectations):
         told = StepFailure(reason=reason, data=to_raw(data), code=code)
         answers = self._open_step(id)
         return self._deliver(self._cause("event", FAILED, told, answers=answers, failed=True))
+
+    def as_left_by(self, version: int, state: object) -> Self:
+        """The state is ``state``, as code of ``version`` of this saga left it; upcasters take it
+        from there with the next message.
+        """
+        left = structs.replace(self.instance, state=to_raw(state), definition_version=version)
+        self._snapshot = Snapshot(self.key, left, document_hash(encode(left)))
+        self.history[-1] = left
+        return self._begin(None)
 
     # --- how it runs
 

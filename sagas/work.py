@@ -29,6 +29,7 @@ from sagas.instance import FINISHED, VALUE_BYTES_MAX, Undo
 from sagas.messages import Cause, Message
 from sagas.parking import park
 from sagas.programs import program
+from sagas.upcasting import check_known, current_state
 
 # The parts of a document that may grow large; so many of them are told when it is too large.
 PARTS = ("state", "cause", "effects", "commands", "steps", "backlog", "timers", "undo", "result")
@@ -50,6 +51,7 @@ def conclude(
                 return Undeliverable(f"{reason}; correct it, then redrive this")
             return park(draft, snapshot, cause, error, backlog, attempt)
     try:
+        check_known(draft.definition, draft.definition_version)
         outcome = _work(draft, cause, handler, payload, attempt)
         if outcome is not None:
             return outcome
@@ -124,7 +126,7 @@ def run_handler(
     transition.
     """
     definition = draft.definition
-    state = definition.decode_state(draft.state)
+    state = current_state(definition, draft.state, draft.definition_version)
     message = to_message(cause, payload)
     handle = SagaHandle(f"{definition.id}/{draft.key}", draft.key, draft.version, state)
     context = _context(draft, state, message, attempt) if handler.arguments == 3 else None

@@ -15,6 +15,7 @@ from msgspec import Raw
 from sagas.actions import Action, ActionRequest, Plan
 from sagas.definition import SagaDefinition
 from sagas.instance import Instance, Status
+from sagas.upcasting import upcast
 from store.codec import ActionReply, DeadLetter, DeadLetterStatus
 from store.dead_letters import Change, LetterReply, Postman
 from store.events import NewEvent, Receipt
@@ -117,7 +118,8 @@ class SagaClient:
         instance = await self.get(definition.id, key)
         if instance is None:
             raise LookupError(f"{definition.id}/{key} does not exist; check saga and key")
-        return definition.query(name, instance.state, arguments or {})
+        state = upcast(definition, instance.state, instance.definition_version)
+        return definition.query(name, state, arguments or {})
 
     # --- act; refusals are replies, Unreachable is raised
 
