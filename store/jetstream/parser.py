@@ -37,19 +37,15 @@ class LinkParser:
     async def parse(self, data: bytes = b"") -> None:
         """Handle all that is complete in ``data`` and what was left; raises ProtocolError."""
         epoch = self._epoch
-        data = self._rest + data
-        self._rest = b""
+        if self._rest:
+            data = self._rest + data
+            self._rest = b""
         position = 0
         while True:
+            position = self._messages(data, position)
             end = data.find(b"\r\n", position)
-            if end < 0:
+            if end < 0 or data.startswith((b"HMSG ", b"MSG "), position):
                 break
-            if data.startswith((b"HMSG ", b"MSG "), position):
-                stop = self._message(data, position, end)
-                if stop < 0:
-                    break
-                position = stop
-                continue
             word, _, tail = data[position:end].partition(b" ")
             position = end + 2
             if word in (b"PING", b"PONG", b"INFO", b"-ERR"):
@@ -62,22 +58,32 @@ class LinkParser:
             raise ProtocolError
         self._rest = data[position:]
 
-    def _message(self, data: bytes, position: int, end: int) -> int:
-        """Deliver the message whose line ends at ``end``; where the next begins, -1 if cut off."""
-        words = data[position:end].split()
-        count = len(words)
-        try:
-            total = int(words[-1])
-            head = int(words[-2]) if words[0] == b"HMSG" else 0
-            sid, body = int(words[2]), end + 2
-            reply = words[3] if count == (6 if head else 5) else b""
-        except (ValueError, IndexError) as error:
-            raise ProtocolError from error
-        stop = body + total
-        if len(data) < stop + 2:
-            return -1
-        self._deliver(sid, words[1], reply, data[body : body + head], data[body + head : stop])
-        return stop + 2
+    def _messages(self, data: bytes, position: int) -> int:
+        """Deliver the complete messages from ``position`` on; where the first thing begins that is
+        none.
+        """
+        deliver, find, size = self._deliver, data.find, len(data)
+        while (end := find(b"\r\n", position)) >= 0:
+            words = data[position:end].split()
+            kind = words[0] if words else b""
+            body = head = end + 2
+            try:
+                if kind == b"HMSG":
+                    head += int(words[-2])
+                    reply = words[3] if len(words) == 6 else b""
+                elif kind == b"MSG":
+                    reply = words[3] if len(words) == 5 else b""
+                else:
+                    return position
+                stop = body + int(words[-1])
+                sid, subject = int(words[2]), words[1]
+            except (ValueError, IndexError) as error:
+                raise ProtocolError from error
+            if size < stop + 2:
+                return position
+            deliver(sid, subject, reply, data[body:head], data[head:stop])
+            position = stop + 2
+        return position
 
 
 def info_of(text: str) -> dict[str, Any]:

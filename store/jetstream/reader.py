@@ -224,25 +224,17 @@ class Reader:
             return
         if self._broken.is_set():
             return
-        delivery = wire.delivery_of(reply)
-        if delivery.consumer_seq != self._consumer_seq + 1:
+        _, seq, consumer_seq, at_ns, pending = wire.delivery_of(reply)
+        if consumer_seq != self._consumer_seq + 1:
             self._break()
             return
-        self._consumer_seq += 1
+        self._consumer_seq = consumer_seq
         self._asked -= 1
-        self.last = delivery.seq
-        self.pending = delivery.pending
-        headers = wire.headers_of(header) if header else NO_HEADERS
+        self.last, self.pending = seq, pending
+        headers = wire.Block(header) if header else NO_HEADERS
         self._held_bytes += len(data)
-        self._held.append(
-            Stored(
-                subject.decode("utf-8", "surrogateescape"),
-                delivery.seq,
-                delivery.at_ns,
-                data,
-                headers,
-            )
-        )
+        name = subject.decode("utf-8", "surrogateescape")
+        self._held.append(Stored(name, seq, at_ns, data, headers))
         if self._asked <= HELD_MAX // 2:
             self._ask_more()
         self._wake()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -116,7 +116,34 @@ def description_of(raw: bytes) -> str:
     return raw[13 : raw.find(b"\r\n")].decode("utf-8", "replace").strip()
 
 
-def headers_of(raw: bytes) -> Mapping[str, str]:
+class Block(Mapping[str, str]):
+    """The headers of a block, read when they are first asked for: of most messages nobody does."""
+
+    __slots__ = ("_raw", "_read")
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+        self._read: dict[str, str] | None = None
+
+    def _all(self) -> dict[str, str]:
+        if self._read is None:
+            self._read = headers_of(self._raw)
+        return self._read
+
+    def __getitem__(self, name: str) -> str:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __repr__(self) -> str:
+        return repr(self._all())
+
+
+def headers_of(raw: bytes) -> dict[str, str]:
     """The headers of a block: names as written, of repeated ones the last; never raises."""
     headers: dict[str, str] = {}
     for line in raw.decode("utf-8", "replace").split("\r\n")[1:]:
@@ -135,7 +162,8 @@ def delivery_of(reply: bytes) -> Delivery:
     count = len(tokens)
     if count < 9 or tokens[1] != b"ACK":
         raise ValueError(f"{reply!r} is no reply subject of a JetStream delivery")
-    return Delivery._make(map(int, tokens[4:9] if count == 9 else tokens[6:11]))
+    attempt, seq, consumer_seq, at_ns, pending = tokens[4:9] if count == 9 else tokens[6:11]
+    return Delivery(int(attempt), int(seq), int(consumer_seq), int(at_ns), int(pending))
 
 
 @lru_cache(maxsize=1024)

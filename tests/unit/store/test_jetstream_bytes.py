@@ -158,3 +158,11 @@ def test_each_code_has_the_outcome_of_its_kind() -> None:
     assert kind_of(ServerError(400, 99999)) == "invalid"
     assert kind_of(ServerError(429, 99999)) == "unknown"
     assert kind_of(ServerError(503, 99999)) == "unknown"
+
+
+def test_headers_of_a_message_are_a_mapping_read_when_asked_for() -> None:
+    raw = b"NATS/1.0\r\nA: 1\r\nB:  two \r\nA: 3\r\n\r\n"
+    block = wire.Block(raw)
+    assert block == wire.headers_of(raw) == {"A": "3", "B": "two"}
+    assert (block.get("B"), "C" in block, dict(block)) == ("two", False, {"A": "3", "B": "two"})
+    assert not wire.Block(b"NATS/1.0\r\n\r\n")
