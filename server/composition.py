@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import signal
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias, assert_never
@@ -23,11 +23,13 @@ from jobs.inline import InlineSteps, inline_targets
 from jobs.service import Service, Supervisor
 from jobs.worker import Worker
 from server.datadir import holder_of
-from server.embedded import HOST, EmbeddedServer
+from server.embedded import EmbeddedServer
+from server.embedded_cluster import Embedded, EmbeddedCluster
 from server.errors import SettingsError
 from server.knock import knock
 from server.loading import App
 from server.logs import redactor
+from server.natsconf import HOST
 from server.observing import Observing
 from server.settings import Settings
 from store.jetstream.backend import JetStreamBackend, connect
@@ -43,6 +45,7 @@ log = logging.getLogger("snorri")
 Role: TypeAlias = Literal["engine", "jobs", "api"]
 
 PATIENCE_POLL_S = 0.5
+ELECTION_S = 30.0
 EMBEDDED_ENGINE = "dev"
 
 
@@ -52,7 +55,7 @@ class Runtime(Struct, frozen=True, kw_only=True):
     url: str
     names: Names
     backend: JetStreamBackend
-    server: EmbeddedServer | None = None
+    server: Embedded | None = None
 
 
 def names_of(settings: Settings) -> Names:
@@ -65,30 +68,30 @@ def nats_url_of(settings: Settings) -> str:
     if settings.nats_url:
         return settings.nats_url
     holder = holder_of(Path(settings.data))
-    port = holder.port if holder is not None and holder.port else settings.nats_port
-    return f"nats://{HOST}:{port}"
+    ports = (holder.ports or (holder.port,)) if holder is not None else ()
+    return ",".join(f"nats://{HOST}:{port or settings.nats_port}" for port in ports or (0,))
 
 
 @asynccontextmanager
 async def open_embedded(settings: Settings) -> AsyncGenerator[Runtime]:
-    """A broker for one machine: ours, started now, unless an address is set.
+    """A broker for one machine: ours, one server or a cluster, unless an address is set.
 
     Raises SetupError, BrokerTooOld, StoreError.
     """
     async with AsyncExitStack() as stack:
-        server: EmbeddedServer | None = None
+        server: Embedded | None = None
         if settings.nats_url is None:
-            server = EmbeddedServer(
-                settings.data,
-                port=settings.nats_port,
-                sync_always=settings.sync_always,
-                store_bytes_max=settings.store_bytes_max,
-            )
+            server = _embedded(settings)
             await stack.enter_async_context(server)
             if server.version_warning:
                 log.warning("%s", server.version_warning)
         url = server.url if server is not None else nats_url_of(settings)
-        backend = await _connect(settings, url, make=True)
+        replicas = max(settings.replicas, settings.cluster if server is not None else 1)
+        # The servers of a cluster are ready before they have agreed who leads each stream.
+        wait_s = ELECTION_S if replicas > 1 else 0.0
+        backend = await _connect_within(
+            wait_s, lambda: _connect(settings, url, make=True, replicas=replicas)
+        )
         stack.push_async_callback(backend.close)
         yield Runtime(url=url, names=names_of(settings), backend=backend, server=server)
 
@@ -102,12 +105,22 @@ async def open_remote(
     With ``make`` missing streams are made, otherwise they must be there.
     """
     url = nats_url_of(settings)
+    backend = await _connect_within(wait_s, lambda: _connect(settings, url, make=make))
+    try:
+        yield Runtime(url=url, names=names_of(settings), backend=backend)
+    finally:
+        await backend.close()
+
+
+async def _connect_within(
+    wait_s: float, attempt: Callable[[], Awaitable[JetStreamBackend]]
+) -> JetStreamBackend:
+    """Attempt to connect, again and again for so many seconds; raises what the last one did."""
     deadline_s = asyncio.get_running_loop().time() + wait_s
     told = ""
     while True:
         try:
-            backend = await _connect(settings, url, make=make)
-            break
+            return await attempt()
         except TopologyDrift:
             raise
         except StoreError as error:
@@ -117,13 +130,27 @@ async def open_remote(
                 told = str(error)
                 log.warning("waiting up to %g s: %s", wait_s, told)
         await asyncio.sleep(PATIENCE_POLL_S)
-    try:
-        yield Runtime(url=url, names=names_of(settings), backend=backend)
-    finally:
-        await backend.close()
 
 
-async def _connect(settings: Settings, url: str, *, make: bool) -> JetStreamBackend:
+def _embedded(settings: Settings) -> Embedded:
+    if settings.cluster > 1:
+        return EmbeddedCluster(
+            *(settings.data, settings.cluster),
+            port=settings.nats_port,
+            sync_always=settings.sync_always,
+            store_bytes_max=settings.store_bytes_max,
+        )
+    return EmbeddedServer(
+        settings.data,
+        port=settings.nats_port,
+        sync_always=settings.sync_always,
+        store_bytes_max=settings.store_bytes_max,
+    )
+
+
+async def _connect(
+    settings: Settings, url: str, *, make: bool, replicas: int | None = None
+) -> JetStreamBackend:
     if settings.nats_creds is not None and not os.access(settings.nats_creds, os.R_OK):
         raise SettingsError(
             f"the credentials file {settings.nats_creds!r} can't be read; correct SNORRI_NATS_CREDS"
@@ -133,7 +160,7 @@ async def _connect(settings: Settings, url: str, *, make: bool) -> JetStreamBack
         url,
         names_of(settings),
         partitions=settings.partitions,
-        replicas=settings.replicas,
+        replicas=replicas or settings.replicas,
         creds=settings.nats_creds,
         make=make,
     )
@@ -257,7 +284,8 @@ async def _usage(runtime: Runtime) -> Usage | None:
     if server is None:
         return Usage(used, limit) if limit > 0 else None
     free = await asyncio.to_thread(lambda: shutil.disk_usage(server.data_dir).free)
-    return Usage(used, min(server.store_bytes, used + free))
+    copies = len(server.nodes) if isinstance(server, EmbeddedCluster) else 1
+    return Usage(used, min(server.store_bytes, used + free // copies))
 
 
 class _BrokerWatch:

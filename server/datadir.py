@@ -21,17 +21,23 @@ import msgspec
 from server.errors import DataDirBusy, LayoutUnknown
 
 LAYOUT = 1
+NODE = "node"
+CLUSTER = "cluster "
 STOP_GRACE_S = 10.0
 POLL_S = 0.05
 
 
 class Holder(msgspec.Struct, frozen=True, kw_only=True):
-    """Who holds the directory: its pid, since when (UTC), its nats-server's pid and port."""
+    """Who holds the directory: its pid, since when (UTC), its nats-server's pid and port.
+
+    Of a cluster, ``ports`` are those of all servers; each one's own directory says the rest.
+    """
 
     pid: int
     started: str
     server_pid: int | None = None
     port: int | None = None
+    ports: tuple[int, ...] = ()
 
 
 class DataDir:
@@ -45,8 +51,11 @@ class DataDir:
         self._started = datetime.now(UTC).isoformat(timespec="seconds")
 
     @classmethod
-    def hold(cls, path: Path) -> DataDir:
-        """Lock ``path``, made when missing, and check its layout; raises DataDirError."""
+    def hold(cls, path: Path, kind: str = "") -> DataDir:
+        """Lock ``path``, made when missing, and check its layout; raises DataDirError.
+
+        ``kind`` is what it is for: one server (empty), a ``NODE`` of a cluster, or `cluster_kind`.
+        """
         path = path.resolve()
         path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -56,7 +65,7 @@ class DataDir:
             except BlockingIOError:
                 raise DataDirBusy(_busy(path, _read(descriptor))) from None
             before = _read(descriptor)
-            _check_layout(path)
+            _check_layout(path, kind)
             held = cls(path, descriptor, before.server_pid if before else None)
             held.record()
         except BaseException:
@@ -64,12 +73,20 @@ class DataDir:
             raise
         return held
 
-    def record(self, *, server_pid: int | None = None, port: int | None = None) -> None:
+    def record(
+        self,
+        *,
+        server_pid: int | None = None,
+        port: int | None = None,
+        ports: tuple[int, ...] = (),
+    ) -> None:
         """Write down who holds the directory, for whoever finds it taken or finds us dead."""
         if self._descriptor is None:
             return
         server_pid = server_pid or self.orphan
-        holder = Holder(pid=os.getpid(), started=self._started, server_pid=server_pid, port=port)
+        holder = Holder(
+            pid=os.getpid(), started=self._started, server_pid=server_pid, port=port, ports=ports
+        )
         _write(self._descriptor, msgspec.json.encode(holder))
 
     def stop_orphan(self, marker: str) -> bool:
@@ -113,6 +130,11 @@ def holder_of(path: Path) -> Holder | None:
     return holder
 
 
+def cluster_kind(nodes: int) -> str:
+    """The kind of a directory that holds so many servers of one cluster."""
+    return f"{CLUSTER}{nodes}"
+
+
 def command_line(pid: int) -> str:
     """The command line of a live process, empty when there is none (any more)."""
     try:
@@ -137,18 +159,35 @@ def _busy(path: Path, holder: Holder | None) -> str:
     return f"{path} is in use by {who}; {stop}, or choose another directory with --data DIR"
 
 
-def _check_layout(path: Path) -> None:
+def _check_layout(path: Path, kind: str) -> None:
     file = path / "layout"
     text = file.read_text(encoding="utf-8").strip() if file.exists() else None
+    wanted = f"{LAYOUT} {kind}".strip()
     if text is None and not (path / "nats" / "js").exists():
-        file.write_text(f"{LAYOUT}\n", encoding="utf-8")
-    elif text != str(LAYOUT):
+        file.write_text(f"{wanted}\n", encoding="utf-8")
+    elif text != wanted:
+        version, _, other = (text or "").partition(" ")
+        if version == str(LAYOUT):
+            raise LayoutUnknown(_mixed(path, other))
         found = f"layout {text!r}" if text is not None else "no layout file"
         raise LayoutUnknown(
             f"{path} has {found}, this version of Snorri writes layout {LAYOUT}. "
             "Use the version that wrote it to make a backup (snorri backup), restore that into a "
             "new directory, or start empty with --data DIR."
         )
+
+
+def _mixed(path: Path, kind: str) -> str:
+    """Why a directory that was made for something else is refused."""
+    if kind == NODE:
+        return f"{path} belongs to one server of a cluster; use the directory that holds them all"
+    nodes = kind.removeprefix(CLUSTER)
+    holds = f"a cluster of {nodes} servers" if kind else "a single server"
+    move = "make a backup (snorri backup) and restore it, or start empty with --data DIR"
+    return (
+        f"{path} was made for {holds}; start it with `snorri dev --cluster {nodes or 1}`, or set "
+        f"SNORRI_CLUSTER={nodes or 1}. To go over to another number of servers, {move}"
+    )
 
 
 def _read(descriptor: int) -> Holder | None:

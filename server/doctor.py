@@ -279,6 +279,9 @@ def monitor_url_of(settings: Settings) -> str | None:
     """The monitoring address of the embedded server that holds the data directory, if any."""
     data = Path(settings.data)
     holder = holder_of(data)
+    if holder is not None and holder.ports:  # of a cluster; all its servers are set up alike
+        data = data / "nodes" / "n1"
+        holder = holder_of(data)
     if settings.nats_url is not None or holder is None or holder.server_pid is None:
         return None
     file = data / "nats" / f"nats-server_{holder.server_pid}.ports"

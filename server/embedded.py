@@ -26,15 +26,16 @@ from typing import Self
 
 import msgspec
 
-from server.datadir import DataDir
+from server.datadir import NODE, DataDir
 from server.errors import EmbeddedError, PortTaken, ServerMissing, StartFailed
-from server.natsconf import ServerConf, render, store_bytes_default
+from server.natsconf import HOST, Member, ServerConf, render, store_bytes_default
 from store.broker_version import check_version, format_version, parse_version
 
-HOST = "127.0.0.1"
 READY_S_MAX = 60.0
 STOP_GRACE_S = 12.0  # the watchdog kills after 10 s of its own
+RETIRE_GRACE_S = 40.0  # clients are let go one a second
 POLL_S = 0.02
+POLL_S_MAX = 0.2
 LAST_WORDS_BYTES = 2000
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 
@@ -93,7 +94,11 @@ class EmbeddedServer:
         sync_always: bool = True,
         store_bytes_max: int | None = None,
         ready_s_max: float = READY_S_MAX,
+        member: Member | None = None,
     ) -> None:
+        """``member`` is its place in a cluster, None for a server by itself. One of a cluster is
+        ready when most of the others are: start them together.
+        """
         self.data_dir = Path(data_dir).resolve()
         self.port = port
         self.sync_always = sync_always
@@ -104,6 +109,7 @@ class EmbeddedServer:
         self.store_bytes = 0  # what JetStream may store, known once it was started
         self._store_bytes_max = store_bytes_max
         self._ready_s_max = ready_s_max
+        self._member = member
         self._held: DataDir | None = None
         self._watchdog: subprocess.Popen[bytes] | None = None
 
@@ -148,7 +154,7 @@ class EmbeddedServer:
         self.version = await asyncio.to_thread(server_version, executable)
         self.version_warning = check_version(self.version)
         if self._held is None:
-            self._held = DataDir.hold(self.data_dir)
+            self._held = DataDir.hold(self.data_dir, NODE if self._member else "")
         try:
             await asyncio.to_thread(self._held.stop_orphan, str(self._conf_path))
             await self._launch(executable)
@@ -173,6 +179,10 @@ class EmbeddedServer:
         await self._end(signal.SIGTERM)
         return await self.start()
 
+    async def retire(self) -> None:
+        """End a member as for maintenance: it hands leaderships over and asks its clients to go."""
+        await self._end(signal.SIGUSR2, RETIRE_GRACE_S)
+
     async def wait(self) -> int:
         """Return the exit code once the server has ended by itself or was stopped."""
         if self._watchdog is None:
@@ -184,19 +194,23 @@ class EmbeddedServer:
 
     async def healthy(self) -> bool:
         """What `/healthz` says; False too when a stream can't be written or nobody answers."""
+        return await self.monitor("/healthz") is not None
+
+    async def monitor(self, path: str) -> bytes | None:
+        """A monitoring page; None when it is not well or nobody answers."""
         try:
             async with asyncio.timeout(5):
                 reader, writer = await asyncio.open_connection(HOST, self.monitor_port)
                 try:
-                    writer.write(b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n")
-                    status = await reader.readline()
+                    writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+                    head, _, page = (await reader.read()).partition(b"\r\n\r\n")
                 finally:
                     writer.close()
                     with contextlib.suppress(OSError):
                         await writer.wait_closed()
         except (OSError, TimeoutError):
-            return False
-        return b" 200 " in status
+            return None
+        return page if b" 200 " in head.partition(b"\r\n")[0] else None
 
     @property
     def _conf_path(self) -> Path:
@@ -234,13 +248,15 @@ class EmbeddedServer:
     async def _ready(self) -> None:
         """Wait for the file with the server's ports, then until the server calls itself well."""
         file = self._home / f"nats-server_{self.pid}.ports"
+        pause_s = POLL_S
         while not (self._read_ports(file) and await self.healthy()):
             if not self.running:
                 words = self._last_words("ended while starting")
                 if "address already in use" in words:
                     raise PortTaken(_taken(self.port))
                 raise StartFailed(words)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(POLL_S_MAX, pause_s * 1.1)  # the server logs each time it is not well
 
     def _read_ports(self, file: Path) -> bool:
         try:
@@ -261,11 +277,12 @@ class EmbeddedServer:
             port=self.port,
             sync_always=self.sync_always,
             store_bytes_max=self._store_bytes_max or store_bytes_default(store),
+            member=self._member,
         )
         self.store_bytes = conf.store_bytes_max
         self._conf_path.write_text(render(conf), encoding="utf-8")
 
-    async def _end(self, number: signal.Signals) -> None:
+    async def _end(self, number: signal.Signals, grace_s: float = STOP_GRACE_S) -> None:
         """Send ``number`` and wait until nobody is left; the watchdog ends with its child."""
         watchdog = self._watchdog
         if watchdog is None:
@@ -274,7 +291,7 @@ class EmbeddedServer:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid or watchdog.pid, number)
             try:
-                await asyncio.to_thread(watchdog.wait, STOP_GRACE_S)
+                await asyncio.to_thread(watchdog.wait, grace_s)
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(self.pid or watchdog.pid, signal.SIGKILL)

@@ -14,11 +14,23 @@ from pathlib import Path
 
 from msgspec import Struct
 
+HOST = "127.0.0.1"
+CLUSTER_NAME = "snorri"
 DISK_SHARE_MAX = 0.8
 STORE_BYTES_MIN = 64 * 1024 * 1024
 MEMORY_BYTES_MAX = 256 * 1024 * 1024
 PAYLOAD_BYTES_MAX = 1024 * 1024
 LOG_BYTES_MAX = 10 * 1024 * 1024
+
+
+class Member(Struct, frozen=True, kw_only=True):
+    """A server's place in a cluster: its stable ``name``, the port it listens on for routes, and
+    the addresses where it finds the others, as ``host:port``.
+    """
+
+    name: str
+    route_port: int
+    routes: tuple[str, ...]
 
 
 class ServerConf(Struct, frozen=True, kw_only=True):
@@ -28,6 +40,7 @@ class ServerConf(Struct, frozen=True, kw_only=True):
     port: int
     sync_always: bool
     store_bytes_max: int
+    member: Member | None = None
 
 
 def store_bytes_default(store: Path) -> int:
@@ -39,13 +52,14 @@ def store_bytes_default(store: Path) -> int:
 
 def render(conf: ServerConf) -> str:
     """The file's text; paths are quoted, so spaces and ``$`` in them are safe."""
-    name = hashlib.sha256(str(conf.home).encode()).hexdigest()[:8]
+    member = conf.member
+    own = member.name if member else hashlib.sha256(str(conf.home).encode()).hexdigest()[:8]
     sync = "always" if conf.sync_always else "2m"
     return f"""\
 # Written by Snorri at each start; changes made here are lost.
-server_name: "snorri-{name}"
-listen: "127.0.0.1:{conf.port or -1}"
-http: "127.0.0.1:-1"
+server_name: "snorri-{own}"
+listen: "{HOST}:{conf.port or -1}"
+http: "{HOST}:-1"
 ports_file_dir: {_quoted(conf.home)}
 log_file: {_quoted(conf.home / "server.log")}
 logfile_size_limit: {LOG_BYTES_MAX}
@@ -60,6 +74,27 @@ jetstream {{
   max_memory_store: {MEMORY_BYTES_MAX}
   sync_interval: {sync}
   limits {{ max_ack_pending: 10000, duplicate_window: "2h" }}
+}}
+{_cluster(member) if member else ""}"""
+
+
+def _cluster(member: Member) -> str:
+    """The part of a member of a cluster.
+
+    The names must not change: the servers know each other, and whose copy is whose, by them. One
+    route to each other server is enough on one machine. Nothing is advertised, so that a server is
+    met only where it was said to be.
+    """
+    routes = ", ".join(f'"nats://{route}"' for route in member.routes)
+    return f"""\
+lame_duck_duration: "30s"
+lame_duck_grace_period: "2s"
+cluster {{
+  name: "{CLUSTER_NAME}"
+  listen: "{HOST}:{member.route_port}"
+  routes: [{routes}]
+  no_advertise: true
+  pool_size: 1
 }}
 """
 

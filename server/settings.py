@@ -78,6 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Annotated[int, Meta(ge=1)] | None,
         Meta(description="Embedded server: disk budget; unset: 80 % of what is free"),
     ] = None
+    cluster: Annotated[
+        Literal[1, 3, 5],
+        Meta(description="Embedded servers; more than one form a cluster on this machine"),
+    ] = 1
     inline_steps: Annotated[
         bool, Meta(description="Steps begin in the engine's process when it also runs their jobs")
     ] = True

@@ -38,7 +38,13 @@ async def view(
         )
     with tempfile.TemporaryDirectory(prefix="snorri-view-") as home:
         here = structs.replace(
-            settings, data=home, nats_url=None, nats_port=0, sync_always=False, auth=None
+            settings,
+            data=home,
+            nats_url=None,
+            nats_port=0,
+            cluster=1,
+            sync_always=False,
+            auth=None,
         )
         manifest = await restore_for_looking(here, folder, until)
         here = structs.replace(

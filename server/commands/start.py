@@ -26,6 +26,7 @@ from server.composition import (
     open_remote,
     run_until_signal,
 )
+from server.embedded_cluster import EmbeddedCluster
 from server.loading import SAMPLES, App
 from server.logs import configure_logs
 from server.settings import Settings
@@ -53,7 +54,8 @@ wait_option = click.option(
 
 @click.command()
 @settings_options(
-    *("app", "data", "nats_port", "host", "port", "auth", "sync_always", "store_bytes_max"),
+    *("app", "data", "cluster", "nats_port", "host", "port", "auth"),
+    *("sync_always", "store_bytes_max"),
     more=BROKER | {"Steps": ("inline_steps",)},
 )
 def dev(settings: Settings) -> int:
@@ -141,7 +143,9 @@ def _welcome(settings: Settings, runtime: Runtime, app: App, process: Process) -
     """What runs where, and one line to try."""
     names, server = runtime.names, runtime.server
     say(Text("Snorri is ready", style="bold green"))
-    nats = f"nats-server {server.version}, embedded" if server else "yours"
+    count = len(server.nodes) if isinstance(server, EmbeddedCluster) else 1
+    ours = "embedded" if count == 1 else f"a cluster of {count}, embedded"
+    nats = f"nats-server {server.version}, {ours}" if server else "yours"
     say(f"  NATS       {address(runtime.url)} ({nats}), bucket {names.bucket}")
     if server:
         say(f"  data       {server.data_dir}")

@@ -51,10 +51,13 @@ class JetStreamBackend:
     async def usage(self) -> tuple[int, int]:
         """Bytes of files that the account has stored, and how many it may store (-1: no limit).
 
-        Raises Unreachable and other StoreErrors.
+        Each copy counts for the server; here they count once. Raises Unreachable and other
+        StoreErrors.
         """
         account = await api.ask(self._link, "INFO")
-        return int(account["storage"]), int(account["limits"]["max_storage"])
+        stored, limit = int(account["storage"]), int(account["limits"]["max_storage"])
+        copies = max(1, self.replicas)
+        return stored // copies, limit // copies if limit > 0 else limit
 
     async def close(self) -> None:
         """End feeds and queues (what was not taken goes back) and the connection. Idempotent."""

@@ -78,7 +78,7 @@ def test_a_list_may_come_as_flags_or_from_the_file(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("prot = 1", "unknown setting 'prot'; did you mean port?"),
-        ("colour = 1", "known are: data, "),
+        ("zebra = 1", "known are: data, "),
         ("[nats]\nurl = 1", "unknown setting 'nats'"),
         ("port = '8092'", "key port is '8092': Expected `int`"),
         ("port = 65536", "<= 65535"),
