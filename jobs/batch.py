@@ -65,6 +65,7 @@ class Batch:
         self._places: dict[str, Place] = {}
         self._timers: set[str] = set()
         self.doubts: set[str] = set()
+        self.ahead: set[str] = set()
         self._notes: dict[int, list[Note]] = {}
         self._notes_chars = 0
         self._partitions: dict[int, Partition] = {}
@@ -91,6 +92,7 @@ class Batch:
 
         It is also False when an instance would take nothing and write nothing on the word of a
         replica that may be behind: its subject is then in ``doubts``, to be read from the leader.
+        One that newer code wrote is in ``ahead``: this code must not decide on it.
         """
         start = len(self.messages)
         work = Work()
@@ -99,8 +101,9 @@ class Batch:
             if entry is None:  # loaded before, and let go since by a load of others
                 return self._put_back(start, work)
             self._decide(intake, arrival, entry, now, work)
-        if work.doubts:
+        if work.doubts or work.ahead:
             self.doubts.update(work.doubts)
+            self.ahead.update(work.ahead)
             return self._put_back(start, work)
         if intake.letters or work.letters:
             for letter in (*intake.letters, *work.letters):
@@ -137,6 +140,7 @@ class Batch:
             else:
                 place.last = index
             self._cache.resize(entry, len(transition.document))
+            self._cache.note_standing(entry)
             self.transitions.append(transition)
         self._bytes += size
         self._timers.update(work.timers)
@@ -161,6 +165,10 @@ class Batch:
         cause, definition = arrival.cause, self._definition(intake.partition, arrival)
         if entry.fault:
             work.letters.append(intake.letter_to(arrival, entry.fault))
+            return
+        instance = entry.snapshot.instance
+        if instance and instance.definition_version > definition.version and not entry.orphan:
+            work.ahead.add(entry.subject)
             return
         try:
             if cause.kind == "operator":
@@ -218,7 +226,8 @@ class Batch:
     def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: Work) -> None:
         after, document = transition.after, transition.document
         work.revisions.append((len(self.messages), entry, entry.snapshot, transition))
-        entry.snapshot = Snapshot(after.key, after, document_hash(document))
+        digest = document_hash(document)
+        entry.snapshot = Snapshot(after.key, after, digest, transition.standing)
         if after.status == "parked" and is_new(transition):
             work.parked.append(after)
         carrier = self._names.timer_cancel(intake.partition.number)

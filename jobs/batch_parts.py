@@ -28,7 +28,7 @@ class Work:
     fit.
     """
 
-    __slots__ = ("doubts", "inline", "letters", "notes", "parked", "revisions", "timers")
+    __slots__ = ("ahead", "doubts", "inline", "letters", "notes", "parked", "revisions", "timers")
 
     def __init__(self) -> None:
         self.parked: list[Instance] = []
@@ -36,6 +36,7 @@ class Work:
         self.notes: list[Note] = []
         self.letters: list[DeadLetter] = []
         self.doubts: set[str] = set()
+        self.ahead: set[str] = set()
         self.timers: list[str] = []
         self.inline: list[tuple[str, SagaDefinition, Instance]] = []
 

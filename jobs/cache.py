@@ -12,6 +12,7 @@ import logging
 from collections import OrderedDict
 
 import msgspec
+from msgspec import structs
 
 from sagas.errors import IllegalTransition
 from sagas.instance import SEEN_MAX, Instance, decode, document_hash
@@ -23,6 +24,7 @@ log = logging.getLogger("snorri.engine")
 ENTRIES_MAX = 20_000
 BYTES_MAX = 96 * 1024 * 1024
 ENTRY_OVERHEAD_BYTES = 2500  # an instance decoded takes about this beside its document
+STANDING_MAX = 256  # functions of workflows kept where they wait; others run from their start
 
 
 class Entry:
@@ -34,7 +36,7 @@ class Entry:
     when they were needed and loaded.
     """
 
-    __slots__ = ("fault", "ids", "revision", "size", "snapshot", "subject", "sure")
+    __slots__ = ("fault", "ids", "orphan", "revision", "size", "snapshot", "subject", "sure")
 
     def __init__(self, subject: str, snapshot: Snapshot, revision: int, size: int) -> None:
         self.subject = subject
@@ -44,6 +46,7 @@ class Entry:
         self.fault = ""
         self.ids: set[str] | None = None
         self.sure = False  # read from the leader, or written by this engine since
+        self.orphan = False  # newer code wrote it, and no engine that has that code is left
 
     def learn(self, before: Instance | None) -> None:
         """Keep the id that the present snapshot has taken in after ``before``.
@@ -66,6 +69,7 @@ class Cache:
         self._entries_max = entries_max
         self._bytes_max = bytes_max
         self._bytes = 0
+        self._standing: OrderedDict[str, Entry] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -113,8 +117,19 @@ class Cache:
             self._bytes += size - entry.size
         entry.size = size
 
+    def note_standing(self, entry: Entry) -> None:
+        """Account for a new snapshot of an entry, which may hold a function where it waits."""
+        self._standing.pop(entry.subject, None)
+        if entry.snapshot.standing is None:
+            return
+        self._standing[entry.subject] = entry
+        if len(self._standing) > STANDING_MAX:
+            _, oldest = self._standing.popitem(last=False)
+            oldest.snapshot = structs.replace(oldest.snapshot, standing=None)
+
     def drop(self, subject: str) -> None:
         """Forget a subject."""
+        self._standing.pop(subject, None)
         entry = self._entries.pop(subject, None)
         if entry is not None:
             self._bytes -= entry.size + ENTRY_OVERHEAD_BYTES

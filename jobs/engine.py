@@ -17,7 +17,8 @@ from jobs.cache import Cache
 from jobs.inline import InlineSteps
 from jobs.intake import CRON
 from jobs.lane import Lane
-from jobs.ownership import Ownership, new_card
+from jobs.ownership import Ownership
+from jobs.rollout import new_card
 from jobs.telemetry import Hook
 from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
@@ -66,8 +67,7 @@ class Engine:
             inline=inline,
         )
         self._lane.on_lost(self._lost)
-        sagas = [definition.id for definition in registry]
-        card = new_card(self.id, socket.gethostname(), os.getpid(), sagas)
+        card = new_card(self.id, socket.gethostname(), os.getpid(), registry)
         self._ownership = Ownership(
             backend.meta, card, backend.partitions, self._lane.acquire, self._lane.release
         )
@@ -172,6 +172,7 @@ class Engine:
             schemas=message_schemas(definition),
             made_of=made_of(definition.program),
             parts=parts_of(definition.program),
+            version=definition.version,
         )
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
 

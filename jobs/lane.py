@@ -25,6 +25,7 @@ from jobs.inline import InlineSteps, with_inline
 from jobs.intake import Arrival, Intake, Reader
 from jobs.light import Flight, LightCommits
 from jobs.partition import Partition
+from jobs.rollout import NewerCode
 from jobs.telemetry import (
     BatchCommitted,
     BatchConflicted,
@@ -76,6 +77,7 @@ class Lane:
         self._committer = Committer(backend, names, owner, self._teller)
         self._clock = clock
         self._mask = Mask([*secret_fields, *(name for saga in registry for name in saga.secrets)])
+        self._newer = NewerCode(backend.meta, self._cache, registry)
         self._light = LightCommits(self._committer, self._cache, self._new_batch)
         self._partitions: dict[int, Partition] = {}
         self._waiting: deque[Intake] = deque()
@@ -208,6 +210,10 @@ class Lane:
             over = self._singles > 0 and batch.intakes
             if over or not batch.add(intake, now):
                 self._waiting.extendleft(reversed(chunk[index:]))
+                if batch.ahead:
+                    await self._newer.look(batch, intake.partition)
+                    self._let_go()
+                    return True, False
                 if batch.doubts:
                     if flight is not None and any(map(flight.batch.writes, batch.doubts)):
                         await asyncio.wait({flight.task})  # until then the leader may not know

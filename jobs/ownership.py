@@ -4,18 +4,18 @@ alive.
 Safety never depends on a lease, it only saves work: a commit that moves a position expects its
 revision, so two engines on one partition can't both succeed. An engine that stops hands its
 partitions over in order; one that dies loses them when its leases run out on the server, which
-wakes the others.
+wakes the others. Engines with older code than another stand back and hold none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from jobs.rollout import cards_in, in_front
 from store.cards import EngineCard
 from store.port import Entry, Meta, Unreachable
 
@@ -42,6 +42,7 @@ class Ownership:
         self._take = take
         self._leave = leave
         self._held: dict[int, int] = {}
+        self._behind = False
         self._wake = asyncio.Event()
 
     def lost(self, number: int) -> None:
@@ -102,19 +103,26 @@ class Ownership:
                 await self._keep(number, lease)
         for number in range(self._count):
             mine = engines[number % len(engines)] == self._card.id
+            lease = leases.get(_lease(number))
             if number in self._held and not mine:
                 await self._give(number)
             elif mine and number not in self._held:
-                await self._get(number, leases.get(_lease(number)))
+                await self._get(number, lease)
+            elif lease is not None and not mine and lease.data == self._card.id.encode():
+                await self._meta.delete(lease.key, expect=lease.revision)  # it was left in a hurry
 
     async def _beat(self) -> None:
         card = msgspec.structs.replace(self._card, partitions=tuple(sorted(self._held)))
         await self._meta.put(f"engine.{card.id}", msgspec.json.encode(card), ttl_s=LEASE_TTL_S)
 
     async def _engines(self) -> list[str]:
-        entries = await self._meta.entries("engine.")
-        ids = {entry.key.partition(".")[2] for entry in entries}
-        return sorted(ids | {self._card.id})
+        """Who shares the partitions: engines with older code stand back."""
+        cards = {card.id: card for card in cards_in(await self._meta.entries("engine."))}
+        front = in_front((cards | {self._card.id: self._card}).values())
+        if self._behind is not (behind := self._card.id not in front):
+            self._behind = behind
+            log.info("newer code runs elsewhere; this engine stands by" if behind else "in front")
+        return front
 
     async def _keep(self, number: int, lease: Entry | None) -> None:
         mine = self._card.id.encode()
@@ -149,11 +157,6 @@ class Ownership:
         revision = self._held.pop(number, None)
         await self._meta.delete(_lease(number), expect=revision)
         log.info("handed partition %d over", number)
-
-
-def new_card(id: str, host: str, pid: int, sagas: Iterable[str] = ()) -> EngineCard:
-    """The card of an engine that starts now."""
-    return EngineCard(id=id, host=host, pid=pid, started=datetime.now(UTC), sagas=tuple(sagas))
 
 
 def _lease(number: int) -> str:

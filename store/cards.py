@@ -97,6 +97,7 @@ class SagaCard(Struct, frozen=True, kw_only=True):
     schemas: dict[str, Raw] = {}
     made_of: MadeOf = "handlers"
     parts: tuple[PartCard, ...] = ()
+    version: int = 1
 
     def rule_of(self, type: str) -> KeyRule:
         """How a message of this type names its instance."""
@@ -127,7 +128,9 @@ class JobCard(Struct, frozen=True, kw_only=True):
 
 
 class EngineCard(Struct, frozen=True, kw_only=True):
-    """What an engine says of itself while it is alive; ``sagas`` are the ids it has code for."""
+    """What an engine says of itself while it is alive; ``sagas`` are the ids it has code for,
+    ``versions`` those that are above 1.
+    """
 
     id: str
     host: str
@@ -135,6 +138,7 @@ class EngineCard(Struct, frozen=True, kw_only=True):
     started: datetime
     partitions: tuple[int, ...] = ()
     sagas: tuple[str, ...] = ()
+    versions: dict[str, int] = {}
 
 
 class WorkerCard(Struct, frozen=True, kw_only=True):

@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from jobs.engine import Engine
-from jobs.ownership import LEASE_TTL_S, Ownership, new_card
+from jobs.ownership import LEASE_TTL_S, Ownership
+from jobs.rollout import new_card
 from store.memory import Fail, MemoryBackend, ScriptedFaults
 from store.port import Unreachable
 from tests.unit.jobs.rig import Rig
