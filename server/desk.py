@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import cast
 
@@ -25,6 +27,8 @@ from store.projection.strays import Strays
 from ui.desk import Desk, Who
 from ui.sending import Sending
 from ui.system import Check, Rebuild, Setting, System
+
+SHOWN_VERSIONS = ("DuckDB", "Litestar")
 
 
 def desk_of(deps: Deps, base: str = "") -> Desk:
@@ -97,6 +101,11 @@ def system_of(deps: Deps) -> System:
         checks=checks,
         rebuild=rebuild,
         begin_rebuild=begin if deps.projector is not None else None,
+        broker=deps.broker,
+        versions={
+            "Python": platform.python_version(),
+            **{name: metadata.version(name.lower()) for name in SHOWN_VERSIONS},
+        },
     )
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from msgspec import Struct
+
+from store.broker_state import BrokerState
 
 
 class Check(Struct, frozen=True):
@@ -32,10 +34,15 @@ class Rebuild(Struct, frozen=True):
 
 
 class System(Struct, frozen=True):
-    """What a page asks of the process; ``begin_rebuild`` is None where somebody else projects."""
+    """What a page asks of the process; ``begin_rebuild`` is None where somebody else projects,
+    ``broker`` where there is no broker to ask; it raises StoreErrors. ``versions`` are of what
+    Snorri stands on, by name.
+    """
 
     version: str
     settings: tuple[Setting, ...]
     checks: Callable[[], Awaitable[tuple[Check, ...]]]
     rebuild: Callable[[], Rebuild | None]
     begin_rebuild: Callable[[], None] | None
+    broker: Callable[[], Awaitable[BrokerState]] | None
+    versions: Mapping[str, str]

@@ -19,6 +19,7 @@ from server.metrics.scrape import Scrape
 from server.replaying import ReplayRunner
 from server.settings import Settings
 from server.tracing import QUIET, Tracing
+from store.broker_state import BrokerState
 from store.bulk import BulkJobs
 from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
@@ -50,6 +51,7 @@ class Deps(Struct, kw_only=True, dict=True):
     console: Console | None = None  # None: this process answers no SQL
     metrics: Scrape = field(default_factory=lambda: Scrape(Catalog()))
     healthy: Callable[[], Awaitable[bool]] | None = None  # how our own nats-server is
+    broker: Callable[[], Awaitable[BrokerState]] | None = None  # what the broker tells of itself
     tracing: Tracing = QUIET  # `with deps.tracing.publishing(type, header) as traceparent`
     access: Access = field(default_factory=Access)  # who may come in; by default all of loopback
 

@@ -144,6 +144,12 @@ class InstancePage(Struct, frozen=True, kw_only=True):
     family: list[Relative]
     lines: tuple[Line, ...]
 
+    @property
+    def trace(self) -> str:
+        """The id of its trace, without what a W3C header has around it."""
+        parts = self.now.trace.split("-")
+        return parts[1] if len(parts) == 4 else self.now.trace
+
 
 @get("/instances/{saga:str}/{key:str}", opt={"role": "viewer"})
 async def instance(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response, get, post
@@ -9,13 +11,17 @@ from litestar.datastructures import State
 from litestar.di import NamedDependency
 from msgspec import Struct
 
+from store.broker_state import BrokerState, ConsumerState
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
+from store.port import StoreError
 from store.projection.port import Progress
 from ui.addresses import Addresses
 from ui.desk import Desk, Who
 from ui.render import page
 from ui.system import Check, Rebuild, Setting
 
+CONSUMERS_SHOWN = 40
+BROKER_S = 2.0
 ROWS = "SELECT count(*)::BIGINT AS count FROM transitions"
 
 
@@ -37,24 +43,53 @@ class SystemPage(Struct, frozen=True, kw_only=True):
     rebuild: Rebuild | None
     may_rebuild: bool
     settings: tuple[Setting, ...]
+    versions: Mapping[str, str]
+    broker: BrokerState | None
+    broker_fault: str
+    consumers: tuple[ConsumerState, ...]
 
 
 @get("/system", opt={"role": "viewer"})
 async def system(request: Request[Who, Any, State], desk: NamedDependency[Desk]) -> Response[str]:
     """The parts of the installation and how each is."""
-    rows = await desk.read.fetch(ROWS, {}, Rows)
+    (rows, checks, engines, workers), (broker, fault) = await asyncio.gather(
+        asyncio.gather(
+            desk.read.fetch(ROWS, {}, Rows),
+            desk.system.checks(),
+            engine_cards(desk.meta),
+            worker_cards(desk.meta),
+        ),
+        _broker(desk),
+    )
     context = SystemPage(
         version=desk.system.version,
-        checks=await desk.system.checks(),
-        engines=await engine_cards(desk.meta),
-        workers=await worker_cards(desk.meta),
+        checks=checks,
+        engines=engines,
+        workers=workers,
         progress=desk.read.progress,
         transitions=rows[0].count,
         rebuild=desk.system.rebuild(),
         may_rebuild=desk.system.begin_rebuild is not None,
         settings=desk.system.settings if desk.may(request.user, "operator") else (),
+        versions=desk.system.versions,
+        broker=broker,
+        broker_fault=fault,
+        consumers=broker.consumers[:CONSUMERS_SHOWN] if broker is not None else (),
     )
     return page(request, desk, "system.html", context, title="System")
+
+
+async def _broker(desk: Desk) -> tuple[BrokerState | None, str]:
+    """What the broker tells of itself, or why it tells nothing."""
+    if desk.system.broker is None:
+        return None, ""
+    try:
+        async with asyncio.timeout(BROKER_S):
+            return await desk.system.broker(), ""
+    except TimeoutError:
+        return None, "The broker does not answer in time: run snorri doctor."
+    except StoreError as error:
+        return None, f"The broker does not tell: {error}"
 
 
 @post("/system/rebuild", opt={"role": "admin"}, status_code=303)
