@@ -13,6 +13,7 @@ from msgspec import Struct
 from sagas.draft import Draft
 from sagas.instance import Instance, encode
 from sagas.messages import Cause
+from sagas.programs.standing import Standing
 
 IgnoredCode: TypeAlias = Literal[
     "duplicate",
@@ -28,23 +29,28 @@ IgnoredCode: TypeAlias = Literal[
 class Snapshot(Struct, frozen=True, gc=False):
     """What is known of an instance before a message: its last document and that document's hash, or
     neither.
+
+    ``standing`` is that of the transition that made just this document. It changes no decision.
     """
 
     key: str
     instance: Instance | None = None
     hash: str = ""
+    standing: Standing | None = None
 
 
 class Transition(Struct, frozen=True, gc=False):
     """The instance changes: ``after`` is its next document, ``document`` the same as it is stored.
 
-    ``ignored`` are messages that had waited and were let go, with reasons.
+    ``ignored`` are messages that had waited and were let go, with reasons. ``standing`` is the
+    function of a workflow where it waits, for the next Snapshot.
     """
 
     before: Instance | None
     after: Instance
     document: bytes
     ignored: tuple[tuple[Cause, Ignored], ...] = ()
+    standing: Standing | None = None
 
 
 class Ignored(Struct, frozen=True):
@@ -74,4 +80,6 @@ def commit(draft: Draft, snapshot: Snapshot) -> Transition:
     """The transition a finished draft stands for."""
     after = draft.finish(snapshot.hash)
     ignored = tuple((cause, Ignored(code, reason)) for cause, code, reason in draft.dropped)
-    return Transition(snapshot.instance, after, encode(after), ignored)
+    standing = draft.standing if draft.standing is not snapshot.standing else None
+    draft.standing = None  # which holds this draft, and is closed as soon as nobody holds it
+    return Transition(snapshot.instance, after, encode(after), ignored, standing)

@@ -1,5 +1,4 @@
-"""The next document while it is being made: applies effects, ends, parks; one Draft for each
-transition.
+"""The next document in the making: applies effects, ends, parks; one Draft for each transition.
 
 A Draft lives inside one call of the kernel and is the only mutable thing there. It never reads a
 clock: ``now`` comes in. Whatever it puts into ``effects`` is all that the outside will do.
@@ -49,6 +48,7 @@ from sagas.instance import (
 )
 from sagas.messages import NULL, Address, Cause, to_raw
 from sagas.names import child_key, command_gate, command_id, trace_for
+from sagas.programs.standing import Standing
 
 GATE_SAGA = "Snorri-Gate"
 DRAIN = "Snorri-Drain"
@@ -83,6 +83,7 @@ class Draft:
         "paused",
         "result",
         "seen",
+        "standing",
         "started",
         "state",
         "status",
@@ -113,6 +114,7 @@ class Draft:
         self.ended = False  # in this transition, not before
         self.compensation = ""  # the undo that commands sent now belong to
         self.undoing = False  # while a .compensate handler runs
+        self.standing: Standing | None = None  # the function of a workflow where it waits
         again = cause.kind == "operator" and cause.type == "retry"
         self.attempts = before.attempts + again if before else 1
         if before is None:

@@ -105,6 +105,7 @@ def decide(
     if early is not None:
         return early
     draft = Draft(definition, snapshot.key, instance, cause, now)
+    draft.standing = snapshot.standing
     if cause.id:
         remember(draft, cause)
     if cause.type == REQUEUE and cause.kind == "signal":

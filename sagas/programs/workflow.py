@@ -6,8 +6,9 @@
         ...
 
 The function runs from its start after each answer, and history answers what it asked for before
-(``sagas.programs.workflow_execution``). When a failure leaves it, its steps are undone in reverse
-order; any other exception is a fault in its code and parks the run, which a retry continues.
+(``sagas.programs.workflow_execution``), unless it was kept where it waits. When a failure leaves
+it, its steps are undone in reverse order; any other exception is a fault in its code and parks the
+run, which a retry continues.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ from sagas.programs.definition import program_definition, taken
 from sagas.programs.program import OnFailure, OnUndoFailure, TenantRule, tenant_of
 from sagas.programs.queries import QueryHandler
 from sagas.programs.run import Run
+from sagas.programs.standing import Standing
 from sagas.programs.steps import AnyStep, RunFunction, StepResult
 from sagas.programs.workflow_errors import StepFailed, WorkflowFailed
 from sagas.programs.workflow_execution import Execution
+from sagas.programs.workflow_loop import Task
 from sagas.programs.workflow_saga import Decode, WorkflowSaga
 from sagas.programs.workflow_signals import arrive, hand_over, replied
 from sagas.programs.workflow_steps import (
@@ -155,11 +158,14 @@ class WorkflowProgram:
     def advance(self, run: Run) -> None:
         """Run the function as far as it comes; its end is the end of the run."""
         kept = msgspec.json.decode(run.draft.state, type=RunState)
-        execution = Execution(run, lambda record: self._handle(saga, record))
-        types_ = {name: handler.payload_type for name, handler in self.signals.items()}
-        saga = WorkflowSaga(execution, self.steps, self._output, {**self.events, **types_})
-        given = (self.decode_input(bytes(kept.input)),) if self.arguments > 1 else ()
-        task = execution.go(lambda: self.function(saga, *given), lambda: saga.state)
+        standing, run.draft.standing = run.draft.standing, None
+        execution = standing.take(self) if standing is not None else None
+        if execution is not None:
+            task = execution.go_on(run)
+        else:
+            execution, task = self._run(run, kept)
+        if execution.stands:
+            run.draft.standing = Standing(execution, self)
         if bytes(execution.left) != bytes(kept.state):
             run.state = structs.replace(kept, state=execution.left)
         execution.come_back()
@@ -170,6 +176,14 @@ class WorkflowProgram:
             run.finish(task.result())
         else:
             run.compensate(failure)
+
+    def _run(self, run: Run, kept: RunState) -> tuple[Execution, Task[Any] | None]:
+        """Run the function from its start."""
+        execution = Execution(run, lambda record: self._handle(saga, record))
+        types_ = {name: handler.payload_type for name, handler in self.signals.items()}
+        saga = WorkflowSaga(execution, self.steps, self._output, {**self.events, **types_})
+        given = (self.decode_input(bytes(kept.input)),) if self.arguments > 1 else ()
+        return execution, execution.go(lambda: self.function(saga, *given), lambda: saga.state)
 
     def _output(self, step: AnyStep) -> Decode:
         return self.decoders[step.name]

@@ -1,13 +1,15 @@
 """One execution of a workflow function against the history of its run.
 
-The function runs from its start each time. What it asks for is numbered; what is on record answers,
-in the order in which the function heard of it first, one answer at a time; what is not on record is
-started. Then it is left where it waits.
+The function runs from its start. What it asks for is numbered; what is on record answers, in the
+order in which the function heard of it first, one answer at a time; what is not on record is
+started. Then it is left where it waits, to run again from its start, or to go on from there
+(``sagas.programs.standing``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from sagas.errors import HandlerFault, LimitExceeded
 from sagas.instance import TIMERS_MAX, StepRecord
 from sagas.messages import NULL, to_raw
 from sagas.programs.run import WAKE
+from sagas.programs.standing import is_proof
 from sagas.programs.workflow_errors import Diverged, StepFailed, WaitTimedOut, WorkflowFailed
 from sagas.programs.workflow_loop import CancelledError, Future, NotDurable, Task, WorkflowLoop
 
@@ -36,7 +39,7 @@ Begin = Callable[[str, int], None]
 
 
 class Execution:
-    """Runs a function once as far as its history and the room of this transition allow."""
+    """Runs a function as far as its history and the room of this transition allow."""
 
     def __init__(
         self,
@@ -59,8 +62,10 @@ class Execution:
         self.diverged: Diverged | None = None
         self.asked = 0
         self.held_back = False  # something found no room; it is begun in a later transition
-        self._by_place = {record.place: id for id, record in run.records.items() if record.place}
-        self._last = max(self._by_place, default=0)
+        self.stands = False  # it can go on from here with the next message
+        self._task: Task[Any] | None = None
+        self._state: Callable[[], object] = lambda: None
+        self._look_up()
         self._counts: dict[str, int] = {}
         self._waiting: dict[str, Future[Any]] = {}
         self._closed = False
@@ -161,20 +166,62 @@ class Execution:
 
         ``left`` is what ``state`` gave where the function stands.
         """
+        self._state = state
+        with self._entered():
+            task = self._task = self.loop.create_task(function())
+            self.loop.run_until_idle()
+            self._retell(task)
+            return self._hear(task)
+
+    def go_on(self, run: Run) -> Task[Any] | None:
+        """Run on from where the function ``stands``, with what its run has on record since."""
+        if self._task is None or not self.stands:
+            raise AssertionError("it stands nowhere; run it from its start")
+        self.run = run
+        self._look_up()
+        with self._entered():
+            return self._hear(self._task)
+
+    def drop(self) -> None:
+        """Leave the function for good."""
+        with self.loop.entered():
+            self._closed = True
+            self.loop.drop()
+
+    @contextmanager
+    def _entered(self) -> Generator[None]:
+        self.stands = False
         with self.loop.entered():
             try:
-                task = self.loop.create_task(function())
-                self.loop.run_until_idle()
-                self._retell(task)
-                self.replaying = False
-                while not task.done() and self._tell_next():
-                    self.loop.run_until_idle()
-                self._check_end(task)
-                self.left = to_raw(state())
+                yield
             finally:
-                self._closed = True
-                self.loop.drop()
-        return task if task.done() and not self.held_back else None
+                if not self.stands:
+                    self._closed = True
+                    self.loop.drop()
+
+    def _look_up(self) -> None:
+        records = self.run.records
+        self._by_place = {record.place: id for id, record in records.items() if record.place}
+        self._last = max(self._by_place, default=0)
+
+    def _hear(self, task: Task[Any]) -> Task[Any] | None:
+        """Tell the function of what it has not heard of; the same as in ``go``."""
+        self.replaying = False
+        while not task.done() and self._tell_next():
+            self.loop.run_until_idle()
+        self._check_end(task)
+        self.left = to_raw(self._state())
+        if task.done():
+            return None if self.held_back else task
+        if not self.held_back and not is_proof(self._heard):
+            self.stands = True
+            self._waiting = {id: one for id, one in self._waiting.items() if not one.done()}
+            self.loop.forget_ended()
+        return None
+
+    @property
+    def _heard(self) -> int:
+        return max((record.heard for record in self.run.records.values()), default=0)
 
     def _retell(self, task: Task[Any]) -> None:
         heard = sorted((r.heard, id) for id, r in self.run.records.items() if r.heard)
@@ -199,8 +246,7 @@ class Execution:
                 break
         if not id:
             return False
-        heard = max((record.heard for record in records.values()), default=0) + 1
-        self.run.put(id, structs.replace(records[id], heard=heard))
+        self.run.put(id, structs.replace(records[id], heard=self._heard + 1))
         self._tell(id)
         return True
 

@@ -1,7 +1,7 @@
 """The event loop on which workflow functions run: no clock, no I/O, the same order every time.
 
-It runs inside one decision of the kernel, from the first callback until nothing is ready; whoever
-still waits then waits for an answer of a step. This is the one module of ``sagas`` that imports
+It runs inside one decision of the kernel until nothing is ready; whoever still waits then waits for
+an answer of a step. This is the one module of ``sagas`` that imports
 asyncio: tasks, gather and task groups need a loop, and this one keeps them pure.
 """
 
@@ -55,6 +55,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def __init__(self) -> None:
         self._ready: deque[asyncio.Handle] = deque()
         self._tasks: list[_Task] = []
+        self._begun = 0
 
     def call_soon(
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -70,7 +71,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, **more: Any) -> asyncio.Task[Any]:
         """Start a coroutine beside the others."""
-        task = _Task(len(self._tasks), coro, loop=self, **more)
+        task = _Task(self._begun, coro, loop=self, **more)
+        self._begun += 1
         self._tasks.append(task)
         return task
 
@@ -98,6 +100,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             "the workflow goes on and on without waiting for anything; await a step or saga.sleep()"
             " inside its loop"
         )
+
+    def forget_ended(self) -> None:
+        """Hold on to the tasks that still wait alone."""
+        self._tasks = [task for task in self._tasks if not task.done()]
 
     def drop(self) -> None:
         """Close what still waits; the function runs again from its start when there is news."""

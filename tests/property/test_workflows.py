@@ -15,7 +15,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from sagas import StepFailed, WorkflowSaga, step, workflow
-from sagas.instance import encode
+from sagas.actions import act
+from sagas.instance import document_hash, encode
+from sagas.kernel import Snapshot, Transition, decide
 from sagas.replay import replay
 from sagas.testing import Scenario, given
 
@@ -116,11 +118,26 @@ def test_every_replay_repeats_history_and_what_was_done_is_undone(
             else:
                 ended.append(name)
                 run.when_step(name, turn)
+    _check_kept(run, data)
     again = replay(_random, run.history)
     assert [one.after and encode(one.after) for one in again.steps] == list(
         map(encode, run.history)
     )
     _check_end(run, ended, undone)
+
+
+def _check_kept(run: Scenario, data: st.DataObject) -> None:
+    """A function that is kept where it waits, and now and then lost, decides the same bytes."""
+    left = Snapshot("k")
+    for recorded in run.history:
+        for _ in range(data.draw(st.sampled_from([1, 1, 1, 2]))):  # decided again: a failed commit
+            way = act if recorded.cause.kind == "operator" else decide
+            decision = way(_random, left, recorded.cause, recorded.at)
+        assert isinstance(decision, Transition)
+        assert decision.document == encode(recorded)
+        lost = data.draw(st.integers(0, 4)) == 0
+        standing = None if lost else decision.standing
+        left = Snapshot("k", decision.after, document_hash(decision.document), standing)
 
 
 def _check_end(run: Scenario, ended: list[str], undone: list[str]) -> None:

@@ -8,7 +8,23 @@ from __future__ import annotations
 import pytest
 
 from jobs.cache import ENTRY_OVERHEAD_BYTES, Cache
+from sagas import WorkflowSaga, workflow
+from sagas.draft import Draft
+from sagas.instance import StepRecord
+from sagas.kernel import Snapshot
+from sagas.programs.run import Run
+from sagas.programs.standing import Standing
+from sagas.programs.workflow_execution import Execution
+from sagas.testing import given
 from store.port import Stored
+
+
+@workflow("Sleepy")
+async def _sleepy(saga: WorkflowSaga) -> None:
+    await saga.sleep("1h")
+
+
+def _nothing(record: StepRecord) -> None: ...
 
 
 def test_the_least_used_goes_first() -> None:
@@ -53,3 +69,20 @@ def test_a_document_that_cant_be_read_is_an_entry_with_a_fault(data: bytes) -> N
 def test_a_deleted_instance_is_none_but_its_revision_counts() -> None:
     entry = Cache().put("a", "a", Stored("a", 7, 0, b""))
     assert (entry.revision, entry.snapshot.instance, entry.fault) == (7, None, "")
+
+
+def test_only_so_many_functions_are_kept_where_they_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.cache.STANDING_MAX", 2)
+    cache, program = Cache(), object()
+    run = given(_sleepy, key="k").when("Sleepy")
+    entries = {key: cache.put(key, key, None) for key in "abc"}
+    for key, entry in entries.items():
+        execution = Execution(Run(Draft(_sleepy, key, None, run.instance.cause, run.now)), _nothing)
+        entry.snapshot = Snapshot(key, run.instance, "", Standing(execution, program))
+        cache.note_standing(entry)
+    assert [key for key, entry in entries.items() if entry.snapshot.standing] == ["b", "c"]
+    cache.drop("b")
+    entries["c"].snapshot = Snapshot("c", run.instance)
+    cache.note_standing(entries["c"])
+    cache.note_standing(entries["a"])
+    assert not cache._standing
