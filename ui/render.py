@@ -20,6 +20,7 @@ from msgspec import Struct
 from ui import format as words
 from ui.addresses import Addresses, Query
 from ui.desk import Desk, Who
+from ui.told import arrived
 
 SHOWN = "snorri_shown"  # in the state of a request: where lists stood before anything was read
 STATIC = Path(__file__).parent / "static"
@@ -94,6 +95,7 @@ def _environment() -> Environment:
         "span",
     ):
         environment.filters[name] = getattr(words, name)
+    environment.filters["arrived"] = arrived
     environment.filters["combine"] = lambda one, other: {**one, **other}
     return environment
 

@@ -19,6 +19,7 @@ from sagas.programs.run import WAKE
 from sagas.programs.steps import UNDO
 
 Commands: TypeAlias = Mapping[str, OpenCommand]
+_OWN = {COMPLETED: "work done", FAILED: "work failed", WAKE: "time is over"}
 
 
 class Told(Struct, frozen=True):
@@ -48,6 +49,11 @@ def came(instance: Instance, commands: Commands) -> str:
         return cause.type or cause.kind
     end = "failed" if cause.failed or cause.type == FAILED else "done"
     return f"{worked(command, command.target)} {end}"
+
+
+def arrived(type: str) -> str:
+    """A type of message where nothing else of it is known: names of our own in words."""
+    return _OWN.get(type, type)
 
 
 def worked(command: OpenCommand | None, target: str) -> str:

@@ -11,7 +11,7 @@ from sagas.testing import Scenario, given
 from tests.unit.ui.lives import revisions
 from ui.sequence import sequence
 from ui.timeline import timeline
-from ui.told import came, commands_of, told
+from ui.told import arrived, came, commands_of, told
 
 
 async def _work(ctx: Any, given: Any = None) -> Any:
@@ -48,6 +48,12 @@ def test_answers_without_a_type_of_their_own_are_told_by_their_job() -> None:
     scenario = given(checkout).when("OrderCreated", {"orderId": "o-1", "items": [], "total": 1})
     scenario.when_failed("process-payment", "the bank is away")
     assert _story(scenario) == ["OrderCreated", "process-payment failed"]
+
+
+def test_types_of_our_own_are_told_in_words_where_no_more_is_known() -> None:
+    assert [arrived(type) for type in ("Snorri-Completed", "Snorri-Failed", "Paid", "")] == [
+        *("work done", "work failed", "Paid", ""),
+    ]
 
 
 def test_the_end_of_a_pause_is_told_as_that() -> None:
