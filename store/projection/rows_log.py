@@ -230,7 +230,7 @@ class LogRows:
 def headers_json(headers: Mapping[str, str]) -> bytes:
     """Headers as a JSON object; bytes in them that are no UTF-8 are replaced."""
     try:
-        return _encode(headers)
+        return _encode(dict(headers))
     except (UnicodeError, ValueError):
         return _encode({_clean(name): _clean(value) for name, value in headers.items()})
 
