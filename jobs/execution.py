@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any, Literal, TypeAlias, assert_never
 
 from jobs.context import Command, JobContext
-from jobs.dependencies import Need, Resolver
+from jobs.dependencies import DependencyError, Need, Resolver
 from jobs.job import AnyJob
 from jobs.outcome import Crash, Failure, Outcome, Returned, clip, describe
 from jobs.results import Attempted, Report, Reporter, judge
@@ -32,6 +32,7 @@ from store.subjects import Names
 # Deliveries beyond a policy's attempts that are forgiven: each may be a worker that was stopped or
 # died. A command that takes its workers down with it is given up after these.
 DELIVERIES_EXTRA_MAX = 5
+WORKER_DIED = "WorkerDied"
 
 Cut: TypeAlias = Literal["timeout", "deadline", "heartbeat", "stop"]
 
@@ -118,7 +119,7 @@ class Attempt:
             JobStarted(crew.worker, target, command.id, number, waited_s, command.trace)
         )
         AT_WORK.set(crew.mask.values(work.data))
-        outcome = self._refusal(started) or await self._run(started)
+        outcome = await self._run(started)
         self._attempted = Attempted(
             command=command,
             job=self._job,
@@ -217,7 +218,7 @@ class Attempt:
             return Failure(
                 f"it was delivered {number} times without an answer and is not run again: its"
                 " workers died or were stopped each time; see their logs, then send it again",
-                error="WorkerDied",
+                error=WORKER_DIED,
                 defect=True,
             )
         if command.deadline is not None and now >= command.deadline:
@@ -225,7 +226,9 @@ class Attempt:
         return None
 
     async def _run(self, now: datetime) -> Outcome:
-        job = self._job
+        job, refusal = self._job, self._refusal(now)
+        if refusal is not None and refusal.error != WORKER_DIED:
+            return refusal
         try:
             payload = job.decode(self.work.data or b"null")
         except Exception as error:  # also what a Struct's own __post_init__ raises
@@ -238,6 +241,8 @@ class Attempt:
                 defect=True,
             )
         context = self._context = job.manner.context(self.command, self.work.attempt, payload, self)
+        if refusal is not None:
+            return await self._give_up(context, refusal)
         limit = self._arm(now)
         try:
             returned = await self._call(context)
@@ -251,6 +256,13 @@ class Attempt:
                 limit.cancel()
             if self._heart is not None:
                 self._heart.cancel()
+
+    async def _give_up(self, context: JobContext[Any], failure: Failure) -> Outcome:
+        try:
+            return await self._job.manner.given_up(context, failure)
+        finally:
+            if self._scope is not None:
+                await self._scope.close()
 
     async def _call(self, context: JobContext[Any]) -> object:
         """The job and the clean-up of what it resolved, both part of the attempt."""
@@ -296,7 +308,11 @@ class Attempt:
                 task = self._task
                 if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
                     raise error  # the loop itself ends
-                return self._job.manner.raised(context, error)
+                outcome = self._job.manner.raised(context, error)
+                if isinstance(error, DependencyError) and isinstance(outcome, Crash):
+                    # Who asks again is told the same until somebody mends the app.
+                    return Failure(outcome.reason, outcome.data, outcome.error, defect=True)
+                return outcome
             case "timeout":
                 self._calm()
                 text = f"TimeoutError: no answer within {self._job.timeout_s:g} s"

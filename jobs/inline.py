@@ -33,6 +33,7 @@ from store.subjects import Names
 
 log = logging.getLogger("snorri.engine")
 
+UNANSWERED = Cause(kind="event", type="", id="", seq=0, at=EPOCH)  # till a step has an answer
 LEAVE_S = 5.0  # how long steps may go on after their partition is asked for
 
 
@@ -147,8 +148,7 @@ class InlineSteps:
             if id in self._held or command.target not in self.targets:
                 continue
             subject = self._names.instance(instance.saga, instance.key)
-            cause = Cause(kind="event", type="", id="", seq=0, at=EPOCH)
-            arrival = Arrival(definition, instance.key, subject, cause)
+            arrival = Arrival(definition, instance.key, subject, UNANSWERED)
             message = command_message(self._names, instance, command.sent_as(id))
             work = InlineWork(self, partition, arrival, id, command.target, message)
             self._held[id] = work

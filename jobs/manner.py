@@ -38,6 +38,10 @@ class Manner(Protocol):
         """What an exception means."""
         ...
 
+    async def given_up(self, context: AnyContext, failure: Failure) -> Success | Failure:
+        """What a command comes to that is not run again, for the reason of ``failure``."""
+        ...
+
 
 class Plain:
     """A job takes its context and its payload, and returns data or an answer."""
@@ -57,6 +61,10 @@ class Plain:
     def raised(self, context: AnyContext, error: BaseException) -> Failure | Crash:
         """See Manner."""
         return outcome_of_error(error)
+
+    async def given_up(self, context: AnyContext, failure: Failure) -> Success | Failure:
+        """See Manner."""
+        return failure
 
 
 PLAIN = Plain()

@@ -82,13 +82,13 @@ async def once(database: Database, attempt: Attempted, work: Work) -> Success | 
         outcome = Crash(clip(describe(error)), type(error).__name__)
     if isinstance(outcome, Crash) and not attempt.last:
         raise RolledBack(outcome)
-    return await _failed(database, attempt, outcome)
+    return await settle(database, attempt, outcome)
 
 
-async def _failed(
+async def settle(
     database: Database, attempt: Attempted, outcome: Failure | Crash
 ) -> Success | Failure:
-    """Record a failure, or find that somebody else has recorded an outcome."""
+    """Record a failure, or find that somebody else has recorded an outcome. Never raises."""
     failure = (
         Failure(outcome.reason, outcome.data, outcome.error, timed_out=outcome.timed_out)
         if isinstance(outcome, Crash)

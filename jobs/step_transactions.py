@@ -19,7 +19,7 @@ from jobs.database import Database, DatabaseTransaction
 from jobs.dependencies import Key, Need
 from jobs.job import AnyJob
 from jobs.manner import AnyContext, Arguments, Manner
-from jobs.once import Attempted, RolledBack, once
+from jobs.once import Attempted, RolledBack, once, settle
 from jobs.outcome import Crash, Failure, Success, clip, describe
 from jobs.step_context import StepContext, StepOrder
 from jobs.step_functions import StepFunction
@@ -132,20 +132,36 @@ class TransactionManner:
 
     async def run(self, context: TransactionContext) -> Success | Failure:
         """The function of the job."""
-        command = context.command
-        attempt = Attempted(
-            id=outcome_id(command, context.payload),
-            sends=command.sends,
-            last=not may_retry(command.retry or self.retry, context.attempt),
-            timeout_s=self.timeout_s,
-        )
+        attempt = self._attempted(context)
 
         async def work(transaction: DatabaseTransaction) -> Success:
             context.enter(transaction)
             return await (self._together(context) if self.shared else self.works[0].do(context))
 
-        database = cast("Database", await context.resolve(cast("Any", self.key)))
-        return await once(database, attempt, work)
+        return await once(await self._database(context), attempt, work)
+
+    async def given_up(self, context: AnyContext, failure: Failure) -> Success | Failure:
+        """See Manner. The database knows whether an attempt was committed before its worker died;
+        nobody commits after it was asked.
+        """
+        try:
+            database = await self._database(context)
+        except Exception as error:
+            reason = clip(f"{failure.reason}; and its database can't be asked: {describe(error)}")
+            return Failure(reason, {"code": OUTCOME_UNKNOWN}, failure.error, defect=True)
+        return await settle(database, self._attempted(cast("TransactionContext", context)), failure)
+
+    async def _database(self, context: AnyContext) -> Database:
+        return cast("Database", await context.resolve(cast("Any", self.key)))
+
+    def _attempted(self, context: TransactionContext) -> Attempted:
+        command = context.command
+        return Attempted(
+            id=outcome_id(command, context.payload),
+            sends=command.sends,
+            last=not may_retry(command.retry or self.retry, context.attempt),
+            timeout_s=self.timeout_s,
+        )
 
     async def _together(self, context: TransactionContext) -> Success:
         """All steps, one after the other; raises RolledBack with those that had ended well."""
@@ -164,7 +180,7 @@ class TransactionManner:
             parts.append(
                 StepPart(step=work.name, output=result.output, data=result.data, set=result.added)
             )
-        return Success(_encode(StepResult(parts=tuple(parts))))
+        return Success(_encode(StepResult(parts=tuple(parts), attempts=context.attempt)))
 
     def _check_size(self, size: int) -> None:
         if size > self.answer_bytes_max:

@@ -300,6 +300,10 @@ class StepManner:
         outcome = outcome_of_error(error)
         return Crash(outcome.reason, outcome.error, data=_payload(left))
 
+    async def given_up(self, context: AnyContext, failure: Failure) -> Success | Failure:
+        """See Manner."""
+        return failure
+
 
 def _or(data: object, left: object) -> object:
     return left if data is None else data

@@ -20,13 +20,13 @@ import random
 import secrets
 import socket
 import time
-from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
 from jobs.commands import BadCommand, read_command
+from jobs.counter import Counter
 from jobs.dependencies import Providers
 from jobs.execution import Attempt, Crew
 from jobs.inline import InlineSteps, InlineWork
@@ -40,7 +40,7 @@ from jobs.telemetry import CommandRefused, Hook, Teller
 from sagas.names import escape
 from store.cards import WorkerCard
 from store.masking import Mask
-from store.port import Backend, StoreError, Work, WorkQueue
+from store.port import Backend, StoreError, Work
 from store.subjects import Names
 
 log = logging.getLogger("snorri.jobs")
@@ -51,8 +51,6 @@ IN_FLIGHT_MAX = 1000  # over all workers of a target that sets no limit of its o
 RESULTS_WAITING_MAX = 1000  # with more of them not stored yet, no commands are taken
 TAKE_WAIT_S = 10.0
 OPENING_MAX = 32  # queues that are opened at a time
-AHEAD_S = 0.01  # of work that may wait in the worker for a free slot
-AHEAD_MAX = 100  # commands of one target that may
 PAUSE_MIN_S = 0.05
 PAUSE_MAX_S = 2.0
 FLUSH_S = 5.0  # at a stop: how long reports may take to be stored after the last job has ended
@@ -62,37 +60,6 @@ CANCEL_S = 2.0  # at a stop: how long a job may take to end after it was cancell
 def utc_now() -> datetime:
     """The machine's clock."""
     return datetime.now(UTC)
-
-
-class _Counter:
-    """One target's place in the worker: its queue, its free slots, and what waits for a slot."""
-
-    def __init__(self, job: AnyJob, queue: WorkQueue) -> None:
-        self.job = job
-        self.queue = queue
-        self.free = job.concurrency
-        self.ahead: deque[Attempt] = deque()
-        self.stirred = asyncio.Event()
-        self._ran_s = 1.0  # how long a job takes, a moving average
-
-    def note(self, ran_s: float) -> None:
-        """Learn from a job that has ended."""
-        self._ran_s += (ran_s - self._ran_s) / 8
-
-    @property
-    def wanted(self) -> int:
-        """How many commands to take now; 0 while it is not worth a request.
-
-        Asking takes a millisecond or two. So that quick jobs don't wait for it, commands for the
-        next AHEAD_S are fetched while the present ones run; none where a limit is shared by all
-        workers, and none for jobs that take long.
-        """
-        if self.job.concurrency_total is not None:
-            return self.free
-        quick = int(self.job.concurrency * AHEAD_S / max(self._ran_s, 1e-6))
-        ahead_max = min(quick, 4 * self.job.concurrency, AHEAD_MAX)
-        wanted = self.free + ahead_max - len(self.ahead)
-        return wanted if self.free > 0 or wanted * 2 >= ahead_max else 0
 
 
 class Worker:
@@ -153,15 +120,16 @@ class Worker:
         )
         self._sender = Sender(backend.door, self.id, self._teller)
         self._presence = Presence(backend.meta, self.id, self._jobs, self._card, now)
-        self._counters: list[_Counter] = []
-        self._by_target: dict[str, _Counter] = {}
+        self._counters: list[Counter] = []
+        self._by_target: dict[str, Counter] = {}
         self._inline = inline
         self._backed_up = False
         self._held: set[Attempt] = set()
-        self._running: dict[asyncio.Task[None], tuple[Attempt, _Counter]] = {}
+        self._running: dict[asyncio.Task[None], tuple[Attempt, Counter]] = {}
         self._takers: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._life = Life()
+        self._starting = asyncio.Lock()
         self._stopping: asyncio.Task[None] | None = None
 
     @property
@@ -175,7 +143,14 @@ class Worker:
         return len(self._running)
 
     async def start(self) -> None:
-        """Open the queues and begin to take; raises StoreError (TopologyDrift for other limits)."""
+        """Open the queues and begin to take; raises StoreError (TopologyDrift for other limits).
+        A stop meanwhile waits for it.
+        """
+        async with self._starting:
+            if self._stopping is None:
+                await self._start()
+
+    async def _start(self) -> None:
         try:
             # Some at a time: a list of 500 steps has 1,000 queues, and each costs a round trip.
             free = asyncio.Semaphore(OPENING_MAX)
@@ -206,7 +181,7 @@ class Worker:
                 ack_wait_s=self._ack_wait_s,
                 in_flight_max=job.concurrency_total or IN_FLIGHT_MAX,
             )
-        counter = self._by_target[job.target] = _Counter(job, queue)
+        counter = self._by_target[job.target] = Counter(job, queue)
         self._counters.append(counter)
 
     async def stop(self) -> None:
@@ -226,7 +201,7 @@ class Worker:
         counter = self._by_target.get(target)
         return counter is not None and self._accept(counter, work)
 
-    async def _take(self, counter: _Counter) -> None:
+    async def _take(self, counter: Counter) -> None:
         """Fill the free slots of one target for as long as the worker runs."""
         pause_s = PAUSE_MIN_S
         while True:
@@ -250,7 +225,7 @@ class Worker:
             for work in refused:
                 await _quietly(work.term())
 
-    def _accept(self, counter: _Counter, work: Work) -> bool:
+    def _accept(self, counter: Counter, work: Work) -> bool:
         """Begin with a command, or put it in line; False when it is none."""
         try:
             command = read_command(work.subject, work.headers, counter.job.target)
@@ -265,7 +240,7 @@ class Worker:
             counter.ahead.append(attempt)
         return True
 
-    def _run(self, counter: _Counter, attempt: Attempt) -> None:
+    def _run(self, counter: Counter, attempt: Attempt) -> None:
         counter.free -= 1
         task = asyncio.create_task(attempt.run(), name=attempt.command_id)
         self._running[task] = (attempt, counter)
@@ -326,8 +301,9 @@ class Worker:
     # --- stopping
 
     async def _stop(self) -> None:
-        if self._inline is not None:
-            self._inline.close()
+        async with self._starting:  # what is being opened has to be closed, too
+            if self._inline is not None:
+                self._inline.close()
         await _cancelled(self._takers)
         for counter in self._counters:
             await _quietly(counter.queue.close())

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sagas.durations import seconds
 from sagas.errors import DefinitionError
@@ -169,9 +169,10 @@ def _complete(run: Run, id: str, part: StepPart, *, rolled_back: bool = False) -
 
 
 def _begin(run: Run, id: str, part: str, *, rolled_back: bool) -> None:
-    """A part has begun when its transaction had."""
-    begun = run.records[id].started
-    run.put(part, StepRecord(step=part, status="running", started=begun, rolled_back=rolled_back))
+    """A part has begun when its transaction had, and was tried as often."""
+    whole = run.records[id]
+    begun = StepRecord(step=part, status="running", started=whole.started, attempts=whole.attempts)
+    run.put(part, structs.replace(begun, rolled_back=rolled_back))
 
 
 def _known(run: Run, id: str, parts: Iterable[StepPart]) -> list[StepPart]:

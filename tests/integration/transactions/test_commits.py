@@ -90,3 +90,29 @@ async def test_a_database_that_stays_away_parks_the_run_and_a_retry_finds_out(
     assert (await retried(opened, "order", "o-1")).status == "completed"
     assert outside.lines == ["charge 1"]
     assert len(await shop.rows("user")) == 1
+
+
+@pytest.mark.parametrize(
+    ("plan", "status", "told"),
+    [
+        (("after",), "completed", ""),
+        (("before",), "failed", "workers died"),
+        (("after", "away"), "parked", "can't tell whether an attempt was committed"),
+    ],
+    ids=["committed", "not committed", "nobody knows"],
+)
+async def test_a_command_given_up_because_its_workers_died_asks_the_database_first(
+    stage: Open,
+    shop: Shop,
+    monkeypatch: pytest.MonkeyPatch,
+    plan: tuple[str, ...],
+    status: str,
+    told: str,
+) -> None:
+    monkeypatch.setattr("jobs.execution.DELIVERIES_EXTRA_MAX", -1)  # the second delivery is refused
+    outside = Outside()
+    opened = await stage(_order(2, outside), providers=_broken(shop, *plan))
+    ended = await opened.run("order", "o-1", {"email": "a@b.com"})
+    assert ended.status == status, ended.error
+    assert told in (ended.error.message if ended.error else "")
+    assert len(await shop.rows("user")) == (status != "failed")

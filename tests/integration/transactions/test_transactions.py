@@ -188,10 +188,27 @@ async def test_it_is_tried_again_as_a_whole_and_given_up_after_the_last_attempt(
     ended = await (await stage(order)).run("order", "o-1", {"email": "a@b.com"})
     assert ended.status == "compensated"
     assert outside.lines == ["charge 1", "charge 2", "-charge rolled back True"]
+    assert {one.attempts for one in ended.steps.values()} == {2}
     assert await shop.rows("user") == []
     assert failure_of(result_of(ended)).error == "shaky: ConnectionError: the line is bad"
     told = [text for text in (await shop.outcomes()).values() if text and "line is bad" in text]
     assert len(told) == 1
+
+
+async def test_its_steps_were_tried_as_often_as_it_was(stage: Open, shop: Shop) -> None:
+    async def second_time_lucky(ctx: StepContext[Any]) -> int:
+        if ctx.attempt == 1:
+            raise ConnectionError("the line is bad")
+        return ctx.attempt
+
+    order = steps(
+        "order",
+        [step("user", insert_user), step("lucky", second_time_lucky)],
+        transactional=transaction(retry=TWICE),
+    )
+    ended = await (await stage(order)).run("order", "o-1", {"email": "a@b.com"})
+    assert ended.status == "completed", ended.error
+    assert {one.attempts for one in ended.steps.values()} == {2}
 
 
 async def test_a_time_limit_rolls_back(stage: Open, shop: Shop) -> None:

@@ -161,6 +161,19 @@ async def test_the_tenant_of_a_workflow_reaches_run_and_undo(open_stage: Any) ->
     assert _heard == [("", "shared"), ("undo ", "shared")]
 
 
+async def test_a_tenant_that_nobody_declared_fails_its_run_at_the_first_try(
+    open_stage: Any,
+) -> None:
+    providers = Providers()
+    providers.provide(Stock, Stock("shared"))
+    providers.for_tenant("acme", {Stock: Stock("acme's own")})
+    play = await open_stage(_keeping, providers=providers)
+    ended = await play.run("Keeping", "k-1", Order(sku="x", shop="nobody's"))
+    assert ended.status == "failed"
+    assert 'nobody declared the tenant "nobody\'s" (known: acme)' in ended.error.message
+    assert [one.attempts for one in ended.steps.values()] == [1]
+
+
 async def test_a_workflow_s_step_is_told_that_there_is_no_context_to_set(open_stage: Any) -> None:
     providers = Providers()
     providers.provide(Stock, Stock("shared"))

@@ -16,7 +16,9 @@ import pytest
 from msgspec import Struct
 
 from jobs import JobContext, Providers, job
+from jobs.job import JobRegistry
 from jobs.telemetry import JobStarted
+from jobs.worker import Worker
 from sagas.errors import DefinitionError
 from sagas.retry import retry
 from store import codec
@@ -68,6 +70,26 @@ async def test_a_stop_lets_jobs_end_and_hands_back_the_others(floor: Floor) -> N
     await floor.worker(pay, backend=await floor.other())
     results = await floor.results(2, "Paid")
     assert (results[1].key, results[1].payload) == ("slow", "again")
+
+
+@pytest.mark.asyncio
+async def test_a_stop_while_it_starts_leaves_nothing_behind(floor: Floor) -> None:
+    @job("pay", on_success="Paid")
+    async def pay(ctx: JobContext[Any]) -> None: ...
+
+    before = asyncio.all_tasks()
+    worker = Worker(floor.backend, floor.names, JobRegistry([pay]))
+    starting = asyncio.create_task(worker.start())
+    await asyncio.sleep(0)
+    await worker.stop()
+    await worker.wait()
+    assert starting.done()
+    starting.result()
+    assert {task.get_name() for task in asyncio.all_tasks() - before} <= {"worker stop"}
+    state = await floor.backend.queues.state("pay")
+    assert state is None or state.asking == 0
+    await worker.start()  # which comes too late
+    assert not asyncio.all_tasks() - before
 
 
 @pytest.mark.asyncio
