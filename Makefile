@@ -18,7 +18,7 @@ CODE := sagas store jobs server ui tests
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test sim bench lint format docs screenshots lock clean
+.PHONY: help dev test sim chaos bench lint format docs screenshots lock clean
 
 help: ## list the targets
 	@echo "Snorri, an event-sourced saga store on NATS JetStream"
@@ -37,6 +37,9 @@ test: $(VENV)/.test lint ## style, types and all tests, with a real broker and a
 
 sim: $(VENV)/.test ## thousands of simulated runs by seed (ARGS="--seeds 1000 --jobs 2"; ARGS=mutants)
 	@$(BIN)/python -m tests.simulation $(ARGS)
+
+chaos: $(VENV)/.test ## thousands of sagas while everything is killed (ARGS="--sagas 10000 --seed 7 --report")
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
 	@$(BIN)/python -m tests.benchmarks $(ARGS)

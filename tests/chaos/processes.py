@@ -20,7 +20,7 @@ from store.subjects import Names
 from tests.chaos.app import LEDGER
 
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 40.0
+START_TIMEOUT_S = 90.0
 
 
 class Process:

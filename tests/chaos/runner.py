@@ -26,8 +26,19 @@ ACK_WAIT_S = 2.0
 PATIENCE_S = 30.0
 
 
-async def main(role: str, url: str, namespace: str, bucket: str) -> int:
-    """Connect, however long the broker is away, run, and say when it runs."""
+async def main(
+    role: str,
+    url: str,
+    namespace: str,
+    bucket: str,
+    *,
+    registry: Registry | None = None,
+    jobs: JobRegistry | None = None,
+) -> int:
+    """Connect, however long the broker is away, run, and say when it runs.
+
+    ``registry`` and ``jobs`` are those of the chaos app when there are none.
+    """
     names = Names(namespace=namespace, bucket=bucket)
 
     async def connected() -> JetStreamBackend | None:
@@ -40,9 +51,9 @@ async def main(role: str, url: str, namespace: str, bucket: str) -> int:
     assert backend is not None
     service: Service
     if role == "engine":
-        service = Engine(backend, names, Registry(app.sagas))
+        service = Engine(backend, names, registry or Registry(app.sagas))
     else:
-        jobs = JobRegistry([app.reserve, app.charge, app.give_back])
+        jobs = jobs or JobRegistry([app.reserve, app.charge, app.give_back])
         service = Worker(backend, names, jobs, ack_wait_s=ACK_WAIT_S)
     try:
         supervisor = Supervisor([service], role)

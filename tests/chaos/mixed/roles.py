@@ -1,0 +1,68 @@
+"""One process of a mixed run: ``python -m tests.chaos.mixed.roles engine|jobs|api URL HOME PORT``.
+
+Engines and workers are those of ``tests.chaos.runner``, the API is `snorri serve` with its data in
+HOME on PORT. The broker's window for ids is a second here, so that it is ours to know an id again.
+On SIGUSR1 a process writes how many asyncio tasks it has into a file named by its process id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from sagas.definition import Registry
+from server.cli import main as snorri
+from store.jetstream import topology
+from store.subjects import Names
+from tests.chaos import runner
+from tests.chaos.mixed import app
+
+WINDOW_S = 1
+APP = "tests.chaos.mixed.app"
+
+
+def tasks_file(pid: int, home: Path) -> Path:
+    """Where the process writes its number of tasks."""
+    return home / f"{pid}.tasks"
+
+
+def forget_ids_soon() -> None:
+    """Streams are made with, and are checked for, a window for ids of a second."""
+    topology.DUPLICATE_WINDOW_S = WINDOW_S
+
+
+def _tell_tasks_on_signal(home: Path) -> None:
+    file = tasks_file(os.getpid(), home)
+
+    def tell(*_: object) -> None:
+        file.write_text(f"{len(asyncio.all_tasks())}")
+
+    signal.signal(signal.SIGUSR1, tell)
+
+
+def main(role: str, url: str, home: str, port: str) -> int:
+    """Run the role until a signal ends it."""
+    forget_ids_soon()
+    _tell_tasks_on_signal(Path(home))
+    names = Names()
+    if role == "api":
+        arguments = ["--app", APP, "--nats-url", url, "--data", f"{home}/api", "--port", port]
+        sys.argv = ["snorri", "serve", *arguments, "--wait", "60"]
+        snorri()
+        return 0
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    return asyncio.run(
+        runner.main(
+            *(role, url, names.namespace, names.bucket),
+            registry=Registry(app.sagas),
+            jobs=app.job_registry(),
+        )
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
