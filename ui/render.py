@@ -54,6 +54,7 @@ class Shell(Struct, frozen=True, kw_only=True):
 
     title: str
     path: str
+    url: str
     who: Who
     csrf: str
     now: datetime
@@ -118,6 +119,7 @@ def page(
     shell = Shell(
         title=title,
         path=request.scope["path"].removeprefix(desk.base) or "/",
+        url=str(request.url),
         who=who,
         csrf=desk.csrf(request),
         now=desk.now(),

@@ -60,12 +60,16 @@ def start_lines(origin: str, saga: str, payload: Raw, key: str | None) -> tuple[
     )
 
 
-def saga_lines(origin: str, saga: str) -> tuple[Line, ...]:
+def saga_lines(names: Names, origin: str, saga: str) -> tuple[Line, ...]:
     """How to reach a definition and its instances."""
     route = f"{origin}/api/v1/sagas/sagas/{quote(saga, safe='')}"
+    asked = msgspec.json.encode({"saga": saga}).decode()
+    query = f"SELECT * FROM instances WHERE saga = {sql_text(saga)} ORDER BY changed_at DESC"  # noqa: S608
     return (
         Line("snorri", shlex.join(["snorri", "instances", "--saga", saga])),
         Line("curl", f"curl -s {shlex.quote(route)}"),
+        Line("nats", shlex.join(["nats", "req", names.api("instances"), asked])),
+        Line("SQL", query),
     )
 
 

@@ -153,3 +153,15 @@ def test_an_instance_is_printed_without_the_frame(page: Page, site: Site) -> Non
         "rgb(255, 255, 255)",
         "rgba(0, 0, 0, 0)",
     )
+
+
+def test_every_object_offers_its_address_and_the_same_elsewhere(page: Page, site: Site) -> None:
+    key = site.order(simulate="decline")
+    site.until(key, "cancelled")
+    everywhere = ("link", "snorri", "curl", "nats", "SQL")
+    for address in (f"/instances/CheckoutSaga/{key}", "/sagas/CheckoutSaga", "/events/1"):
+        page.goto(address)
+        ways = page.get_by_role("region", name="The same elsewhere").get_by_role("button")
+        assert set(everywhere) <= set(ways.all_inner_texts()), address
+        ways.filter(has_text="link").click()
+        assert page.evaluate("navigator.clipboard.readText()") == page.url

@@ -115,7 +115,7 @@ async def saga(
         engines=sum(saga in engine.sagas for engine in engines),
         loaded=loaded.hash if loaded else "",
         asks=_asks(card),
-        lines=saga_lines(str(request.base_url).rstrip("/") + desk.base, saga),
+        lines=saga_lines(desk.names, str(request.base_url).rstrip("/") + desk.base, saga),
         window=window,
     )
     return page(request, desk, "saga.html", context, title=card.name or saga)
