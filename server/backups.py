@@ -15,6 +15,7 @@ from msgspec import Struct
 from server.composition import open_remote
 from server.embedded import EmbeddedServer
 from server.knock import knock
+from server.login import login_of
 from server.settings import Settings
 from store.backup.manifest import BackupError, Manifest, chain_of
 from store.backup.proving import Tell, prove
@@ -137,7 +138,7 @@ async def _target(settings: Settings, manifest: Manifest) -> AsyncGenerator[Rest
             *(settings.nats_url, names),
             partitions=manifest.partitions,
             replicas=settings.replicas,
-            creds=settings.nats_creds,
+            login=login_of(settings),
         )
         async with opened as restorer:
             yield restorer

@@ -25,9 +25,9 @@ from jobs.worker import Worker
 from server.datadir import holder_of
 from server.embedded import EmbeddedServer
 from server.embedded_cluster import Embedded, EmbeddedCluster
-from server.errors import SettingsError
 from server.knock import knock
 from server.loading import App
+from server.login import login_of
 from server.logs import redactor
 from server.natsconf import HOST
 from server.observing import Observing
@@ -151,17 +151,14 @@ def _embedded(settings: Settings) -> Embedded:
 async def _connect(
     settings: Settings, url: str, *, make: bool, replicas: int | None = None
 ) -> JetStreamBackend:
-    if settings.nats_creds is not None and not os.access(settings.nats_creds, os.R_OK):
-        raise SettingsError(
-            f"the credentials file {settings.nats_creds!r} can't be read; correct SNORRI_NATS_CREDS"
-        )
+    login = login_of(settings)
     await knock(url)
     return await connect(
         url,
         names_of(settings),
         partitions=settings.partitions,
         replicas=replicas or settings.replicas,
-        creds=settings.nats_creds,
+        login=login,
         make=make,
     )
 

@@ -23,6 +23,7 @@ from server.access.access import Access, Standing
 from server.access.middleware import STANDING
 from server.access.roles import Identity
 from server.api.openapi import release
+from store.jetstream.login import ANYBODY, Login
 from store.jetstream.micro import Failure, MicroEndpoint, MicroService, open_micro
 from store.subjects import Names
 
@@ -104,13 +105,13 @@ class MicroApi:
     name = "micro service"
 
     def __init__(
-        self, app: ASGIApp, access: Access, url: str, names: Names, creds: str | None = None
+        self, app: ASGIApp, access: Access, url: str, names: Names, login: Login = ANYBODY
     ) -> None:
         transport = httpx.ASGITransport(_Door(app, access), raise_app_exceptions=False)
         self._http = httpx.AsyncClient(transport=transport, base_url="http://localhost")
         self._url = url
         self._names = names
-        self._creds = creds
+        self._login = login
         self._life = Life()
         self._service: MicroService | None = None
 
@@ -132,7 +133,7 @@ class MicroApi:
             version=release(),
             about="Sagas: look at them, act on them, publish events",
             metadata={"namespace": self._names.namespace, "bucket": self._names.bucket},
-            creds=self._creds,
+            login=self._login,
         )
 
     async def stop(self) -> None:

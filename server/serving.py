@@ -21,6 +21,7 @@ from server.api.deps import Deps
 from server.api.service import ApiService
 from server.live.hub import Hub
 from server.loading import App
+from server.login import login_of
 from server.logs import redactor
 from server.micro import MicroApi
 from server.observing import Observing
@@ -118,5 +119,5 @@ def build_serving(
         api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)
         services.append(api)
     if not backup:
-        services.append(MicroApi(http, deps.access, url, names, settings.nats_creds))
+        services.append(MicroApi(http, deps.access, url, names, login_of(settings)))
     return Serving(tuple(services), http, api, deps)

@@ -39,7 +39,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     nats_url: Annotated[
         str | None, Meta(description="NATS to connect to, nats://host:4222; unset: embedded server")
     ] = None
-    nats_creds: Annotated[str | None, Meta(description="Credentials file for NATS")] = None
+    nats_creds: Annotated[
+        str | None, Meta(description="Credentials file for NATS: a user's seed, or JWT and seed")
+    ] = None
+    nats_tls_ca: Annotated[
+        str | None, Meta(description="CA certificates (PEM) that NATS servers must be signed by")
+    ] = None
+    nats_tls_cert: Annotated[
+        str | None, Meta(description="Our certificate (PEM), for NATS servers that ask for one")
+    ] = None
+    nats_tls_key: Annotated[
+        str | None, Meta(description="Key of that certificate (PEM), unless it is in the same file")
+    ] = None
     nats_port: Annotated[
         Port, Meta(description="Port of the embedded server; 0 takes any free one")
     ] = 4222

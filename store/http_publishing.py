@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
@@ -43,7 +44,7 @@ class HttpOptions(Struct, frozen=True, kw_only=True):
 
     A request is sent up to ``attempts`` times: again when nothing came back within ``timeout_s``
     seconds or the status is one of ``retry_statuses``, after a growing pause or what the answer's
-    Retry-After says.
+    Retry-After says. ``tls_ca`` is a file with who may sign the certificate of an https address.
     """
 
     headers: Mapping[str, str] = NO_HEADERS
@@ -51,6 +52,7 @@ class HttpOptions(Struct, frozen=True, kw_only=True):
     retry_statuses: frozenset[int] = RETRIED_STATUSES
     attempts: int = ATTEMPTS
     timeout_s: float = TIMEOUT_S
+    tls_ca: str | None = None
 
 
 class HttpLine:
@@ -67,7 +69,11 @@ class HttpLine:
         headers = checked_address(base_url, options)
         self._options = options
         self._client = httpx.AsyncClient(
-            base_url=base_url, headers=headers, timeout=options.timeout_s, transport=transport
+            base_url=base_url,
+            headers=headers,
+            timeout=options.timeout_s,
+            transport=transport,
+            verify=tls_verification(options.tls_ca),
         )
 
     async def publish_many(self, messages: Sequence[NewEvent], mode: Mode) -> list[Receipt]:
@@ -151,6 +157,19 @@ def checked_address(base_url: str, options: HttpOptions) -> dict[str, str]:
         if not (name.isascii() and value.isascii() and value.isprintable()):
             raise ValueError(f"the header {name} must be printable ASCII on one line")
     return headers
+
+
+def tls_verification(ca: str | None) -> ssl.SSLContext | bool:
+    """What httpx checks certificates with: the CA file, or those this machine trusts.
+
+    Raises ValueError for a file that holds none.
+    """
+    if ca is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca)
+    except OSError as error:  # ssl.SSLError is one
+        raise ValueError(f"the CA file {ca} can't be used ({error.strerror or error})") from None
 
 
 class _Event(Struct, frozen=True, kw_only=True, omit_defaults=True):

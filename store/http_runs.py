@@ -23,7 +23,12 @@ from sagas.operations import given
 from sagas.programs.entity import CallResult
 from sagas.programs.workflow_signals import EntityCall
 from store.codec import ActionReply
-from store.http_publishing import RETRIED_STATUSES, HttpOptions, checked_address
+from store.http_publishing import (
+    RETRIED_STATUSES,
+    HttpOptions,
+    checked_address,
+    tls_verification,
+)
 from store.port import Unreachable
 from store.run_lines import Answer, RunRefused
 from store.run_result import RunFailure, RunResult, StepOutcome
@@ -86,12 +91,17 @@ class HttpRunLine:
         base_url: str,
         *,
         token: str | None = None,
+        tls_ca: str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         headers = checked_address(base_url, HttpOptions(token=token))
         timeout = httpx.Timeout(WAIT_MS / 1000 + ANSWER_S, connect=ANSWER_S)
         self._client = httpx.AsyncClient(
-            base_url=base_url, headers=headers, timeout=timeout, transport=transport
+            base_url=base_url,
+            headers=headers,
+            timeout=timeout,
+            transport=transport,
+            verify=tls_verification(tls_ca),
         )
 
     async def close(self) -> None:

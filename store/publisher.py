@@ -25,7 +25,8 @@ from store.http_publishing import (
     HttpLine,
     HttpOptions,
 )
-from store.jetstream.backend import connect
+from store.jetstream.backend import connect_door
+from store.jetstream.login import ANYBODY, Login
 from store.port import NO_HEADERS, Backend, StoreError, TopologyDrift
 from store.publishing import EventPublisher, Mode
 from store.room import RoomReader
@@ -151,6 +152,9 @@ def create_publisher(
     base_url: str | None = None,
     *,
     creds: str | None = None,
+    tls_ca: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
     names: Names | None = None,
     name: str = "snorri-publisher",
     token: str | None = None,
@@ -163,12 +167,14 @@ def create_publisher(
     """A publisher over NATS (``nats_url``) or over the HTTP API (``base_url``).
 
     Over NATS ``names`` says which installation when namespace or bucket are not the usual ones, and
-    ``creds`` and ``name`` who connects. Over HTTP ``token``, ``headers``, ``retry_statuses``,
-    ``attempts`` and ``timeout_s`` mean what HttpOptions says, and ``transport`` may replace the
+    ``creds`` and ``name`` who connects; ``tls_ca``, ``tls_cert`` and ``tls_key`` are files for TLS
+    as in the settings. Over HTTP ``token``, ``headers``, ``retry_statuses``, ``attempts``,
+    ``timeout_s`` and ``tls_ca`` mean what HttpOptions says, and ``transport`` may replace the
     network. Raises ValueError unless exactly one address is given, and for one that is none.
     """
     if nats_url is not None and base_url is None:
-        return publisher_over_nats(nats_url, names or Names(), creds=creds, name=name)
+        login = Login(creds=creds, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
+        return publisher_over_nats(nats_url, names or Names(), login=login, name=name)
     if nats_url is None and base_url is not None:
         options = HttpOptions(
             headers=headers,
@@ -176,17 +182,18 @@ def create_publisher(
             retry_statuses=frozenset(retry_statuses),
             attempts=attempts,
             timeout_s=timeout_s,
+            tls_ca=tls_ca,
         )
         return Publisher(HttpLine(base_url, options, transport))
     raise ValueError("give one address: create_publisher(nats_url=…) or (base_url=…)")
 
 
 def publisher_over_nats(
-    nats_url: str, names: Names, *, creds: str | None = None, name: str = "snorri-publisher"
+    nats_url: str, names: Names, *, login: Login = ANYBODY, name: str = "snorri-publisher"
 ) -> Publisher:
     """A publisher for the installation of ``names``."""
 
     async def open_nats() -> Backend:
-        return await connect(nats_url, names, creds=creds, name=name, make=False)
+        return await connect_door(nats_url, names, login=login, name=name)
 
     return Publisher(NatsLine(open_nats, names))

@@ -31,6 +31,7 @@ from store.client import SagaClient
 from store.codec import ActionReply
 from store.http_runs import HttpRunLine
 from store.jetstream.backend import connect as connect_nats
+from store.jetstream.login import Login
 from store.run_lines import ClientLine, RunLine, RunRefused
 from store.run_result import RunFailed, RunFailure, RunResult, StepOutcome, UnexpectedOutput
 from store.subjects import Names
@@ -294,6 +295,9 @@ async def connect(
     base_url: str | None = None,
     *,
     creds: str | None = None,
+    tls_ca: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
     names: Names | None = None,
     by: str = "client",
     token: str | None = None,
@@ -302,19 +306,21 @@ async def connect(
     """Runs over NATS (``nats_url``) or over the HTTP API (``base_url``).
 
     Over NATS ``names`` says which installation when namespace or bucket are not the usual ones,
-    ``creds`` is a file of credentials, and ``by`` stands in histories. Over HTTP the ``token`` says
-    who asks (secret fields are masked there), and ``transport`` may replace the network. Raises
+    ``creds`` is a file of credentials, ``tls_ca``, ``tls_cert`` and ``tls_key`` are files for TLS,
+    and ``by`` stands in histories. Over HTTP the ``token`` says who asks (secret fields are masked
+    there), ``tls_ca`` serves an https address, and ``transport`` may replace the network. Raises
     Unreachable, another StoreError, and ValueError unless exactly one address is given.
     """
     if nats_url is not None and base_url is None:
         where = names or Names()
-        backend = await connect_nats(nats_url, where, creds=creds, name="snorri-runs", make=False)
+        login = Login(creds=creds, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key)
+        backend = await connect_nats(nats_url, where, login=login, name="snorri-runs", make=False)
         try:
             yield Runs(SagaClient(backend, where), by=by)
         finally:
             await backend.close()
     elif nats_url is None and base_url is not None:
-        line = HttpRunLine(base_url, token=token, transport=transport)
+        line = HttpRunLine(base_url, token=token, tls_ca=tls_ca, transport=transport)
         try:
             yield Runs(line)
         finally:

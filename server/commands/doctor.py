@@ -38,6 +38,7 @@ from server.doctor import (
 )
 from server.doctor_api import ask_api, judge_access, judge_api
 from server.knock import knock
+from server.login import login_of
 from server.settings import Settings
 from store.audit import lost_events, positions_of, torn_commits
 from store.jetstream.inspection import ServerFacts, inspect
@@ -80,7 +81,7 @@ async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> li
     url = nats_url_of(settings)
     try:
         await knock(url)
-        facts = await inspect(url, names_of(settings), creds=settings.nats_creds)
+        facts = await inspect(url, names_of(settings), login=login_of(settings))
     except Unreachable as error:
         mend = "start it (`snorri dev` does), or correct SNORRI_NATS_URL"
         return [*first, Finding(level="fail", what="NATS", found=str(error), mend=mend)]

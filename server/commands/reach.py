@@ -11,13 +11,17 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
+from server.archives import with_archive
 from server.commands.common import Failed
-from server.composition import open_remote
+from server.composition import names_of, nats_url_of, open_remote
+from server.knock import knock
 from server.loading import App, load_app, load_samples
+from server.login import login_of
 from server.settings import Settings
 from store import cards
 from store.cards import SagaCard
 from store.client import SagaClient
+from store.jetstream.backend import connect_door
 from store.lookup import Revision
 from store.port import Backend
 from store.subjects import Names
@@ -36,10 +40,23 @@ class Session(Struct, frozen=True):
 
 @asynccontextmanager
 async def open_session(settings: Settings) -> AsyncGenerator[Session]:
-    """Connect; raises Unreachable or another StoreError."""
+    """Connect, with the archive if there is one; raises Unreachable or another StoreError."""
     async with open_remote(settings, make=False) as runtime:
-        client = SagaClient(runtime.backend, runtime.names)
-        yield Session(client, runtime.backend, runtime.names, runtime.url)
+        backend = with_archive(settings, runtime.backend, runtime.names)
+        client = SagaClient(backend, runtime.names)
+        yield Session(client, backend, runtime.names, runtime.url)
+
+
+@asynccontextmanager
+async def open_door(settings: Settings) -> AsyncGenerator[Session]:
+    """The same for a user who may publish events and nothing more."""
+    login, url, names = login_of(settings), nats_url_of(settings), names_of(settings)
+    await knock(url)
+    backend = await connect_door(url, names, login=login)
+    try:
+        yield Session(SagaClient(backend, names), backend, names, url)
+    finally:
+        await backend.close()
 
 
 def app_of(settings: Settings) -> App:

@@ -65,11 +65,21 @@ def ack_of(data: bytes) -> PubAck:
 
 
 async def call(
-    link: Link, subject: str, body: object = None, timeout_s: float = REQUEST_TIMEOUT_S
+    link: Link,
+    subject: str,
+    body: object = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+    *,
+    filter: str = "",
 ) -> bytes:
-    """Ask ``$JS.API.<subject>``; raw JSON. Raises ApiError, NoResponders, Unreachable."""
+    """Ask ``$JS.API.<subject>``, or ``….<filter>``; raw JSON.
+
+    Raises ApiError, NoResponders, Unreachable, and Refused where permissions deny it.
+    """
     payload = b"" if body is None else msgspec.json.encode(body)
-    reply = await link.ask(f"$JS.API.{subject}", payload, timeout_s=timeout_s)
+    # A filter may have wildcards, unlike what is stored.
+    where = wire.check_subject(f"$JS.API.{subject}") + (f".{filter}" if filter else "")
+    reply = await link.exchange(where, lambda inbox: wire.pub(where, inbox, payload), timeout_s)
     try:
         error = _FAILURE.decode(reply.data).error
     except msgspec.MsgspecError as problem:
@@ -79,9 +89,22 @@ async def call(
     return reply.data
 
 
-async def ask(link: Link, subject: str, body: object = None) -> dict[str, Any]:
+async def ask(link: Link, subject: str, body: object = None, *, filter: str = "") -> dict[str, Any]:
     """``call`` with the answer as plain data: its fields differ between servers."""
-    return msgspec.json.decode(await call(link, subject, body), type=dict[str, Any])
+    answer = await call(link, subject, body, filter=filter)
+    return msgspec.json.decode(answer, type=dict[str, Any])
+
+
+async def create_consumer(
+    link: Link, stream: str, name: str, config: dict[str, Any]
+) -> dict[str, Any]:
+    """Make a consumer that does not exist; its info. Raises what ``call`` does.
+
+    A single filter stands in the subject, so that permissions can say what may be read.
+    """
+    body = {"stream_name": stream, "config": config, "action": "create"}
+    filter = str(config.get("filter_subject", ""))
+    return await ask(link, f"CONSUMER.CREATE.{stream}.{name}", body, filter=filter)
 
 
 async def last_message(link: Link, stream: str, subject: str) -> Stored | None:

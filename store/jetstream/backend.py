@@ -13,6 +13,7 @@ from store.jetstream.door import JetStreamDoor
 from store.jetstream.feeds import JetStreamFeeds
 from store.jetstream.link import Link
 from store.jetstream.log import JetStreamLog
+from store.jetstream.login import ANYBODY, Login
 from store.jetstream.meta import JetStreamMeta
 from store.jetstream.queues import JetStreamQueues
 from store.subjects import Names
@@ -72,17 +73,17 @@ async def connect(
     *,
     partitions: int = 4,
     replicas: int = 1,
-    creds: str | None = None,
+    login: Login = ANYBODY,
     name: str = "snorri",
     make: bool = True,
 ) -> JetStreamBackend:
     """Open all ports; with ``make`` the streams are made when absent and must be exactly ours.
 
     Without ``make`` an existing installation is used with whatever number of partitions it has.
-    Raises Unreachable, TopologyDrift, and StoreError for a server that can't be used or a missing
-    stream.
+    Raises Unreachable, TopologyDrift, BadLogin, Refused where permissions deny it, and StoreError
+    for a server that can't be used or a missing stream.
     """
-    link = await dial(url, creds=creds, name=name)
+    link = await dial(url, login=login, name=name)
     try:
         count = await topology.ensure(link, names, partitions, replicas, make=make)
         copies = await topology.replicas_of(link, names)
@@ -90,3 +91,19 @@ async def connect(
         await link.hang_up()
         raise
     return JetStreamBackend(link, names, count, copies)
+
+
+async def connect_door(
+    url: str, names: Names, *, login: Login = ANYBODY, name: str = "snorri-publisher"
+) -> JetStreamBackend:
+    """Open the ports for a publisher, whose user may look at the events stream only.
+
+    Raises what ``connect`` does.
+    """
+    link = await dial(url, login=login, name=name)
+    try:
+        count = await topology.check_door(link, names)
+    except BaseException:
+        await link.hang_up()
+        raise
+    return JetStreamBackend(link, names, count, 0)

@@ -10,6 +10,7 @@ import asyncio
 from nats import errors
 
 from store.jetstream.link import Link
+from store.jetstream.login import ANYBODY, Login
 from store.port import Unreachable
 
 CONNECT_TIMEOUT_S = 5.0
@@ -18,29 +19,33 @@ CONNECT_TIMEOUT_S = 5.0
 async def dial(
     url: str,
     *,
-    creds: str | None = None,
+    login: Login = ANYBODY,
     name: str = "snorri",
     timeout_s: float = CONNECT_TIMEOUT_S,
 ) -> Link:
-    """Connect to NATS; raises Unreachable when no server answers in time or it refuses us.
+    """Connect to NATS; raises Unreachable when no server answers in time or it refuses us, BadLogin
+    for files that can't be used, and Refused for a user who may not receive answers.
 
     ``url`` may name several servers, separated by commas; ``name`` also makes the inbox prefix
-    ``_INBOX_<name>``, for which the user needs the permission to subscribe.
+    ``_INBOX_<name>`` unless ``login`` has a user's key, whose prefix is its own. The user needs the
+    permission to subscribe there.
     """
-    link = Link()
-    start = asyncio.ensure_future(link.start(url, name, creds))
+    link = Link(login)
+    inbox = login.inbox(name)
+    start = asyncio.ensure_future(link.start(url, name, inbox))
     try:
         await asyncio.wait(
             {start, link.refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
         )
         if start.done():
             start.result()
-            await link.open_mailbox(f"_INBOX_{name}")
+            await link.open_mailbox(inbox)
             return link
-    except ImportError as error:
-        raise Unreachable(f"credentials need {error.name}; install snorri[nkeys]") from error
     except errors.Error as error:
         raise Unreachable(f"no connection to NATS at {_plain(url)}: {error}") from error
+    except BaseException:
+        await link.hang_up()
+        raise
     finally:
         if not start.done():
             start.cancel()
@@ -50,7 +55,7 @@ async def dial(
     if link.refusal.done():
         raise Unreachable(
             f"NATS at {_plain(url)} refused our credentials ({link.refusal.result()}); "
-            "check the user, the password or the creds file"
+            "check the user, the password or the file that SNORRI_NATS_CREDS names"
         )
     raise Unreachable(
         f"no connection to NATS at {_plain(url)} within {timeout_s:g} s "

@@ -15,6 +15,7 @@ from msgspec import Struct
 from store.jetstream import api, topology, wire
 from store.jetstream.dial import dial
 from store.jetstream.link import Link
+from store.jetstream.login import ANYBODY, Login
 from store.port import StoreError
 from store.subjects import Names
 
@@ -47,9 +48,9 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
     streams: tuple[StreamFacts, ...]
 
 
-async def inspect(url: str, names: Names, *, creds: str | None = None) -> ServerFacts:
+async def inspect(url: str, names: Names, *, login: Login = ANYBODY) -> ServerFacts:
     """Connect and gather; raises Unreachable, and StoreError for an answer that makes no sense."""
-    link = await dial(url, creds=creds, name="snorri-doctor")
+    link = await dial(url, login=login, name="snorri-doctor")
     try:
         return await _gather(link, names)
     finally:

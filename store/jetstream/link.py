@@ -21,9 +21,10 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from nats import errors
-from nats.aio.client import Client, Server
+from nats.aio.client import Server
 
 from store.jetstream import wire
+from store.jetstream.login import ANYBODY, Login, LoginClient
 from store.jetstream.parser import LinkParser, info_of
 from store.port import Refused, Unreachable
 
@@ -57,21 +58,23 @@ class Waiter(NamedTuple):
     subject: str
 
 
-class Link(Client):
+class Link(LoginClient):
     """A connection to NATS; made by ``dial``, never by hand."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, login: Login = ANYBODY) -> None:
+        super().__init__(login)
         self.closed = asyncio.Event()
         self.reconnected: list[Callable[[], None]] = []
         self.disconnected: list[Callable[[], None]] = []
         self.problem = ""  # the last thing the server or the socket complained of
         self.refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.may_tidy = True  # until the server denies us to remove a consumer
         self._sink_by_sid: dict[int, Sink] = {}
         self._waiters: dict[bytes, Waiter] = {}
         self._tokens = 0
         self.prefix = ""  # of all inboxes of this connection
         self._mailbox = b""
+        self._deaf = ""  # why no answer can reach us
         self._out: list[bytes] = []
         self._out_due = False
         self._attempts = 0
@@ -173,6 +176,8 @@ class Link(Client):
         self, subject: str, build: Callable[[str], bytes], waiter: Waiter, timeout_s: float
     ) -> Any:
         """Register ``waiter`` under a fresh inbox, send, and wait for its future."""
+        if self._deaf:
+            raise Refused(self._deaf)
         self._tokens += 1
         token = b"%x" % self._tokens
         commands = build((self._mailbox + token).decode())
@@ -251,13 +256,23 @@ class Link(Client):
 
     def _deny(self, message: str) -> None:
         self.problem = message
-        log.warning("NATS denies: %s", message)
+        words = (
+            f"NATS denies it: {message}; connect as a user of another role (SNORRI_NATS_CREDS, "
+            "made by `snorri nats-users`), or grant this user the subject"
+        )
+        # The server writes the subject in quotes and nats-py lower-cases the line.
+        deaf = f'subscription to "{self._mailbox.decode().lower()}' in message
+        if deaf:
+            self._deaf = words
+        told = False
         for waiter in list(self._waiters.values()):
-            # The server writes the subject in quotes and nats-py lower-cases the line.
-            if f'"{waiter.subject.lower()}"' in message and not waiter.future.done():
-                waiter.future.set_exception(
-                    Refused(f"NATS denies it: {message}; grant this user the subject")
-                )
+            if (deaf or f'"{waiter.subject.lower()}"' in message) and not waiter.future.done():
+                waiter.future.set_exception(Refused(words))
+                told = True
+        if "$js.api.consumer.delete." in message:
+            self.may_tidy = False
+        elif not told:
+            log.warning("%s", words)
 
     # --- writing
 
@@ -348,12 +363,12 @@ class Link(Client):
         self._mailbox = f"{prefix}.{self.unique()}.".encode()
         await self.attach(f"{self._mailbox.decode()}*", self._deliver)
 
-    async def start(self, url: str, name: str, creds: str | None) -> None:
+    async def start(self, url: str, name: str, inbox: str) -> None:
         """Connect with the settings that every writer of ours needs; called once, by ``dial``."""
         await self.connect(
             servers=[part.strip() for part in url.split(",")],
             name=name,
-            user_credentials=creds,
+            tls=self.prepare(),
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
@@ -364,7 +379,7 @@ class Link(Client):
             ping_interval=PING_INTERVAL_S,
             max_outstanding_pings=2,
             pending_size=-1,
-            inbox_prefix=f"_INBOX_{name}",
+            inbox_prefix=inbox,
         )
 
 

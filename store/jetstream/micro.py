@@ -17,6 +17,7 @@ from nats.aio.client import Client
 from nats.micro.request import Request, ServiceError
 from nats.micro.service import EndpointConfig, Service, ServiceConfig
 
+from store.jetstream.login import ANYBODY, Login, LoginClient
 from store.jetstream.wire import SIZE_MARGIN
 from store.port import Unreachable
 
@@ -129,16 +130,17 @@ async def open_micro(
     version: str,
     about: str,
     metadata: Mapping[str, str],
-    creds: str | None = None,
+    login: Login = ANYBODY,
 ) -> MicroService:
-    """Connect and begin to answer; raises Unreachable."""
-    client = Client()
+    """Connect and begin to answer; raises Unreachable and BadLogin."""
+    client = LoginClient(login)
     try:
         async with asyncio.timeout(CONNECT_TIMEOUT_S):
             await client.connect(
                 servers=[part.strip() for part in url.split(",")],
                 name=f"{name}-micro",
-                user_credentials=creds,
+                tls=client.prepare(),
+                inbox_prefix=login.inbox(f"{name}-micro"),
                 error_cb=_note,
                 max_reconnect_attempts=-1,
                 reconnect_time_wait=0.5,  # type: ignore[arg-type]  # seconds, as a float too

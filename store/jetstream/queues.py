@@ -305,9 +305,8 @@ class JetStreamQueues:
             raise
 
     async def _make(self, stream: str, name: str, want: dict[str, Any]) -> dict[str, Any]:
-        body = {"stream_name": stream, "config": want, "action": "create"}
         try:
-            return (await api.ask(self._link, f"CONSUMER.CREATE.{stream}.{name}", body))["config"]
+            return (await api.create_consumer(self._link, stream, name, want))["config"]
         except api.ApiError as failure:
             info = await self._info(name)  # another worker may have made it just now
             if info is None:

@@ -23,7 +23,7 @@ import msgspec
 
 from store.jetstream import api, wire
 from store.jetstream.link import Link
-from store.port import NO_HEADERS, Stored, StoreError, Unreachable
+from store.port import NO_HEADERS, Refused, Stored, StoreError, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,9 @@ class Reader:
         self._task: asyncio.Task[None] | None = None
 
     async def open(self, timeout_s: float = OPEN_TIMEOUT_S) -> None:
-        """Make the first consumer; raises Unreachable when that fails for so long."""
+        """Make the first consumer; raises Unreachable when that fails for so long, Refused at once
+        where permissions deny it.
+        """
         deadline_s = self._now_s() + timeout_s
         await self._make_until(deadline_s)
         self._link.reconnected.append(self._break)
@@ -145,11 +147,7 @@ class Reader:
         self._asked = 0
         self._broken.clear()
         self._sid = await self._link.attach(self._inbox, self._deliver)
-        answer = await api.ask(
-            self._link,
-            f"CONSUMER.CREATE.{self._stream}.{self._consumer}",
-            {"stream_name": self._stream, "config": self._config(), "action": "create"},
-        )
+        answer = await api.create_consumer(self._link, self._stream, self._consumer, self._config())
         if self._start == "new":  # after an interruption go on from here, not from "now" again
             self._start = self.last = answer["delivered"]["stream_seq"]
         if self._start == "last_per_subject":
@@ -166,7 +164,7 @@ class Reader:
         if sid:
             try:
                 await self._link.detach(sid)
-                if self._link.is_connected:
+                if self._link.is_connected and self._link.may_tidy:
                     self._link.post(
                         wire.pub(
                             f"$JS.API.CONSUMER.DELETE.{self._stream}.{self._consumer}", "", b""
@@ -180,6 +178,12 @@ class Reader:
         while True:
             try:
                 return await self._make()
+            except Refused as error:
+                await self._drop()
+                if deadline_s is not None:
+                    raise
+                log.warning("reading %s: %s", self._stream, error)
+                delay_s = RETRY_MAX_S
             except StoreError as error:
                 await self._drop()
                 if deadline_s is not None and self._now_s() > deadline_s - delay_s:

@@ -23,6 +23,7 @@ from store.jetstream.dial import dial
 from store.jetstream.feeds import JetStreamFeeds
 from store.jetstream.link import Link, Reply, Waiter
 from store.jetstream.log import JetStreamLog
+from store.jetstream.login import ANYBODY, Login
 from store.jetstream.meta import JetStreamMeta
 from store.jetstream.snapshot import State, archive
 from store.jetstream.topology import RESTORING as MARK
@@ -188,10 +189,10 @@ def _check(stream: StreamName, answer: bytes) -> None:
 
 @asynccontextmanager
 async def open_restorer(
-    url: str, names: Names, *, partitions: int, replicas: int = 1, creds: str | None = None
+    url: str, names: Names, *, partitions: int, replicas: int = 1, login: Login = ANYBODY
 ) -> AsyncGenerator[Restorer]:
     """A connection for restoring; raises Unreachable."""
-    link = await dial(url, creds=creds, name="snorri-restore")
+    link = await dial(url, login=login, name="snorri-restore")
     restorer = Restorer(link, names, partitions, replicas)
     try:
         yield restorer

@@ -17,7 +17,7 @@ from typing import Any, cast
 from store.broker_version import BrokerTooOld, check_version
 from store.jetstream import api, codes
 from store.jetstream.link import Link
-from store.port import StoreError, TopologyDrift, Unreachable
+from store.port import StoreError, TopologyDrift
 from store.subjects import Names
 
 log = logging.getLogger(__name__)
@@ -198,10 +198,7 @@ async def ensure(
         raise StoreError(f"{partitions} partitions; choose 1 to {PARTITIONS_MAX}")
     existing = await discover(link, names)
     if existing is None and not make:
-        raise StoreError(
-            f"there is no bucket {names.bucket} on this server; start an engine first "
-            "(`snorri engine` or `snorri dev`), or set SNORRI_BUCKET"
-        )
+        raise _no_bucket(names)
     if existing is not None and make and existing != partitions:
         raise TopologyDrift(
             f"the bucket {names.bucket} was made with {existing} partitions and {partitions} are "
@@ -217,10 +214,28 @@ async def ensure(
     return count
 
 
+async def check_door(link: Link, names: Names) -> int:
+    """Check the events stream alone; the number of partitions. Raises what ``ensure`` does."""
+    check_server(link)
+    config = await stream_config(link, names.events_stream)
+    if config is None:
+        raise _no_bucket(names)
+    count = partitions_of(config) or 1  # another one's stream differs in its transform
+    await _ensure_stream(link, events_config(names, count, 1), make=False)
+    return count
+
+
 async def replicas_of(link: Link, names: Names) -> int:
     """How many copies of the log the server keeps; raises Unreachable."""
     config = await stream_config(link, names.log_stream)
     return int(config["num_replicas"]) if config else 0
+
+
+def _no_bucket(names: Names) -> StoreError:
+    return StoreError(
+        f"there is no bucket {names.bucket} on this server; start an engine first "
+        "(`snorri engine` or `snorri dev`), or set SNORRI_BUCKET"
+    )
 
 
 async def _ensure_stream(link: Link, want: Config, *, make: bool) -> None:
@@ -252,11 +267,11 @@ async def _ensure_stream(link: Link, want: Config, *, make: bool) -> None:
 async def _give_room(link: Link, want: Config, have: Config) -> None:
     """Raise the room of a stream for consumers where it is smaller than it should be."""
     wanted = want.get("max_consumers", 0)
-    if have.get("max_consumers", 0) >= wanted:
+    if not wanted or have.get("max_consumers", 0) >= wanted:
         return
     try:
         await api.ask(link, f"STREAM.UPDATE.{want['name']}", have | {"max_consumers": wanted})
-    except (api.ApiError, Unreachable) as failure:
+    except StoreError as failure:
         log.warning(
             "the stream %s keeps its limit of consumers, so about 1,000 jobs can have workers (%s);"
             " let somebody who may change it set its max_consumers to %d",

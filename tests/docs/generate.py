@@ -19,6 +19,7 @@ from server.commands.act import HELP
 from server.settings import explain_settings
 from tests.docs.api_page import API, api_page
 from tests.docs.metrics_page import METRICS, metrics_page
+from tests.docs.permissions_page import SECURITY, permissions_page
 from tests.docs.queries_page import QUERIES, queries_page
 from tests.docs.tables_page import TABLES, tables_page
 
@@ -154,6 +155,7 @@ def main() -> None:
     API.write_text(api_page(), encoding="utf-8")
     METRICS.write_text(metrics_page(), encoding="utf-8")
     QUERIES.write_text(queries_page(), encoding="utf-8")
+    SECURITY.write_text(permissions_page(), encoding="utf-8")
     TABLES.write_text(tables_page(), encoding="utf-8")
 
 
