@@ -8,11 +8,11 @@ from sagas.actions import ACTIONS
 from server.commands import (
     access,
     backup,
+    check,
     doctor,
     events,
     letters,
     look,
-    nats_users,
     projections,
     replay,
     runs,
@@ -42,11 +42,8 @@ HELP_CONFIG = {
     "Look", commands=["sagas", "instances", "show", "history", "replay", "events", "event", "sql"]
 )
 @click.command_panel("Act", commands=[*ACTIONS, "timers", "dead-letters"])
-@click.command_panel("Keep", commands=["verify", "backup", "restore", "view", "rebuild"])
-@click.command_panel(
-    "Set up",
-    commands=["access", "nats-users", "doctor", "init", "new", "config", "version"],
-)
+@click.command_panel("Keep", commands=["check", "verify", "backup", "restore", "view", "rebuild"])
+@click.command_panel("Set up", commands=["access", "doctor", "init", "new", "config", "version"])
 def cli() -> None:
     """Sagas on NATS JetStream: run them, look at them, step in.
 
@@ -73,13 +70,13 @@ for _command in (
     *(make_command(action) for action in ACTIONS),
     timers.timers,
     letters.dead_letters,
+    check.check_command,
     verify.verify,
     backup.backup,
     backup.restore_command,
     view.view_command,
     projections.rebuild,
     access.access,
-    nats_users.nats_users,
     doctor.doctor,
     setup.init,
     setup.new,

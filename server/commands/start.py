@@ -30,6 +30,7 @@ from server.embedded_cluster import EmbeddedCluster
 from server.loading import SAMPLES, App
 from server.logs import configure_logs
 from server.settings import Settings
+from server.stranding import look_before_start
 from server.tuning import tune
 
 BROKER = {
@@ -67,6 +68,7 @@ def dev(settings: Settings) -> int:
 
     async def work() -> int:
         async with open_embedded(settings) as runtime:
+            await look_before_start(runtime, app, allow=True)  # here one tries things out
             process = build_process(settings, runtime, app, ("engine", "jobs", "api"))
             return await run_until_signal(
                 process.supervisor, lambda: _welcome(settings, runtime, app, process)
@@ -79,11 +81,15 @@ def dev(settings: Settings) -> int:
 @click.option(
     "--with-jobs", is_flag=True, help="Run the jobs in this process too; steps begin here at once."
 )
+@click.option(
+    "--allow-stranded", is_flag=True, help="Start although running instances could not go on."
+)
 @wait_option
 @settings_options("app", "data", "nats_port", more=BROKER | METRICS | {"Steps": ("inline_steps",)})
-def engine(settings: Settings, with_jobs: bool, wait_s: float) -> int:
+def engine(settings: Settings, with_jobs: bool, allow_stranded: bool, wait_s: float) -> int:
     """Run an engine: decides and commits; any number may run at once."""
-    return _run_roles(settings, ("engine", "jobs") if with_jobs else ("engine",), (), wait_s)
+    roles: tuple[Role, ...] = ("engine", "jobs") if with_jobs else ("engine",)
+    return _run_roles(settings, roles, (), wait_s, allow_stranded=allow_stranded)
 
 
 @click.command()
@@ -115,7 +121,12 @@ def _check_api(settings: Settings) -> None:
 
 
 def _run_roles(
-    settings: Settings, roles: tuple[Role, ...], targets: tuple[str, ...], wait_s: float
+    settings: Settings,
+    roles: tuple[Role, ...],
+    targets: tuple[str, ...],
+    wait_s: float,
+    *,
+    allow_stranded: bool = False,
 ) -> int:
     configure_logs(settings.log_format, settings.log_level)
     app = app_of(settings)
@@ -125,6 +136,8 @@ def _run_roles(
     async def work() -> int:
         make = "engine" in roles  # a worker may lack the permission, and does not set partitions
         async with open_remote(settings, make=make, wait_s=wait_s) as runtime:
+            if "engine" in roles:
+                await look_before_start(runtime, app, allow=allow_stranded)
             process = build_process(settings, runtime, app, roles, targets)
             return await run_until_signal(
                 process.supervisor, lambda: _running(runtime, roles, process)
