@@ -13,6 +13,7 @@ from server.commands import (
     events,
     letters,
     look,
+    nats_users,
     projections,
     replay,
     runs,
@@ -43,7 +44,10 @@ HELP_CONFIG = {
 )
 @click.command_panel("Act", commands=[*ACTIONS, "timers", "dead-letters"])
 @click.command_panel("Keep", commands=["check", "verify", "backup", "restore", "view", "rebuild"])
-@click.command_panel("Set up", commands=["access", "doctor", "init", "new", "config", "version"])
+@click.command_panel(
+    "Set up",
+    commands=["access", "nats-users", "doctor", "init", "new", "config", "version"],
+)
 def cli() -> None:
     """Sagas on NATS JetStream: run them, look at them, step in.
 
@@ -77,6 +81,7 @@ for _command in (
     view.view_command,
     projections.rebuild,
     access.access,
+    nats_users.nats_users,
     doctor.doctor,
     setup.init,
     setup.new,
