@@ -88,7 +88,8 @@ def decide(
     # Payloads that came decoded were read whole when the event was routed.
     if cause.kind == "event" and payload is UNSET and (fault := unreadable(cause.payload)):
         return Undeliverable(fault)
-    if cause.kind == "spawn" and cause.parent is None and (fault := _unfit(definition, cause)):
+    by_hand = cause.kind == "spawn" and cause.parent is None
+    if by_hand and (fault := _unfit(definition, cause)):
         return Refused(fault, instance.version if instance else 0)
     known = instance is not None and (cause.id in instance.seen or cause.id in handled)
     if known and cause.id and cause.from_outside:
@@ -100,7 +101,8 @@ def decide(
             return Ignored("unknown_instance", f"{reason}; nothing is to be done")
         cause = structs.replace(cause, answers="", failed=False)
     if instance is None:
-        return _begin(definition, snapshot, cause, now, payload)
+        begun = _begin(definition, snapshot, cause, now, payload)
+        return _fitting(begun) if by_hand else begun
     early = _before_work(definition, instance, cause)
     if early is not None:
         return early
@@ -130,6 +132,14 @@ def _unfit(definition: SagaDefinition, cause: Cause) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         return f"the input does not fit {definition.id}: {error}; correct it and start again"
     return ""
+
+
+def _fitting(begun: Decision) -> Decision:
+    """Refuse a start by hand that is too large to go on, before an instance is made of it."""
+    error = begun.after.error if isinstance(begun, Transition) else None
+    if error is None or error.type != "LimitExceeded":
+        return begun
+    return Refused(f"it can't start: {error.message}", 0)
 
 
 def _starts(definition: SagaDefinition, cause: Cause) -> bool:

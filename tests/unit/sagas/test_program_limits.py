@@ -14,6 +14,7 @@ import pytest
 
 from sagas import DefinitionError, WorkflowSaga, parallel, sequence, step, steps, workflow
 from sagas.instance import COMMANDS_MAX, PAYLOAD_BYTES_MAX, VALUE_BYTES_MAX, encode
+from sagas.kernel import Refused
 from sagas.messages import to_raw
 from sagas.programs.room import ROOM_FOR_OTHERS
 from sagas.programs.steps import LEVELS_MAX, Item, StepResult
@@ -86,6 +87,16 @@ def test_a_step_alone_that_does_not_fit_is_told_with_the_largest_parts() -> None
     run.expect_parked("keep large data elsewhere and pass references")
     fits = given(alone, key="k").when("alone", {"text": "x" * 240_000})
     fits.when_step("one").expect_status("completed")
+
+
+def test_a_start_by_hand_that_does_not_fit_is_refused_and_makes_no_instance() -> None:
+    alone = steps("alone", [step("one", _run)])
+    run = given(alone, key="k").when_spawned({"text": "x" * 300_000})
+    assert isinstance(run.last, Refused)
+    assert "it can't start: the transition would be 1200" in run.last.reason
+    assert "keep large data elsewhere and pass references" in run.last.reason
+    assert run.history == []
+    run.when_spawned({"text": "x" * 240_000}).when_step("one").expect_status("completed")
 
 
 def test_outputs_that_do_not_fit_together_are_told() -> None:
