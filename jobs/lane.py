@@ -19,11 +19,12 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 
 from jobs.batch import Batch
-from jobs.cache import Cache, Entry, ids_in
+from jobs.cache import Cache, Entry
 from jobs.commit import BatchInvalid, Committer, Pause
 from jobs.inline import InlineSteps, with_inline
 from jobs.intake import Arrival, Intake, Reader
 from jobs.light import Flight, LightCommits
+from jobs.message_ids import ids_of
 from jobs.partition import Partition
 from jobs.rollout import NewerCode
 from jobs.telemetry import (
@@ -331,10 +332,7 @@ class Lane:
         pause = Pause()
         while True:
             try:
-                ids: set[str] = set()
-                async for stored in self._backend.log.history(entry.subject):
-                    ids.update(ids_in(stored))
-                return ids
+                return await ids_of(self._backend.log, self._names, entry.subject)
             except Unreachable as error:
                 log.info("waiting for the broker to read %s: %s", entry.subject, error)
                 await pause.wait()

@@ -7,6 +7,7 @@ import rich_click as click
 from sagas.actions import ACTIONS
 from server.commands import (
     access,
+    archive,
     backup,
     check,
     doctor,
@@ -43,7 +44,7 @@ HELP_CONFIG = {
     "Look", commands=["sagas", "instances", "show", "history", "replay", "events", "event", "sql"]
 )
 @click.command_panel("Act", commands=[*ACTIONS, "timers", "dead-letters"])
-@click.command_panel("Keep", commands=["check", "verify", "backup", "restore", "view", "rebuild"])
+@click.command_panel("Keep", commands=["check", "verify", "backup", "restore", "view", "archive", "rebuild"])
 @click.command_panel(
     "Set up",
     commands=["access", "nats-users", "doctor", "init", "new", "config", "version"],
@@ -79,6 +80,7 @@ for _command in (
     backup.backup,
     backup.restore_command,
     view.view_command,
+    archive.archive,
     projections.rebuild,
     access.access,
     nats_users.nats_users,

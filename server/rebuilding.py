@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.projector import Projector
 from jobs.rebuilding import Rebuilt
+from server.archives import with_archive
 from server.composition import open_embedded, open_remote
 from server.errors import SetupError
 from server.loading import App
@@ -33,7 +34,8 @@ async def rebuild_here(settings: Settings, app: App, tell: Callable[[float], Non
     async with opened as runtime:
         mask = LiveMask([*settings.secrets, *app.secrets], runtime.backend.meta)
         projections = DuckProjections(projections_folder(settings), runtime.names, mask)
-        projector = Projector(runtime.backend, projections)
+        backend = with_archive(settings, runtime.backend, runtime.names)
+        projector = Projector(backend, projections)
         await mask.start()
         try:
             await projector.start()

@@ -19,6 +19,7 @@ from server.access.source import AccessSource
 from server.api.app import create_app
 from server.api.deps import Deps
 from server.api.service import ApiService
+from server.archives import with_archive
 from server.live.hub import Hub
 from server.loading import App
 from server.login import login_of
@@ -90,6 +91,7 @@ def build_serving(
     anyone = Identity(name=backup, role="viewer", via="backup") if backup else ANYONE_HERE
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
     redactor.hide(lambda: mask.names)
+    backend = with_archive(settings, backend, names)
     projections = DuckProjections(projections_folder(settings), names, mask)
     projector = Projector(backend, projections)
     folder = console_folder(settings)

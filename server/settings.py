@@ -36,6 +36,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     data: Annotated[
         str, Meta(min_length=1, description="Directory of the embedded server and the projections")
     ] = ".snorri"
+    archive: Annotated[
+        str | None,
+        Meta(description="Folder of archived history; unset: archive in the data directory"),
+    ] = None
     nats_url: Annotated[
         str | None, Meta(description="NATS to connect to, nats://host:4222; unset: embedded server")
     ] = None

@@ -189,6 +189,12 @@ class Log(Protocol):
         """
         ...
 
+    async def purge(self, subject: str, before: int) -> int:
+        """Remove the messages of one subject (no wildcards) with a sequence under ``before`` for
+        good, and tell how many there were; those after it stay. Raises Unreachable.
+        """
+        ...
+
 
 class Door(Protocol):
     """Publishing what is no part of a transition: events, and signals of the API and the CLI."""

@@ -136,3 +136,14 @@ class Names(Struct, frozen=True):
     def failure_note(self, fingerprint: str) -> str:
         """What people wrote about a group of failures."""
         return f"$KV.{self.bucket}.f.{escape(fingerprint)}"
+
+    def archived_set(self, id: str) -> str:
+        """The record of one set of files that history was moved to."""
+        return f"$KV.{self.bucket}.a.{escape(id)}"
+
+    def archived_sets(self) -> str:
+        return f"$KV.{self.bucket}.a.*"
+
+    def handled_ids(self, saga: str, key: str) -> str:
+        """The message ids of archived versions, where the last version does not hold them all."""
+        return f"$KV.{self.bucket}.h.{escape(saga)}.{escape(key)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from store.port import Feed, Feeds, Stored, StreamName, Unreachable
 from store.subjects import Names
@@ -17,13 +18,21 @@ def is_fleeting(names: Names, stored: Stored) -> bool:
 
 
 class Reading:
-    """A stream behind ``after`` up to ``goal``, as long as that takes."""
+    """What ``filters`` take of a stream behind ``after`` up to ``goal``, as long as that takes."""
 
-    def __init__(self, feeds: Feeds, stream: StreamName, after: int, goal: int) -> None:
+    def __init__(
+        self,
+        feeds: Feeds,
+        stream: StreamName,
+        after: int,
+        goal: int,
+        filters: Sequence[str] = (">",),
+    ) -> None:
         self.stream: StreamName = stream
         self.last = after
         self._feeds = feeds
         self._goal = goal
+        self._filters = filters
         self._wake = asyncio.Event()
         self._feed: Feed | None = None
 
@@ -35,7 +44,9 @@ class Reading:
     async def take(self) -> list[Stored]:
         """The next messages up to the goal; raises Unreachable when none come for long."""
         if self._feed is None:
-            self._feed = await self._feeds.open(self.stream, [">"], self.last, self._wake.set)
+            self._feed = await self._feeds.open(
+                self.stream, self._filters, self.last, self._wake.set
+            )
         while True:
             self._wake.clear()
             taken = self._feed.take(TAKE_MAX)

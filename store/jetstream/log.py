@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from store.jetstream import api, wire
+from store.jetstream import api, codes, wire
 from store.jetstream.batch import BatchPublisher
 from store.jetstream.link import REQUEST_TIMEOUT_S, Link, NoResponders, Reply, Waiter
 from store.jetstream.reader import Reader, Start
@@ -120,6 +120,19 @@ class JetStreamLog:
                 await arrived.wait()
         finally:
             await reader.close()
+
+    async def purge(self, subject: str, before: int) -> int:
+        """Remove what one subject has under a sequence; how many messages that were."""
+        if before < 2:  # the server takes 0 for no bound, and then removes all there is
+            return 0
+        body = {"filter": wire.check_subject(subject), "seq": before}
+        try:
+            answer = await api.ask(self._link, f"STREAM.PURGE.{self._stream}", body)
+        except api.ApiError as failure:
+            if codes.kind_of(failure.error) in ("busy", "unknown"):
+                raise Unreachable(f"{failure}; try again") from failure
+            raise
+        return int(answer.get("purged", 0))
 
     async def _load_one(self, subject: str) -> dict[str, Stored]:
         """The same for one subject, without the cost of a list: what a lone message waits for."""

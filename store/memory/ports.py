@@ -147,6 +147,12 @@ class MemoryLog:
             async for message in messages:
                 yield message
 
+    async def purge(self, subject: str, before: int) -> int:
+        """See Log."""
+        return await self._link.call(
+            "log.purge", [subject], lambda: self._stream.purge(subject, before)
+        )
+
 
 class MemoryDoor:
     """The door port: events to the events stream, what belongs to the log to the log."""

@@ -140,10 +140,17 @@ class MemoryStream:
         if not seqs:
             del self._by_subject[message.subject]
 
-    def purge(self, subject: str) -> None:
-        """Delete all messages of one subject."""
-        for seq in self._by_subject.pop(subject, []):
+    def purge(self, subject: str, before: int | None = None) -> int:
+        """Delete the messages of one subject, with ``before`` those under that sequence; how many
+        there were.
+        """
+        seqs = self._by_subject.pop(subject, [])
+        end = len(seqs) if before is None else bisect_left(seqs, before)
+        for seq in seqs[:end]:
             del self._messages[seq]
+        if seqs[end:]:
+            self._by_subject[subject] = seqs[end:]
+        return end
 
     def _store(self, message: Admitted, now_ns: int) -> None:
         rollup = message.headers.get(ROLLUP)

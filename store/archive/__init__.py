@@ -1,0 +1,1 @@
+"""The archive: history of ended instances in Parquet files, out of the log and still at hand."""
