@@ -22,6 +22,9 @@ BATCH_MAX = 30_000  # messages of one stream in one write
 HELD_MAX = 30_000  # messages of one stream that wait for a write
 HELD_BYTES_MAX = 48 * 1024 * 1024
 TAKE_MAX = 4_000
+# On a long way a write waits for so many messages of the stream that is behind the other.
+LONG_WAY = 40_000  # messages that are stored and not received
+WORTH = 20_000
 # Between the beginnings of two small writes: as long again as the last one took, since a write of a
 # few messages costs nearly as much as one of a thousand.
 BREATH_S = 0.075
@@ -169,6 +172,8 @@ class Follower:
         if wait_s > 0 and sum(map(len, self._held.values())) < MANY:
             asyncio.get_running_loop().call_later(wait_s, self._wake.set)
             return
+        if self._fills():
+            return
         batch: dict[StreamName, list[Stored]] = {}
         for name in STREAMS:
             batch[name] = self._cut(name, limit, goal)
@@ -177,6 +182,19 @@ class Follower:
             self._oldest_ns = min(part[0].at_ns for part in batch.values() if part)
             self._writing = asyncio.create_task(self._apply(batch))
             self._writing.add_done_callback(lambda _: self._wake.set())
+
+    def _fills(self) -> bool:
+        """Whether a larger batch will be here soon: what arrives next wakes again."""
+        missing = {name: self.ends[name] - self._received(name) for name in STREAMS}
+        if sum(missing.values()) < LONG_WAY:
+            return False
+        coming: list[StreamName] = [name for name in STREAMS if missing[name] > 0]
+        behind = min(coming, key=lambda name: held[-1].at_ns if (held := self._held[name]) else 0)
+        return len(self._held[behind]) < WORTH and self._held_bytes[behind] < HELD_BYTES_MAX
+
+    def _received(self, name: StreamName) -> int:
+        held = self._held[name]
+        return held[-1].seq if held else self.applied[name]
 
     def _cut(
         self, name: StreamName, limit: int, goal: Mapping[StreamName, int] | None
@@ -196,8 +214,7 @@ class Follower:
         """
         other: StreamName = "events" if name == "log" else "log"
         held = self._held[other]
-        last = held[-1].seq if held else self.applied[other]
-        if not held or last >= self.ends[other] or not self._held[name]:
+        if not held or self._received(other) >= self.ends[other] or not self._held[name]:
             return 2**63
         return max(held[-1].at_ns, self._held[name][0].at_ns)
 
