@@ -7,7 +7,7 @@ outside. Exponents are bounded, so any attempt number gives a finite delay.
 
 from __future__ import annotations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from sagas.durations import DELAY_S_MAX, seconds
 from sagas.errors import DefinitionError
@@ -44,6 +44,10 @@ class RetryPolicy(Struct, frozen=True, kw_only=True):
             raise DefinitionError(
                 f"a retry policy needs a factor from 1 to {FACTOR_MAX:g} and a jitter from 0 to 1"
             )
+        for name in ("delay_s", "factor", "delay_max_s", "jitter"):
+            # Else it would be written as 2 and, once read back, as 2.0: other bytes of one policy.
+            if type(value := getattr(self, name)) is int:
+                structs.force_setattr(self, name, float(value))
 
 
 ONCE = RetryPolicy(attempts_max=1)

@@ -187,3 +187,9 @@ def test_the_text_of_any_exception_can_be_stored() -> None:
     assert error_text(ValueError("\ud800")).encode()
     assert "can't" in error_text(Mute())
     assert len(error_text(ValueError("x" * 10_000))) == 2000
+
+
+def test_a_retry_policy_is_written_as_it_is_read_back() -> None:
+    written = msgspec.json.encode(retry(3, 2, backoff=2, delay_max=60, jitter=0))
+    assert msgspec.json.encode(msgspec.json.decode(written, type=RetryPolicy)) == written
+    assert RetryPolicy(delay_s=1, factor=3).factor == 3.0
