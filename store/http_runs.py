@@ -20,7 +20,7 @@ from sagas.actions import Action, ActionRequest
 from sagas.instance import Status
 from sagas.messages import NULL
 from sagas.operations import given
-from sagas.programs.entity import CallResult
+from sagas.programs.entity_state import CallResult
 from sagas.programs.workflow_signals import EntityCall
 from store.codec import ActionReply
 from store.http_publishing import (

@@ -12,7 +12,7 @@ from msgspec import Raw
 
 from sagas.actions import Action, ActionRequest
 from sagas.instance import Instance
-from sagas.programs.entity import CallResult, EntityState
+from sagas.programs.entity_state import CallResult, EntityState
 from sagas.programs.workflow_signals import EntityCall
 from store.client import SagaClient
 from store.closing import closing

@@ -17,25 +17,33 @@ import inspect
 import types
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, TypeVar, cast
 
 import msgspec
-from msgspec import Raw, Struct, structs
+from msgspec import Raw, structs
 
 from sagas.definition import Query, SagaDefinition
 from sagas.errors import DefinitionError
-from sagas.messages import EPOCH, NULL, Cause, to_raw
+from sagas.messages import NULL, Cause, to_raw
 from sagas.names import BadName, check_name
 from sagas.programs.definition import program_definition
-from sagas.programs.program import OnFailure, OnUndoFailure
+from sagas.programs.entity_state import (
+    Call,
+    CallResult,
+    EntityState,
+    answer,
+    state_of,
+    with_result,
+)
+from sagas.programs.entity_waits import DEADLOCK, WAITS, Waits, circle, joined, pass_on
+from sagas.programs.program import OnFailure, OnUndoFailure, TenantRule, tenant_of
 from sagas.programs.queries import QueryHandler
 from sagas.programs.run import Run
 from sagas.programs.steps import AnyStep, RunFunction, StepFailure, StepResult
 from sagas.programs.workflow import failure_of
 from sagas.programs.workflow_execution import Execution
 from sagas.programs.workflow_saga import Decode, WorkflowSaga
-from sagas.programs.workflow_signals import REPLY, EntityCall, Reply, ReplyTo, replied
+from sagas.programs.workflow_signals import EntityCall, replied
 from sagas.programs.workflow_steps import (
     find_steps,
     hashed,
@@ -50,36 +58,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 WAITING_MAX = 256
-RESULTS_MAX = 50
-RESULT_BYTES_MAX = 100_000  # of all results that are kept
-
-
-class Call(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A call that waits for its turn or is being handled; ``failure`` while it is undone."""
-
-    id: str
-    handler: str
-    input: Raw = NULL
-    at: datetime = EPOCH
-    reply: ReplyTo | None = None
-    callers: tuple[str, ...] = ()
-    failure: StepFailure | None = None
-
-
-class CallResult(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How a call has ended; with an ``error`` it has failed and was undone."""
-
-    output: Raw = NULL
-    error: str = ""
-    code: str = ""
-
-
-class EntityState(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The state of an instance as it is kept: the author's, the calls in line, the last results."""
-
-    state: Raw = NULL
-    calls: tuple[Call, ...] = ()
-    results: dict[str, CallResult] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +94,7 @@ class EntityProgram:
     explicit: tuple[AnyStep, ...]
     on_undo_failure: OnUndoFailure
     errors: object = None
+    tenant_rule: TenantRule | None = None
     on_failure: OnFailure = "compensate"
     functions: dict[str, EntityHandler[Any, Any]] = field(
         default_factory=dict[str, EntityHandler[Any, Any]]
@@ -149,6 +128,9 @@ class EntityProgram:
         """Another call, or the reply of an entity that a handler has called."""
         if cause.kind == "timer" or replied(run, cause):
             return True
+        if cause.kind == "signal" and cause.type == WAITS:
+            self._more_wait(run, msgspec.json.decode(cause.payload, type=Waits))
+            return True
         if cause.kind not in ("event", "spawn") or cause.type != self.id:
             return False
         self._take(run, cause)
@@ -162,8 +144,10 @@ class EntityProgram:
         return NULL
 
     def tenant(self, run: Run) -> str:
-        """An entity belongs to its key; its steps are given all they need as their input."""
-        return ""
+        """What the rule finds in the input of the call that is handled."""
+        call = state_of(run).calls[0]
+        handler = self.functions[call.handler]
+        return tenant_of(self.tenant_rule, handler.decode_input(bytes(call.input)))
 
     def unpatchable(self, run: Run, state: Raw) -> str:
         """The author's state may be changed while no call works on it."""
@@ -172,7 +156,7 @@ class EntityProgram:
             self.decode_state(bytes(kept.state))
         except msgspec.ValidationError as error:
             return f"the state would not fit {self.id}: {error}; correct that field"
-        if kept.calls != _kept(run).calls:
+        if kept.calls != state_of(run).calls:
             return "calls are not changed by a patch; it may change `state` alone"
         if kept.calls:
             return (
@@ -183,9 +167,11 @@ class EntityProgram:
 
     def advance(self, run: Run) -> None:
         """Handle calls, the first first, until one waits or none is left."""
-        kept = _kept(run)
+        kept = state_of(run)
         while kept.calls:
             call = kept.calls[0]
+            if self.tenant_rule is not None:
+                self._keep(run, kept)  # its steps ask whose call it is
             if call.failure is None:
                 after = self._handle(run, kept, call)
                 if after is None:
@@ -201,7 +187,8 @@ class EntityProgram:
 
     def _handle(self, run: Run, kept: EntityState, call: Call) -> EntityState | None:
         """Run the handler of a call as far as it comes; None when it waits."""
-        execution = Execution(run, lambda _: None, call.at, call.id, call.callers)
+        in_line = tuple(caller for one in kept.calls[1:] for caller in one.callers)
+        execution = Execution(run, lambda _: None, call.at, call.id, call.callers, in_line)
         saga = WorkflowSaga(execution, self.steps, output_decoder, {})
         saga.state = self.decode_state(bytes(kept.state))
         handler = self.functions[call.handler]
@@ -222,7 +209,7 @@ class EntityProgram:
 
     def _take(self, run: Run, cause: Cause) -> None:
         """Put a call in line; one that can't be handled fails at once."""
-        kept = _kept(run)
+        kept = state_of(run)
         asked = msgspec.json.decode(cause.payload, type=EntityCall)
         id = cause.id or f"{run.draft.key}-{run.draft.version}"
         call = Call(
@@ -233,13 +220,41 @@ class EntityProgram:
             reply=asked.reply,
             callers=asked.callers,
         )
-        fault = self._fault(kept, call)
+        fault, code = self._fault(kept, call), "Refused"
+        if not fault and kept.calls:
+            fault, code = circle(run, call.callers), DEADLOCK
         if fault:
-            result = CallResult(error=fault, code="Refused")
-            self._keep(run, _with_result(kept, id, result))
-            _answer(run, call, result)
+            self._keep(run, self._refused(run, kept, call, CallResult(error=fault, code=code)))
+            return
+        self._keep(run, structs.replace(kept, calls=(*kept.calls, call)))
+        if kept.calls and call.callers:
+            pass_on(run, call.callers)
+
+    def _more_wait(self, run: Run, waits: Waits) -> None:
+        """Others wait now for the end of a call that is here."""
+        kept = state_of(run)
+        place = next((n for n, one in enumerate(kept.calls) if one.reply == waits.call), None)
+        if place is None:
+            return
+        calls, call = list(kept.calls), kept.calls[place]
+        callers = joined(call.callers, waits.callers)
+        if callers == call.callers:
+            return
+        fault = circle(run, callers) if place > 0 else ""
+        if fault:
+            del calls[place]
+            kept = structs.replace(kept, calls=tuple(calls))
+            kept = self._refused(run, kept, call, CallResult(error=fault, code=DEADLOCK))
         else:
-            self._keep(run, structs.replace(kept, calls=(*kept.calls, call)))
+            calls[place] = structs.replace(call, callers=callers)
+            kept = structs.replace(kept, calls=tuple(calls))
+            pass_on(run, callers)
+        self._keep(run, kept)
+
+    def _refused(self, run: Run, kept: EntityState, call: Call, result: CallResult) -> EntityState:
+        """A call is answered without being handled."""
+        answer(run, call, result)
+        return with_result(kept, call.id, result)
 
     def _fault(self, kept: EntityState, call: Call) -> str:
         handler = self.functions.get(call.handler)
@@ -258,30 +273,11 @@ class EntityProgram:
         """The first call has ended: its records go, its result stays and is told."""
         call = kept.calls[0]
         run.forget()
-        _answer(run, call, result)
-        return _with_result(structs.replace(kept, calls=kept.calls[1:]), call.id, result)
+        answer(run, call, result)
+        return with_result(structs.replace(kept, calls=kept.calls[1:]), call.id, result)
 
     def _keep(self, run: Run, kept: EntityState) -> None:
         run.state = kept
-
-
-def _kept(run: Run) -> EntityState:
-    return msgspec.json.decode(run.draft.state, type=EntityState)
-
-
-def _answer(run: Run, call: Call, result: CallResult) -> None:
-    if call.reply is not None:
-        failure = StepFailure(reason=result.error, code=result.code) if result.error else None
-        reply = Reply(to=call.reply, output=result.output, failure=failure)
-        run.draft.signal(call.reply.address, REPLY, reply)
-
-
-def _with_result(kept: EntityState, id: str, result: CallResult) -> EntityState:
-    """The last results are kept for whoever asks, as many as there is room for."""
-    results = dict(list({**kept.results, id: result}.items())[-RESULTS_MAX:])
-    while len(results) > 1 and sum(len(one.output) for one in results.values()) > RESULT_BYTES_MAX:
-        results.pop(next(iter(results)))
-    return structs.replace(kept, results=results)
 
 
 class Entity(SagaDefinition, frozen=True, kw_only=True):
@@ -351,12 +347,14 @@ def entity(
     steps: Sequence[AnyStep] = (),
     on_undo_failure: Literal["park", "continue"] = "park",
     errors: object = None,
+    tenant: TenantRule | None = None,
     description: str = "",
     retention: str = "",
 ) -> Entity:
     """An entity whose state has the type ``state`` (default: a dict) and begins as ``initial``, or
     as ``state()``; ``steps`` are those its handlers call and can't see, ``errors`` is a
-    ``jobs.ErrorPolicy`` for all of them. Raises DefinitionError.
+    ``jobs.ErrorPolicy`` for all of them, ``tenant`` says where the input of a call names whose
+    providers they get. Raises DefinitionError.
     """
     try:
         check_name(name, "saga id")
@@ -371,6 +369,7 @@ def entity(
         explicit=tuple(steps),
         on_undo_failure=on_undo_failure,
         errors=errors,
+        tenant_rule=tenant,
     )
     made = program_definition(Entity, name, program, EntityCall, description, retention)
     return structs.replace(made, queries=types.MappingProxyType(program.queries))

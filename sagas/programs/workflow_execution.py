@@ -48,9 +48,11 @@ class Execution:
         began: datetime | None = None,
         seed: str = "",
         callers: tuple[str, ...] = (),
+        in_line: tuple[str, ...] = (),
     ) -> None:
         self.run = run
         self.waiting = (*callers, str(run.draft.address))  # whom a call made from here keeps busy
+        self.in_line = in_line  # and who waits behind it; unlike those, others in a replay
         self._handle = handle  # calls the handler of a signal
         self.loop = WorkflowLoop()
         self.began = began or run.draft.started

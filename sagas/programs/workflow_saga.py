@@ -313,11 +313,13 @@ class WorkflowSaga:
                 run.emit([publish(entity, EntityCall(handler, to_raw(input)), key=key)])
                 self._note(id, "tell", entity, place)
                 return
-            reply = ReplyTo(self._execution.run.draft.address, id, run.draft.version)
-            call = EntityCall(handler, to_raw(input), reply, self._execution.waiting)
+            reply = ReplyTo(run.draft.address, id, run.draft.version)
+            callers = tuple(dict.fromkeys((*self._execution.waiting, *self._execution.in_line)))
+            call = EntityCall(handler, to_raw(input), reply, callers)
             run.emit([publish(entity, call, key=key)])
             record = run.record(entity, kind="entity", place=place)
-            run.put(id, structs.replace(record, output=to_raw(reply.version)))
+            known = structs.replace(record, output=to_raw(reply.version), data=to_raw(key))
+            run.put(id, known)
 
         return self._execution.ask("entity" if answer else "tell", entity, begin)
 

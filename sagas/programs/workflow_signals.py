@@ -28,7 +28,7 @@ class ReplyTo(Struct, frozen=True):
 class EntityCall(Struct, frozen=True, omit_defaults=True):
     """The payload of the event that calls an entity; the event's type is the entity's id.
 
-    ``callers`` are the instances that wait for this call: who has called, who waits for that one …
+    ``callers`` are the instances that wait for this call (``sagas.programs.entity_waits``).
     """
 
     handler: str
