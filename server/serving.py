@@ -20,6 +20,7 @@ from server.api.app import create_app
 from server.api.deps import Deps
 from server.api.service import ApiService
 from server.archives import with_archive
+from server.https import certificate_of
 from server.live.hub import Hub
 from server.loading import App
 from server.login import login_of
@@ -118,7 +119,11 @@ def build_serving(
     services: list[Service] = [mask, projector, console, hub]
     api: ApiService | None = None
     if not mount:
-        api = ApiService(http, settings.host, settings.port, closing=hub.close_streams)
+        api = ApiService(
+            *(http, settings.host, settings.port),
+            closing=hub.close_streams,
+            certificate=certificate_of(settings),
+        )
         services.append(api)
     if not backup:
         services.append(MicroApi(http, deps.access, url, names, login_of(settings)))

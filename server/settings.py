@@ -66,6 +66,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Meta(min_length=1, description="Address of the API and dashboard; not loopback needs auth"),
     ] = "127.0.0.1"
     port: Annotated[Port, Meta(description="Port of the API and dashboard; 0 takes any")] = 8092
+    tls_cert: Annotated[
+        str | None, Meta(description="Certificate (PEM) for HTTPS of the API; unset: plain HTTP")
+    ] = None
+    tls_key: Annotated[
+        str | None, Meta(description="Key of that certificate (PEM), unless it is in the same file")
+    ] = None
+    tls_ca: Annotated[
+        str | None, Meta(description="CA certificates (PEM) by which commands know an HTTPS API")
+    ] = None
     bucket: Annotated[
         str, Meta(pattern=SUBJECT_PART, description="Name of the JetStream bucket and streams")
     ] = "SAGA"

@@ -37,6 +37,8 @@ HEADERS = {
     "cross-origin-resource-policy": "same-origin",
     "cache-control": "no-store",
 }
+# Behind a proxy that ends TLS, this one is the proxy's to send.
+_ONLY_TLS = (b"strict-transport-security", b"max-age=31536000")
 _PAIRS = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
 
 
@@ -73,7 +75,7 @@ class AccessMiddleware:
             scope["user"], scope["auth"] = known.identity, known
             await self._app(scope, receive, send)
             return
-        send = _with_headers(send)
+        send = _with_headers(send, is_tls=scope["scheme"] == "https")
         try:
             receive = await self._admit(scope, receive)
         except Exception as error:  # whatever it is, nobody gets further
@@ -149,12 +151,14 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, *, is_tls: bool) -> Send:
+    pairs = [*_PAIRS, _ONLY_TLS] if is_tls else _PAIRS
+
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             given = list(message.get("headers", ()))
             names = {name.lower() for name, _ in given}
-            message["headers"] = given + [pair for pair in _PAIRS if pair[0] not in names]
+            message["headers"] = given + [pair for pair in pairs if pair[0] not in names]
         await send(message)
 
     return send_with_headers

@@ -18,6 +18,7 @@ from litestar.types import ASGIApp
 
 from jobs.service import Life
 from server.errors import HttpPortTaken
+from server.https import Certificate
 from server.live.wire import StreamingProtocol
 
 log = logging.getLogger("snorri.api")
@@ -44,12 +45,14 @@ class ApiService:
         *,
         closing: Callable[[], None] = lambda: None,
         grace_s: float = STOP_GRACE_S,
+        certificate: Certificate | None = None,
     ) -> None:
         self._app = app
         self._host = host
         self._port = port
         self._closing = closing
         self._grace_s = grace_s
+        self._certificate = certificate
         self._life = Life()
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
@@ -59,7 +62,9 @@ class ApiService:
     async def start(self) -> None:
         """Listen; raises HttpPortTaken."""
         listener = listen(self._host, self._port)
-        self.address = _address(self._host, listener.getsockname()[1])
+        certificate = self._certificate
+        scheme = "http" if certificate is None else "https"
+        self.address = _address(scheme, self._host, listener.getsockname()[1])
         config = uvicorn.Config(
             self._app,
             http=StreamingProtocol,
@@ -71,6 +76,8 @@ class ApiService:
             server_header=False,
             # Who asks is decided in server.access, which knows whom to believe.
             proxy_headers=False,
+            ssl_certfile=certificate.cert if certificate is not None else None,
+            ssl_keyfile=certificate.key if certificate is not None else None,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=max(1, round(self._grace_s)),
         )
@@ -156,8 +163,8 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _address(host: str, port: int) -> str:
+def _address(scheme: str, host: str, port: int) -> str:
     """The address to open: of a socket that listens everywhere, this machine's."""
     bare = host.strip("[]")
     bare = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(bare, bare)  # noqa: S104 - not bound here
-    return f"http://[{bare}]:{port}" if ":" in bare else f"http://{bare}:{port}"
+    return f"{scheme}://[{bare}]:{port}" if ":" in bare else f"{scheme}://{bare}:{port}"

@@ -14,6 +14,7 @@ import httpx
 import msgspec
 
 from server.commands.common import UNREACHED, USAGE, Failed
+from server.https import verification_of
 from server.settings import Settings
 
 TOKEN = "SNORRI_TOKEN"  # noqa: S105 - the name of a variable
@@ -26,7 +27,9 @@ ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S1
 def api_url(settings: Settings) -> str:
     """Where the API of these settings listens."""
     host = ANY_ADDRESS.get(settings.host, settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
+    scheme = "https" if settings.tls_cert or settings.tls_ca else "http"
+    place = f"[{host}]" if ":" in host else host
+    return f"{scheme}://{place}:{settings.port}"
 
 
 @contextmanager
@@ -35,16 +38,22 @@ def open_api(settings: Settings, timeout_s: float) -> Iterator[httpx.Client]:
     token = os.environ.get(TOKEN)
     headers = {"authorization": f"Bearer {token}"} if token else {}
     timeout = httpx.Timeout(timeout_s, connect=CONNECT_S)
-    url = api_url(settings)
+    url, verify = api_url(settings), verification_of(settings)
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=timeout) as client:
+        with httpx.Client(base_url=url, headers=headers, timeout=timeout, verify=verify) as client:
             yield client
     except httpx.TransportError as error:
         raise Failed(
             f"no API answers at {url} ({error}); start one with `snorri dev` or `snorri serve`,"
-            " or say where it is with --host and --port",
+            f" or say where it is with --host and --port{_hint(error)}",
             UNREACHED,
         ) from error
+
+
+def _hint(error: httpx.TransportError) -> str:
+    if "CERTIFICATE_VERIFY_FAILED" not in str(error):
+        return ""
+    return "; SNORRI_TLS_CA names the CA that its certificate is of"
 
 
 class Refusal(Failed):

@@ -37,6 +37,7 @@ from server.doctor import (
     tail_of,
 )
 from server.doctor_api import ask_api, judge_access, judge_api
+from server.https import verification_of
 from server.knock import knock
 from server.login import login_of
 from server.settings import Settings
@@ -93,7 +94,7 @@ async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> li
     replicas = min((stream.replicas for stream in facts.streams if stream.replicas), default=1)
     sync = await sync_of(monitor_url or monitor_url_of(settings))
     findings.append(judge_sync(sync, replicas))
-    findings += judge_api(await ask_api(api_url(settings)))
+    findings += judge_api(await ask_api(api_url(settings), verification_of(settings)))
     if all(stream.drift == () for stream in facts.streams):
         findings += await _examine_installation(settings, facts, tail)
     return findings

@@ -157,7 +157,7 @@ def _reading(names: Names, *, meta: bool = True) -> list[str]:
         *(f"$JS.API.STREAM.MSG.GET.{stream}" for stream in streams),
         f"$JS.API.DIRECT.GET.{log}",
         f"$JS.API.DIRECT.GET.{log}.>",
-        f"$JS.API.CONSUMER.LIST.{log}",
+        *(f"$JS.API.CONSUMER.LIST.{stream}" for stream in streams),
         f"$JS.API.CONSUMER.INFO.{log}.*",
         *(f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*" for stream in streams),
     ]
