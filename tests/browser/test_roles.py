@@ -120,6 +120,11 @@ def test_an_operator_acts_and_only_an_admin_rebuilds(person: Person, office: Sit
     page = person("ada")
     page.goto("/system")
     expect(page.get_by_role("button", name="Build the projections anew")).to_be_visible()
+    expect(page.get_by_label("Broker")).to_contain_text("nats-server 2.")
+    streams = page.get_by_label("Streams").get_by_role("row")
+    expect(streams.filter(has_text="SAGA_EVENTS")).to_contain_text("file")
+    readers = page.get_by_label("Consumers").get_by_role("row")
+    expect(readers.filter(has_text="job-process-payment")).to_contain_text("KV_SAGA")
 
 
 def test_a_form_of_another_session_is_refused_and_its_text_kept(
