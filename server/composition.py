@@ -232,6 +232,7 @@ def build_process(
                     *(runtime.backend, runtime.url, runtime.names, app, settings),
                     observing=observing,
                     mount=mount,
+                    broker=runtime.backend.state,
                 )
                 services += serving.services
             case _:

@@ -6,6 +6,7 @@ last and goes first, so that it never answers for a part that is not there.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from server.logs import redactor
 from server.micro import MicroApi
 from server.observing import Observing
 from server.settings import Settings
+from store.broker_state import BrokerState
 from store.client import SagaClient
 from store.duck.console import DuckConsole
 from store.duck.copies import Copies
@@ -82,12 +84,14 @@ def build_serving(
     observing: Observing | None = None,
     mount: str = "",
     backup: str = "",
+    broker: Callable[[], Awaitable[BrokerState]] | None = None,
 ) -> Serving:
     """Everything that serves ``names`` over HTTP and to the NATS tools; nothing is started.
 
     ``observing`` is what this process shows of itself, made here when there is none yet. With
     ``mount`` somebody else serves the application, at that path. ``backup`` says which backup all
-    this is, so that nothing can be changed; empty when it is none. Raises AccessFileError.
+    this is, so that nothing can be changed; empty when it is none. ``broker`` tells of the broker
+    itself. Raises AccessFileError.
     """
     anyone = Identity(name=backup, role="viewer", via="backup") if backup else ANYONE_HERE
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
@@ -111,6 +115,7 @@ def build_serving(
         live=hub,
         metrics=observing.scrape,
         healthy=observing.healthy,
+        broker=broker,
         tracing=observing.tracing,
         console=console,
         access=Access(access_source(settings), backend.meta, anyone=anyone),

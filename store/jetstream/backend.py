@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 
+from store.broker_state import BrokerState
 from store.jetstream import api, topology
+from store.jetstream.broker_state import broker_state
 from store.jetstream.dial import dial
 from store.jetstream.door import JetStreamDoor
 from store.jetstream.feeds import JetStreamFeeds
@@ -59,6 +61,10 @@ class JetStreamBackend:
         stored, limit = int(account["storage"]), int(account["limits"]["max_storage"])
         copies = max(1, self.replicas)
         return stored // copies, limit // copies if limit > 0 else limit
+
+    async def state(self) -> BrokerState:
+        """What the broker tells of itself; raises Unreachable and other StoreErrors."""
+        return await broker_state(self._link, self.names)
 
     async def close(self) -> None:
         """End feeds and queues (what was not taken goes back) and the connection. Idempotent."""
