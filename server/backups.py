@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 from collections.abc import AsyncGenerator
@@ -12,15 +13,18 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from server.archives import archive_folder, open_archive
 from server.composition import open_remote
 from server.embedded import EmbeddedServer
 from server.knock import knock
 from server.login import login_of
 from server.settings import Settings
+from store.archive.catalog import Catalog
 from store.backup.manifest import BackupError, Manifest, chain_of
 from store.backup.proving import Tell, prove
 from store.backup.restored import Restored
 from store.backup.saving import Saving, Source
+from store.duck.archive import ParquetSets
 from store.jetstream.restoring import Restorer, open_restorer
 from store.jetstream.snapshot import State
 from store.maintenance import maintenance
@@ -54,6 +58,7 @@ async def back_up(settings: Settings, folder: Path, since: Path | None, tell: Te
         backend = runtime.backend
         source = Source(
             backend=backend,
+            archive=open_archive(settings),
             names=runtime.names,
             places=backend.queues,
             program=version("snorri"),
@@ -68,12 +73,12 @@ async def back_up(settings: Settings, folder: Path, since: Path | None, tell: Te
 
 def check_backup(folder: Path, tell: Tell) -> tuple[Manifest, LogProof, Findings]:
     """Prove a backup from its files alone; raises BackupError."""
-    restored = Restored(chain_of(folder))
+    restored = Restored(chain_of(folder), ParquetSets())
     restored.check()
     findings = Findings()
     proof = LogProof(restored.names, findings)
     goal = restored.manifest.cut.log
-    for stored in restored.messages("log"):
+    for stored in restored.whole():
         proof.take(stored)
         if proof.messages % 1000 == 0:
             tell("log", stored.seq, goal)
@@ -86,16 +91,17 @@ async def restore(settings: Settings, folder: Path, tell: Tell) -> Manifest:
 
     Raises BackupError, NotWhole, SetupError, StoreError; the streams are gone again then.
     """
-    restored = Restored(chain_of(folder))
+    restored = Restored(chain_of(folder), ParquetSets())
     restored.check()
     async with _target(settings, restored.manifest) as restorer:
         await restorer.begin()
         try:
             await _send(restorer, restored)
             findings = Findings()
-            await prove(restorer.feeds, restored.names, restored.segments, findings, tell)
+            await prove(restorer.feeds, restored, findings, tell)
             if len(findings):
                 raise NotWhole(findings.list())
+            await asyncio.to_thread(_bring_archive, restored, archive_folder(settings))
             await restorer.finish(restored.timers(), _cards(restored))
         except BaseException:
             await restorer.abandon()
@@ -107,11 +113,11 @@ async def restore_for_looking(settings: Settings, folder: Path, until: datetime 
     """Put a backup, or what it had at a time, into the embedded server of ``settings.data``, where
     nothing fires and nothing is armed; raises BackupError, SetupError, StoreError.
     """
-    restored = Restored(chain_of(folder), until)
+    restored = Restored(chain_of(folder), ParquetSets(), until)
     restored.check()
     async with _target(settings, restored.manifest) as restorer:
         await restorer.begin()
-        await _send(restorer, restored)
+        await _send(restorer, restored, whole=True)
         await restorer.finish((), _cards(restored))
     return restored.manifest
 
@@ -120,12 +126,23 @@ def _cards(restored: Restored) -> dict[str, bytes]:
     return {key: bytes(card) for key, card in restored.manifest.cards.items()}
 
 
-async def _send(restorer: Restorer, restored: Restored) -> None:
+def _bring_archive(restored: Restored, target: Path) -> None:
+    """Put the archive of a backup where the restored installation looks for it; what is there
+    already is the same or another installation's.
+    """
+    catalog = Catalog(target)
+    here = {one.id: one for one in catalog.sets()}
+    for one in restored.manifest.archive:
+        if one.id not in here or any(catalog.damages(one)):
+            Catalog(restored.archive_of(one)).copy(one, target)
+
+
+async def _send(restorer: Restorer, restored: Restored, *, whole: bool = False) -> None:
     manifest = restored.manifest
     events = State(first_seq=1, last_seq=manifest.cut.events)
     await restorer.restore("events", events, (), restored.messages("events"))
     log = State(first_seq=1, last_seq=manifest.cut.log, consumer_count=len(manifest.consumers))
-    await restorer.restore("log", log, manifest.consumers, restored.log())
+    await restorer.restore("log", log, manifest.consumers, restored.log(whole=whole))
 
 
 @asynccontextmanager

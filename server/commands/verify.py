@@ -11,6 +11,7 @@ import httpx
 import msgspec
 import rich_click as click
 
+from server.archives import with_archive
 from server.backups import check_backup
 from server.commands.api import API, PANEL_API, check, open_api
 from server.commands.common import (
@@ -25,8 +26,9 @@ from server.commands.common import (
 )
 from server.commands.output import emit, note, say
 from server.commands.progress import Tell, progress_bar
-from server.commands.reach import open_session
+from server.composition import open_remote
 from server.settings import Settings
+from store.archive.proving import prove_archive
 from store.proof.findings import Finding, Findings
 from store.proof.streams import Proof, prove_streams
 from store.proof.stretches import EVENTS_SQL, STRETCH, TRANSITIONS_SQL, Stretches
@@ -45,6 +47,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     instances: int
     commands: int
     events: int | None
+    archived: int  # messages in files, of the transitions and commands above
     projections: str  # checked, or why not
     findings: tuple[Finding, ...]
 
@@ -62,7 +65,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     is_flag=True,
     help="Leave the projections out, which a running API is asked for.",
 )
-@settings_options(*API, panel=PANEL_API, more={PANEL_CONNECTION: CONNECTION})
+@settings_options(*API, panel=PANEL_API, more={PANEL_CONNECTION: (*CONNECTION, "archive")})
 @json_option
 def verify(settings: Settings, folder: Path | None, no_projections: bool, as_json: bool) -> int:
     """Prove that history is whole; fails when something is missing or was altered.
@@ -90,6 +93,7 @@ def _check_backup(folder: Path, tell: Tell) -> Checked:
         instances=proof.instances,
         commands=proof.commands,
         events=manifest.cut.events,
+        archived=sum(one.messages for one in manifest.archive),
         projections="a backup has none; they are made of it",
         findings=findings.list(),
     )
@@ -97,7 +101,7 @@ def _check_backup(folder: Path, tell: Tell) -> Checked:
 
 def _check_installation(settings: Settings, tell: Tell, *, projections: bool) -> Checked:
     findings = Findings()
-    proof = run(_prove(settings, findings, tell))
+    proof, archived = run(_prove(settings, findings, tell))
     said = "left out (--no-projections)"
     if projections:
         said = _compare(settings, proof, findings)
@@ -107,14 +111,20 @@ def _check_installation(settings: Settings, tell: Tell, *, projections: bool) ->
         instances=proof.instances,
         commands=proof.commands,
         events=proof.events,
+        archived=archived,
         projections=said,
         findings=findings.list(),
     )
 
 
-async def _prove(settings: Settings, findings: Findings, tell: Tell) -> Proof:
-    async with open_session(settings) as session:
-        return await prove_streams(session.backend, session.names, findings, tell)
+async def _prove(settings: Settings, findings: Findings, tell: Tell) -> tuple[Proof, int]:
+    """The proof of the streams with their archive, and how many messages are archived."""
+    async with open_remote(settings, make=False) as runtime:
+        names = runtime.names
+        backend = with_archive(settings, runtime.backend, names)
+        sets = await prove_archive(backend.archive, backend.log, names, findings, tell)
+        proof = await prove_streams(backend, names, findings, tell)
+        return proof, sum(one.messages for one in sets)
 
 
 # --- the projections, as the API that has them tells
@@ -184,6 +194,8 @@ def _show(checked: Checked) -> None:
         f"{checked.what}: {checked.revisions} transitions of {checked.instances} instances, "
         f"{checked.commands} commands{events}"
     )
+    if checked.archived:
+        note(f"{checked.archived} messages of these are in the archive")
     note(f"projections: {checked.projections}")
     if not checked.findings:
         say("whole: nothing is missing, nothing was altered", "green")

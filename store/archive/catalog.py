@@ -7,6 +7,8 @@ is written anew. A mark beside the manifest says that the log has let these mess
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +16,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from store.backup.manifest import sync_folder, write_json
-from store.backup.segments import file_hash
+from store.durable import file_hash, sync_folder, write_json
 from store.port import StoreError
 from store.subjects import Names
 
@@ -64,6 +65,7 @@ class Catalog:
         self.folder = folder
         self._names: tuple[str, ...] = ()
         self._sets: tuple[ArchivedSet, ...] = ()
+        self._left_out: set[str] = set()
 
     def names(self) -> tuple[str, ...]:
         """The ids of the sets that are there now, in the order they were made."""
@@ -71,7 +73,12 @@ class Catalog:
             found = [path.name for path in self.folder.iterdir() if path.name.endswith(MANIFEST)]
         except (FileNotFoundError, NotADirectoryError):
             return ()
-        return tuple(sorted(name.removesuffix(MANIFEST) for name in found))
+        ids = {name.removesuffix(MANIFEST) for name in found}
+        return tuple(sorted(ids - self._left_out))
+
+    def leave_out(self, id: str) -> None:
+        """Read a set no more, since it can't be."""
+        self._left_out.add(id)
 
     def sets(self) -> tuple[ArchivedSet, ...]:
         """All sets, in the order they were made; raises ArchiveError for one that can't be read."""
@@ -89,6 +96,18 @@ class Catalog:
     def add(self, one: ArchivedSet) -> None:
         """Make the files of a set one, in one step that lasts."""
         write_json(self.folder / f"{one.id}{MANIFEST}", one)
+
+    def copy(self, one: ArchivedSet, target: Path) -> None:
+        """Copy a set into another folder, where it lasts; raises OSError."""
+        target.mkdir(parents=True, exist_ok=True)
+        for file in (one.messages_file.file, one.subjects_file.file):
+            part = target / f"{file}.part"
+            shutil.copyfile(self.folder / file, part)
+            with part.open("rb+") as copied:
+                os.fsync(copied.fileno())
+            part.replace(target / file)
+        sync_folder(target)
+        Catalog(target).add(one)
 
     def is_purged(self, one: ArchivedSet) -> bool:
         """Whether the log was told to let its messages go, all of them."""

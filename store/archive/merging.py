@@ -105,7 +105,7 @@ class MergedFeed:
 
     async def _fill(self, after: int) -> None:
         sets = [one for one in self._archive.catalog.sets() if one.last > after]
-        blocks = merged(self._archive, sets, after)
+        blocks = merged(self._archive.messages, sets, after)
         while block := await asyncio.to_thread(next, blocks, None):
             self._past += block
             self._read_upto = block[-1].seq
@@ -115,8 +115,31 @@ class MergedFeed:
                 await self._room.wait()
 
 
-def merged(archive: Archive, sets: Sequence[ArchivedSet], after: int = 0) -> Iterator[list[Stored]]:
-    """The messages of sets behind a sequence, in order, each once; blocks.
+class Past:
+    """What was archived, given out by and by while a log is gone through; blocks."""
+
+    def __init__(self, blocks: Iterator[list[Stored]]) -> None:
+        self._messages = chain.from_iterable(blocks)
+        self._due = next(self._messages, None)
+
+    def before(self, seq: int) -> Iterator[Stored]:
+        """What comes before a message of the log; one that is in both is left to the log."""
+        while self._due is not None and self._due.seq <= seq:
+            due, self._due = self._due, next(self._messages, None)
+            if due.seq < seq:
+                yield due
+
+    def rest(self) -> Iterator[Stored]:
+        """What comes after the log's last message."""
+        return self.before(2**63)
+
+
+def merged(
+    read: Callable[[ArchivedSet, int], Iterator[Sequence[Stored]]],
+    sets: Sequence[ArchivedSet],
+    after: int = 0,
+) -> Iterator[list[Stored]]:
+    """The messages of sets behind a sequence, in order, each once; ``read`` reads one, and blocks.
 
     A set is opened when its first message is due, so few are open at once.
     """
@@ -127,7 +150,7 @@ def merged(archive: Archive, sets: Sequence[ArchivedSet], after: int = 0) -> Ite
     while due or heap:
         if due and (not heap or max(due[-1].first, after) <= heap[0][0]):
             number = len(due)
-            messages = chain.from_iterable(archive.messages(due.pop(), after))
+            messages = chain.from_iterable(read(due.pop(), after))
         else:
             _, number, stored, messages = heappop(heap)
             if stored.seq > last:

@@ -6,7 +6,6 @@ backup made ``since`` another one names it and has only what came after.
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,13 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
+from store.archive.catalog import ArchivedSet
 from store.port import StoreError, StreamName
 from store.projection.checkpoint import Mark
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
+ARCHIVE = "archive"  # the folder of archived sets in that of a backup
 FORMAT = 1
 
 
@@ -92,6 +93,8 @@ class Manifest(Struct, frozen=True, kw_only=True):
     segments: tuple[Segment, ...]
     since: Since | None = None
     cards: dict[str, Raw] = {}  # of sagas and jobs, by their keys in the meta bucket
+    archive: tuple[ArchivedSet, ...] = ()  # each in the first backup of the chain that names it
+    archive: tuple[ArchivedSet, ...] = ()  # the files of a set are where it was first backed up
     format: int = FORMAT
 
 
@@ -136,26 +139,6 @@ def read_unfinished(folder: Path) -> Unfinished | None:
         return msgspec.json.decode((folder / UNFINISHED).read_bytes(), type=Unfinished)
     except (FileNotFoundError, msgspec.MsgspecError):
         return None
-
-
-def write_json(path: Path, value: Struct) -> None:
-    """Write in one step: either the whole new file is there afterwards, or what was before."""
-    part = path.with_name(f"{path.name}.part")
-    with part.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(value), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-    sync_folder(path.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder last through a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def chain_of(folder: Path) -> list[tuple[Path, Manifest]]:

@@ -8,14 +8,17 @@ whose message was stored and not handled yet may so come twice; its instance tak
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
 from sagas.instance import decode
-from store.backup.manifest import BackupError, Manifest, Segment
+from store.archive.catalog import ArchivedSet, Catalog
+from store.archive.merging import Past, merged
+from store.archive.port import SetFiles
+from store.backup.manifest import ARCHIVE, BackupError, Manifest, Segment
 from store.backup.segments import damages, read_segment
 from store.codec import ROLLUP
 from store.outbox import armed
@@ -30,11 +33,17 @@ class Restored:
     finds it.
     """
 
-    def __init__(self, chain: list[tuple[Path, Manifest]], until: datetime | None = None) -> None:
-        """With ``until`` what was stored later is left out, and the positions with it: such a
-        log is for looking at, no engine can go on from it.
+    def __init__(
+        self,
+        chain: list[tuple[Path, Manifest]],
+        files: SetFiles,
+        until: datetime | None = None,
+    ) -> None:
+        """``files`` reads what was archived. With ``until`` what was stored later is left out, and
+        the positions with it: such a log is for looking at, no engine can go on from it.
         """
         self._chain = chain
+        self._files = files
         self._until_ns = 2**63 if until is None else int(until.timestamp() * 1e9)
         self._has_positions = until is None
         self.manifest = chain[-1][1]
@@ -52,6 +61,36 @@ class Restored:
         for folder, manifest in self._chain:
             for damage in damages(folder, manifest.segments):
                 raise BackupError(f"{damage}; use another backup")
+        for one in self.manifest.archive:
+            for damage in Catalog(self.archive_of(one)).damages(one):
+                raise BackupError(f"{damage}; use another backup")
+
+    def archive_of(self, one: ArchivedSet) -> Path:
+        """The folder that has the files of an archived set; raises BackupError."""
+        for folder, _ in self._chain:
+            if (folder / ARCHIVE / one.messages_file.file).exists():
+                return folder / ARCHIVE
+        raise BackupError(
+            f"no backup of the chain has the archived set {one.id}; use another backup"
+        )
+
+    def past(self) -> Past:
+        """All that is archived; raises BackupError, ArchiveError."""
+
+        def read(one: ArchivedSet, after: int) -> Iterator[Sequence[Stored]]:
+            return self._files.messages(self.archive_of(one), one, after)
+
+        return Past(merged(read, self.manifest.archive))
+
+    def whole(self) -> Iterator[Stored]:
+        """The log's messages with what was archived of them, in order; raises BackupError,
+        ArchiveError.
+        """
+        past = self.past()
+        for stored in self.messages("log"):
+            yield from (one for one in past.before(stored.seq) if one.at_ns <= self._until_ns)
+            yield stored
+        yield from (one for one in past.rest() if one.at_ns <= self._until_ns)
 
     def messages(self, stream: StreamName) -> Iterator[Stored]:
         """What the segments have of a stream, in order; raises BackupError."""
@@ -71,11 +110,11 @@ class Restored:
                         return
                     yield stored
 
-    def log(self) -> Iterator[Stored]:
-        """All messages of the restored log."""
+    def log(self, *, whole: bool = False) -> Iterator[Stored]:
+        """All messages of the restored log; with ``whole`` also what was archived of it."""
         instances = f"$KV.{self.names.bucket}.i."
         self._timers.clear()
-        for stored in self.messages("log"):
+        for stored in self.whole() if whole else self.messages("log"):
             self._at_ns = max(self._at_ns, stored.at_ns)
             if stored.subject.startswith(instances):
                 self._note_timers(stored)

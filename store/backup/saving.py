@@ -11,6 +11,7 @@ set stand in the documents of their instances.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 from collections.abc import Callable, Sequence
@@ -20,8 +21,11 @@ from typing import Protocol
 
 from msgspec import Raw, Struct, structs
 
+from store.archive.catalog import ArchivedSet, Catalog, check_names
+from store.archive.reading import Archive
 from store.backup.cut import find_cut
 from store.backup.manifest import (
+    ARCHIVE,
     MANIFEST,
     UNFINISHED,
     BackupError,
@@ -32,10 +36,10 @@ from store.backup.manifest import (
     Unfinished,
     read_manifest,
     read_unfinished,
-    write_json,
 )
 from store.backup.reading import Reading, is_fleeting
 from store.backup.segments import SegmentWriter, damages
+from store.durable import write_json
 from store.port import Backend, StreamName
 from store.projection.checkpoint import Mark, advance, mismatch
 from store.subjects import Names
@@ -43,7 +47,7 @@ from store.subjects import Names
 CARDS = ("saga.", "job.")
 STREAMS: tuple[StreamName, StreamName] = ("log", "events")
 
-Tell = Callable[[StreamName, int, int], None]  # which stream, up to where, of how many
+Tell = Callable[[str, int, int], None]  # which part, up to where, of how many
 
 
 class Places(Protocol):
@@ -55,9 +59,10 @@ class Places(Protocol):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """What is backed up, and who says so."""
+    """What is backed up, and who says so; ``archive`` has what the log has let go of."""
 
     backend: Backend
+    archive: Archive
     names: Names
     places: Places
     program: str
@@ -84,7 +89,8 @@ class Saving:
             state = await self._copy(state, stream, cut)
         for damage in damages(self._folder, state.segments):
             raise BackupError(f"what was just written can't be read back: {damage}")
-        manifest = self._manifest(state, cut, consumers, await self._cards())
+        archive = await self._copy_archive()
+        manifest = self._manifest(state, cut, consumers, await self._cards(), archive)
         write_json(self._folder / MANIFEST, manifest)
         (self._folder / UNFINISHED).unlink(missing_ok=True)
         return manifest
@@ -153,7 +159,10 @@ class Saving:
         for stream in STREAMS:
             mark = _mark(state, stream)
             extent = await log.extent(stream)
-            why = mismatch(mark, extent, await log.at(stream, mark.anchor))
+            anchor = await log.at(stream, mark.anchor)
+            if anchor is None and stream == "log":
+                anchor = await self._source.archive.at(mark.anchor)
+            why = mismatch(mark, extent, anchor)
             if why:
                 raise BackupError(
                     f"the {stream} can't be gone on from the earlier backup: {why}. Make a whole "
@@ -209,6 +218,21 @@ class Saving:
         write_json(self._folder / UNFINISHED, state)
         return state
 
+    async def _copy_archive(self) -> tuple[ArchivedSet, ...]:
+        """Copy the sets that no backup before this one has; all that there are."""
+        catalog = self._source.archive.catalog
+        known = () if self._since is None else read_manifest(self._since).archive
+        sets = catalog.sets()
+        for number, one in enumerate(sets, 1):
+            check_names(one, self._source.names, catalog.folder)
+            if one not in known:
+                target = self._folder / ARCHIVE
+                await asyncio.to_thread(catalog.copy, one, target)
+                for damage in await asyncio.to_thread(list, Catalog(target).damages(one)):
+                    raise BackupError(f"{damage}; see `snorri verify`, it has the archive, too")
+            self._tell("archive", number, len(sets))
+        return sets
+
     async def _cards(self) -> dict[str, Raw]:
         """Who is registered: an engine would do that again, a view of the backup has none."""
         meta = self._source.backend.meta
@@ -221,6 +245,7 @@ class Saving:
         cut: Cut,
         consumers: Sequence[ConsumerPlace],
         cards: dict[str, Raw],
+        archive: tuple[ArchivedSet, ...],
     ) -> Manifest:
         names = self._source.names
         return Manifest(
@@ -238,6 +263,7 @@ class Saving:
             segments=state.segments,
             since=state.since,
             cards=cards,
+            archive=archive,
         )
 
 

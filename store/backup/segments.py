@@ -15,14 +15,14 @@ from typing import TypeAlias
 
 import msgspec
 
-from store.backup.manifest import BackupError, Segment, sync_folder
+from store.backup.manifest import BackupError, Segment
+from store.durable import file_hash, sync_folder
 from store.port import NO_HEADERS, Stored, StreamName
 
 SEGMENT_MESSAGES = 200_000
 SEGMENT_BYTES = 128 * 1024 * 1024  # of payloads, before they are compressed
 BLOCK_MESSAGES = 1_000
 LEVEL = 1  # JSON shrinks to a fifth with it; higher levels take several times as long
-READ_BYTES = 1024 * 1024
 
 Row: TypeAlias = tuple[str, int, int, bytes, dict[str, str] | None]
 
@@ -129,15 +129,6 @@ def damages(folder: Path, segments: Sequence[Segment]) -> Iterator[str]:
             continue
         if found != segment.sha256:
             yield f"{path}: its bytes are not those that were written"
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file; raises OSError."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(READ_BYTES):
-            digest.update(part)
-    return digest.hexdigest()
 
 
 def _row(stored: Stored) -> Row:

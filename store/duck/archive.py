@@ -21,8 +21,7 @@ import nanoarrow  # pyright: ignore[reportMissingTypeStubs]
 
 from store.archive.catalog import ArchivedFile, ArchivedSet, ArchiveError
 from store.archive.port import ArchivedSubject, SetWriter
-from store.backup.manifest import sync_folder
-from store.backup.segments import file_hash
+from store.durable import file_hash, sync_folder
 from store.port import NO_HEADERS, Stored
 
 na: Any = nanoarrow  # it has types for parts only

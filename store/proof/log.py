@@ -64,7 +64,7 @@ class LogProof:
         self._found = findings
         self._names = names
         self._instances = f"$KV.{names.bucket}.i."
-        self._records = tuple(f"$KV.{names.bucket}.{room}." for room in "nd")
+        self._records = tuple(f"$KV.{names.bucket}.{room}." for room in "ndah")
         self._commands = f"{names.namespace}.commands."
         self._last: dict[int, int] = {}
         self._sent: dict[str, int] = {}  # commands of revisions that have not come yet

@@ -23,10 +23,18 @@ from jobs.message_ids import ids_of
 from jobs.worker import Worker
 from sagas.definition import Registry
 from sagas.instance import SEEN_MAX
-from server.archives import archive_instances, list_sets, open_archive, with_archive
+from server.archives import (
+    archive_folder,
+    archive_instances,
+    list_sets,
+    open_archive,
+    with_archive,
+)
+from server.backups import back_up, check_backup, restore, restore_for_looking
 from server.embedded import EmbeddedServer
 from server.settings import Settings
 from store.archive.catalog import ArchiveError
+from store.archive.proving import prove_archive
 from store.archive.spanning import Spanning
 from store.archive.survey import OPEN
 from store.client import SagaClient
@@ -258,6 +266,97 @@ async def test_one_saga_alone_and_only_what_is_old_enough(site: _Site) -> None:
     assert (await site.archive("")).instances == 0  # these definitions say nothing of retention
     assert (await site.archive(only="Bell")).instances == 0
     assert (await site.archive(only="ChaosOrder")).instances == ORDERS + len(HOSTILE_KEYS)
+
+
+async def test_the_proof_names_what_is_missing_and_what_was_altered(site: _Site) -> None:
+    await site.archive()
+    whole = site.whole
+    findings = Findings()
+    sets = await prove_archive(whole.archive, whole.log, NAMES, findings, lambda *_: None)
+    assert (findings.list(), len(sets)) == ((), 1)
+
+    elsewhere = site.home / "elsewhere"
+    folder = archive_folder(site.settings)
+    folder.rename(elsewhere)
+    findings = await _proof_of(site)
+    assert (findings.list()[0].kind, findings.list()[0].count) == ("archive", 1)
+    assert "name that folder with --archive" in findings.list()[0].shown[0]
+    assert {one.kind for one in findings.list()} == {"archive", "version"}
+
+    elsewhere.rename(folder)
+    assert (await _proof_of(site)).list() == ()
+    file = folder / sets[0].messages_file.file
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    findings = await _proof_of(site)
+    assert findings.list()[0].kind == "archive"
+    assert "its bytes are not those" in findings.list()[0].shown[0]
+
+
+async def _proof_of(site: _Site) -> Findings:
+    whole, findings = site.whole, Findings()
+    await prove_archive(whole.archive, whole.log, NAMES, findings, lambda *_: None)
+    await prove_streams(whole, NAMES, findings, lambda *_: None)
+    return findings
+
+
+async def test_backups_carry_the_archive_and_bring_it_back(site: _Site) -> None:
+    """One before there was an archive, one since it with the archive; both together come back."""
+    first, second = site.home / "first", site.home / "second"
+    await back_up(site.settings, first, None, lambda *_: None)
+    await site.archive(only="ChaosOrder")
+    async with site.working():
+        await site.publish("OrderCreated", "fresh", fate=app.GOOD)
+        await eventually(lambda: site.ended(ORDERS + len(HOSTILE_KEYS) + 2), what="the orders")
+    made = await back_up(site.settings, second, first, lambda *_: None)
+    assert len(made.manifest.archive) == 1
+    alone = site.home / "alone"
+    await back_up(site.settings, alone, None, lambda *_: None)
+    before = await _histories(site.whole)
+    rows = await rows_from_nothing(site.whole, NAMES, site.home / "rows")
+
+    for number, folder in enumerate((second, alone)):
+        _, proof, findings = check_backup(folder, lambda *_: None)
+        assert findings.list() == ()
+        assert proof.instances == len(before)
+        data = site.home / f"restored-{number}"
+        await restore(Settings(data=str(data)), folder, lambda *_: None)
+        async with _opened(data) as restored:
+            assert await _histories(restored.whole) == before
+            assert (await restored.found()).list() == ()
+            after = await rows_from_nothing(restored.whole, NAMES, data / "rows")
+            assert after == rows
+            # What the log got back although it is archived goes again, and nothing else does.
+            await restored.archive("1h")
+            assert await _histories(restored.whole) == before
+            assert len(await restored.revisions("o-0")) == 1
+
+
+async def test_a_view_of_a_backup_shows_what_is_archived(site: _Site) -> None:
+    folder, data = site.home / "backup", site.home / "view"
+    before = await _histories(site.backend)
+    await site.archive()
+    made = await back_up(site.settings, folder, None, lambda *_: None)
+    settings = Settings(data=str(data))
+    await restore_for_looking(settings, folder, made.manifest.cut.at)
+    async with _opened(data) as shown:
+        assert await _histories(shown.backend) == before
+
+
+@asynccontextmanager
+async def _opened(data: Path) -> AsyncIterator[_Site]:
+    """A restored installation."""
+    server = EmbeddedServer(data, port=0, sync_always=False)
+    await server.start()
+    backend = await connect(server.url, NAMES, partitions=PARTITIONS)
+    site = _Site(data, server, backend)
+    site.settings = msgspec.structs.replace(site.settings, data=str(data))
+    try:
+        yield site
+    finally:
+        await backend.close()
+        await server.stop()
 
 
 async def test_another_installations_archive_is_refused(site: _Site) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from store.archive.catalog import Catalog
+from store.archive.reading import Archive
 from store.backup.cut import find_cut
 from store.backup.manifest import (
     MANIFEST,
@@ -25,6 +27,7 @@ from store.backup.manifest import (
 from store.backup.restored import Restored
 from store.backup.saving import Saving, Source
 from store.backup.segments import SegmentWriter
+from store.duck.archive import ParquetSets
 from store.maintenance import InMaintenance, maintenance
 from store.memory import MemoryBroker
 from store.memory.broker import MemoryBackend
@@ -59,7 +62,12 @@ class _Installation:
 
     def saving(self, folder: str, since: str | None = None) -> Saving:
         source = Source(
-            backend=self.backend, names=NAMES, places=_Nobody(), program="1", server="2"
+            backend=self.backend,
+            archive=Archive(Catalog(self.home / "archive"), ParquetSets()),
+            names=NAMES,
+            places=_Nobody(),
+            program="1",
+            server="2",
         )
         before = self.home / since if since else None
         return Saving(source, self.home / folder, before, lambda *_: None)
@@ -75,7 +83,7 @@ def place(tmp_path: Path) -> _Installation:
 
 
 def _sequences(folder: Path) -> list[int]:
-    restored = Restored(chain_of(folder))
+    restored = Restored(chain_of(folder), ParquetSets())
     restored.check()
     return [stored.seq for stored in restored.messages("events")]
 
@@ -163,10 +171,10 @@ async def test_a_file_that_was_altered_is_found(place: _Installation) -> None:
     data[-9] ^= 1
     file.write_bytes(data)
     with pytest.raises(BackupError, match="its bytes are not those that were written"):
-        Restored(chain_of(place.home / "one")).check()
+        Restored(chain_of(place.home / "one"), ParquetSets()).check()
     file.unlink()
     with pytest.raises(BackupError, match="No such file"):
-        Restored(chain_of(place.home / "one")).check()
+        Restored(chain_of(place.home / "one"), ParquetSets()).check()
 
 
 async def test_a_chain_without_its_beginning_says_what_is_missing(place: _Installation) -> None:
@@ -208,7 +216,7 @@ async def test_positions_and_schedules_are_not_copied(place: _Installation) -> N
     ]
     await place.backend.log.commit(batch)
     await place.save("one")
-    restored = Restored(chain_of(place.home / "one"))
+    restored = Restored(chain_of(place.home / "one"), ParquetSets())
     assert [stored.subject for stored in restored.messages("log")] == [NAMES.instance("S", "k1")]
     last = [stored for stored in restored.log()][-1]
     assert (last.subject, last.data) == (NAMES.position(1), b'{"events":1}')
