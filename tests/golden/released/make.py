@@ -46,7 +46,7 @@ def statuses(process: Process) -> dict[str, str]:
     return {f"{one['saga']}/{one['key']}": one["status"] for one in found}
 
 
-def told(process: Process) -> list[object]:
+def told(process: Process) -> list[list[object]]:
     """What SQL tells of every transition, one row each."""
     return process.json("sql", TRANSITIONS, "--port", port_when_ready(process))["rows"]
 
