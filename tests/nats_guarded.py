@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -15,25 +17,19 @@ from store.subjects import Names
 from tests.waiting import eventually_sync
 
 
-class GuardedNats:
-    """Runs from ``start`` to ``close``; ``more`` are further lines of its configuration."""
+class ConfiguredNats:
+    """A nats-server with some configuration, from ``start`` to ``close``."""
 
-    def __init__(
-        self, folder: Path, names: Names, targets: Sequence[str] = (), more: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, lines: str, jetstream: str = "sync_interval: always") -> None:
+        folder.mkdir(exist_ok=True)
         self.folder = folder
-        self.names = names
-        self.users = {
-            one.user: one for one in write_users(folder, names, targets, account="SNORRI")
-        }
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.config = folder / "nats.conf"
         self.config.write_text(
-            f"listen: 127.0.0.1:{self.port}\n"
-            f'jetstream {{ store_dir: "{folder}/js", sync_interval: always }}\n'
-            f"include ./{CONF}\n{more}\n"
+            f"listen: 0.0.0.0:{self.port}\nhttp: 127.0.0.1:-1\nports_file_dir: {folder}\n"
+            f'jetstream {{ store_dir: "{folder}/js", {jetstream} }}\n{lines}\n'
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -42,9 +38,12 @@ class GuardedNats:
         """Where clients connect."""
         return f"nats://127.0.0.1:{self.port}"
 
-    def login(self, user: User) -> Login:
-        """How that user logs in."""
-        return Login(creds=str(self.users[user].file))
+    def monitor_address(self) -> str:
+        """Root of the monitoring pages, empty while the server has not told it."""
+        for file in self.folder.glob("*.ports"):
+            with contextlib.suppress(ValueError):
+                return json.loads(file.read_text())["monitoring"][0]
+        return ""
 
     def start(self) -> None:
         """Start, and wait for its port."""
@@ -64,3 +63,20 @@ class GuardedNats:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+class GuardedNats(ConfiguredNats):
+    """One that lets in the users of ``names`` only; ``more`` are further lines."""
+
+    def __init__(
+        self, folder: Path, names: Names, targets: Sequence[str] = (), more: str = ""
+    ) -> None:
+        super().__init__(folder, f"include ./{CONF}\n{more}")
+        self.names = names
+        self.users = {
+            one.user: one for one in write_users(folder, names, targets, account="SNORRI")
+        }
+
+    def login(self, user: User) -> Login:
+        """How that user logs in."""
+        return Login(creds=str(self.users[user].file))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,13 +38,25 @@ from server.doctor import (
     tail_of,
 )
 from server.doctor_api import ask_api, judge_access, judge_api
+from server.doctor_parts import judge_code, judge_leases, judge_orphans, judge_queues
+from server.doctor_setup import (
+    judge_environment,
+    judge_exposure,
+    judge_keys,
+    judge_limits,
+    judge_place,
+    judge_program,
+    judge_way,
+    judge_wishes,
+    mounts_here,
+)
 from server.https import verification_of
 from server.knock import knock
 from server.login import login_of
 from server.settings import Settings
 from store.audit import lost_events, positions_of, torn_commits
 from store.jetstream.inspection import ServerFacts, inspect
-from store.port import StoreError, Unreachable
+from store.port import Refused, StoreError, Unreachable
 
 STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
@@ -77,20 +90,22 @@ def doctor(settings: Settings, monitor_url: str | None, tail: int, as_json: bool
 
 
 async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> list[Finding]:
-    disk = judge_disk(Path(settings.data))
-    first = [judge_access(settings, datetime.now(UTC)), *([disk] if disk else [])]
+    first = _examine_here(settings)
     url = nats_url_of(settings)
     try:
         await knock(url)
         facts = await inspect(url, names_of(settings), login=login_of(settings))
+    except Refused as error:
+        mend = "let the doctor in as the viewer or the api user of `snorri nats-users`"
+        return [*first, Finding(level="fail", what="permissions", found=str(error), mend=mend)]
     except Unreachable as error:
         mend = "start it (`snorri dev` does), or correct SNORRI_NATS_URL"
         return [*first, Finding(level="fail", what="NATS", found=str(error), mend=mend)]
     findings = [Finding(level="ok", what="NATS", found=f"connected to {address(url)}"), *first]
-    findings += judge_server(facts)
+    findings += [judge_way(facts, url), *judge_server(facts), *judge_limits(facts)]
     if not facts.jetstream:
         return findings
-    findings += judge_streams(facts)
+    findings += [*judge_streams(facts), *judge_wishes(settings, facts), judge_queues(facts)]
     replicas = min((stream.replicas for stream in facts.streams if stream.replicas), default=1)
     sync = await sync_of(monitor_url or monitor_url_of(settings))
     findings.append(judge_sync(sync, replicas))
@@ -98,6 +113,21 @@ async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> li
     if all(stream.drift == () for stream in facts.streams):
         findings += await _examine_installation(settings, facts, tail)
     return findings
+
+
+def _examine_here(settings: Settings) -> list[Finding]:
+    """What can be seen without NATS."""
+    data = Path(settings.data)
+    found = [
+        judge_environment(os.environ),
+        judge_access(settings, datetime.now(UTC)),
+        judge_exposure(settings),
+        judge_keys(settings),
+        judge_disk(data),
+        judge_place(data, mounts_here()) if data.exists() else None,
+        judge_program() if settings.nats_url is None else None,
+    ]
+    return [finding for finding in found if finding is not None]
 
 
 async def _examine_installation(settings: Settings, facts: ServerFacts, tail: int) -> list[Finding]:
@@ -111,14 +141,19 @@ async def _examine_installation(settings: Settings, facts: ServerFacts, tail: in
             store = runtime.backend.log
             positions = await positions_of(store, names, runtime.backend.partitions)
             lost = await lost_events(store, positions)
+            leases = await runtime.backend.meta.entries("lease.")
     except StoreError as error:
         mend = "look at the server's log and try again"
         return [Finding(level="fail", what="installation", found=str(error), mend=mend)]
     faults = lost + torn_commits(revisions, positions, names)
-    orphans = judge_commands(revisions, workers)
-    return [
+    held = [lease.key.partition(".")[2] for lease in leases]
+    found = [
         *judge_alive(engines, workers),
-        *([orphans] if orphans else []),
+        judge_leases(held, facts.partitions or 0, engines),
+        judge_code(engines),
+        judge_orphans(revisions, engines),
+        judge_commands(revisions, workers),
         judge_tail(revisions, names),
         judge_ends(faults),
     ]
+    return [finding for finding in found if finding is not None]

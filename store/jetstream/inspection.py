@@ -16,6 +16,7 @@ from store.jetstream import api, topology, wire
 from store.jetstream.dial import dial
 from store.jetstream.link import Link
 from store.jetstream.login import ANYBODY, Login
+from store.jetstream.queues import QUEUE, is_queue
 from store.port import StoreError
 from store.subjects import Names
 
@@ -32,8 +33,18 @@ class StreamFacts(Struct, frozen=True, kw_only=True):
     replicas_behind: tuple[str, ...] = ()
 
 
+class QueueFacts(Struct, frozen=True):
+    """The queue of a job: its durable consumer and what of it no worker would have made."""
+
+    name: str
+    wrong: tuple[str, ...] = ()
+
+
 class ServerFacts(Struct, frozen=True, kw_only=True):
-    """A server as a connected client sees it; times are UTC, sizes bytes, ``-1`` is no limit."""
+    """A server as a connected client sees it; times are UTC, sizes bytes, ``-1`` is no limit.
+
+    ``asks_who`` and ``encrypts`` tell of our own connection: whether it had to log in, and TLS.
+    """
 
     version: str
     jetstream: bool
@@ -46,6 +57,10 @@ class ServerFacts(Struct, frozen=True, kw_only=True):
     store_bytes_max: int
     partitions: int | None
     streams: tuple[StreamFacts, ...]
+    queues: tuple[QueueFacts, ...] = ()
+    asks_who: bool = True
+    encrypts: bool = True
+    memory_bytes_max: int = -1
 
 
 async def inspect(url: str, names: Names, *, login: Login = ANYBODY) -> ServerFacts:
@@ -93,7 +108,34 @@ async def _gather(link: Link, names: Names) -> ServerFacts:
         store_bytes_max=int(tier.get("max_storage", -1)),
         partitions=partitions,
         streams=tuple(streams),
+        queues=await _queues(link, names) if streams and streams[1].drift is not None else (),
+        asks_who=bool(info.get("auth_required", False)),
+        encrypts=bool(info.get("tls_required", False)),
+        memory_bytes_max=int(tier.get("max_memory", -1)),
     )
+
+
+async def _queues(link: Link, names: Names) -> tuple[QueueFacts, ...]:
+    found: list[QueueFacts] = []
+    read = 0
+    while True:
+        page = await api.ask(link, f"CONSUMER.LIST.{names.log_stream}", {"offset": read})
+        infos: list[dict[str, Any]] = page["consumers"] or []
+        found += [_queue(info, names) for info in infos if is_queue(info["name"])]
+        read += len(infos)
+        if not infos or read >= page["total"]:
+            return tuple(found)
+
+
+def _queue(info: dict[str, Any], names: Names) -> QueueFacts:
+    config: dict[str, Any] = info["config"]
+    wrong = topology.differences(QUEUE, config)
+    filter = str(config.get("filter_subject", ""))
+    if not filter.startswith(f"{names.namespace}.commands."):
+        wrong.append(f"filter_subject: {filter!r} is no job's")
+    if info.get("paused"):
+        wrong.append("paused: want False, have True")
+    return QueueFacts(str(info["name"]), tuple(wrong))
 
 
 async def _stream(link: Link, want: Mapping[str, Any]) -> tuple[StreamFacts, datetime | None]:
@@ -107,7 +149,7 @@ async def _stream(link: Link, want: Mapping[str, Any]) -> tuple[StreamFacts, dat
     behind = [str(r.get("name")) for r in replicas if r.get("offline") or not r.get("current")]
     facts = StreamFacts(
         name=name,
-        drift=tuple(topology.differences(topology.fixed(want), config)),
+        drift=(*topology.differences(topology.fixed(want), config), *_foreign(config)),
         messages=int(state["messages"]),
         size_bytes=int(state["bytes"]),
         last_seq=int(state["last_seq"]),
@@ -116,6 +158,12 @@ async def _stream(link: Link, want: Mapping[str, Any]) -> tuple[StreamFacts, dat
     )
     at = answer.get("ts")
     return facts, _moment(at) if at else None
+
+
+def _foreign(config: Mapping[str, Any]) -> list[str]:
+    """What none of our streams has: messages from elsewhere, or an end to all writing."""
+    fields = ("mirror", "sources", "sealed")
+    return [f"{field}: want none, have {config[field]!r}" for field in fields if config.get(field)]
 
 
 def _moment(text: str) -> datetime:

@@ -36,6 +36,20 @@ PAUSE_S = 0.05  # before a request that the server turned down is sent again
 TAKE_MAX = 1000
 
 
+# What the consumers of all jobs have in common.
+QUEUE: dict[str, Any] = {
+    "ack_policy": "explicit",
+    "deliver_policy": "all",
+    "max_deliver": -1,
+    "replay_policy": "instant",
+}
+
+
+def is_queue(consumer: str) -> bool:
+    """Whether a consumer is the queue of a job."""
+    return consumer.startswith("job-")
+
+
 def consumer_name(target: str) -> str:
     """The durable's name for ``target``: readable, with a hash in place of a long tail."""
     name = f"job-{escape(target)}"
@@ -239,15 +253,11 @@ class JetStreamQueues:
     async def open(self, target: str, *, ack_wait_s: float, in_flight_max: int) -> JetStreamQueue:
         """Bind or make the durable consumer of ``target``; raises TopologyDrift, Unreachable."""
         stream, name = self._names.log_stream, consumer_name(target)
-        want = {
+        want = QUEUE | {
             "durable_name": name,
-            "ack_policy": "explicit",
             "ack_wait": int(ack_wait_s * 1e9),
-            "deliver_policy": "all",
             "filter_subject": self._names.command_filter(target),
             "max_ack_pending": in_flight_max,
-            "max_deliver": -1,
-            "replay_policy": "instant",
         }
         info = await self._info(name)
         have = await self._make(stream, name, want) if info is None else info["config"]

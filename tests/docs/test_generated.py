@@ -17,6 +17,8 @@ import pytest
 import server.commands.doctor
 import server.doctor
 import server.doctor_api
+import server.doctor_parts
+import server.doctor_setup
 from jobs import JobContext, job
 from sagas.instance import Instance
 from sagas.messages import NULL, Cause
@@ -87,7 +89,10 @@ def test_all_of_the_context_is_on_the_page(name: str) -> None:
 
 
 def test_every_finding_of_the_doctor_is_on_the_page() -> None:
-    parts = (server.doctor, server.doctor_api, server.commands.doctor)
+    parts = (
+        *(server.doctor, server.doctor_api, server.doctor_parts, server.doctor_setup),
+        server.commands.doctor,
+    )
     source = "".join(map(inspect.getsource, parts))
     found = set(re.findall(r'what="([^"]+)"', source))
     assert len(found) > 8
