@@ -16,6 +16,7 @@ from msgspec import Raw, structs
 from sagas.bookkeeping import skip_step
 from sagas.draft import Draft
 from sagas.effects import Complete, Effect, Schedule, Send, Spawn
+from sagas.errors import HandlerFault
 from sagas.instance import COMMANDS_MAX, Failure, StepRecord, Undo
 from sagas.messages import NULL, to_raw
 from sagas.programs.room import Room
@@ -251,7 +252,12 @@ class Run:
             self._end_undone()
 
     def undo_next(self) -> bool:
-        """Undo the next step, when nothing is on its way; False when nothing is left to undo."""
+        """Undo the next step, when nothing is on its way; False when nothing is left to undo.
+
+        Raises HandlerFault when a step that was done is not declared any more: its undo must not be
+        left out unseen.
+        """
+        self._check_declared()
         self._queue_undos()
         if self.open or any(undo.status == "running" for undo in self.draft.undo):
             return True
@@ -306,6 +312,18 @@ class Run:
         if record.status == "failed":
             return bool(record.order) or not step.strict  # with an order it had ended well before
         return record.status == "completed"
+
+    def _check_declared(self) -> None:
+        known = {part.name for step in self.program.steps.values() for part in (step, *step.parts)}
+        begun = {undo.type for undo in self.draft.undo}
+        for id, record in self.records.items():
+            done = record.kind == "step" and record.status == "completed" and id not in begun
+            spared = record.kept or record.rolled_back or record.background
+            if done and not spared and record.step not in known:
+                raise HandlerFault(
+                    f"the step {record.step!r} was done and is not declared any more, so nobody"
+                    " knows how it is undone; bring it back and retry, or cancel the run"
+                )
 
     def _queue_undos(self) -> None:
         """Put what can be undone in line, before what was done earlier."""
