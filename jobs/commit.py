@@ -56,6 +56,7 @@ class Committer:
         self._names = names
         self._owner = owner
         self._teller = teller or Teller(None)
+        self._in_vain = Pause()
 
     async def commit(self, batch: Batch) -> bool:
         """Whether the batch is stored.
@@ -74,6 +75,7 @@ class Committer:
             outcome = await self._backend.log.commit(messages)
             match outcome:
                 case Committed():
+                    self._in_vain = Pause()
                     batch.committed(outcome.last, outcome.count)
                     return True
                 case Busy():
@@ -86,7 +88,7 @@ class Committer:
                     return await self._read_back(batch, len(messages))
                 case Conflict():
                     log.info("commit conflict: %s", outcome.reason)
-                    return await self._read_back(batch, len(messages))
+                    return await self._after_conflict(batch, len(messages))
                 case _:
                     assert_never(outcome)
 
@@ -132,6 +134,17 @@ class Committer:
         """The sequence under which the leader holds just this revision, or 0."""
         stored = await self._latest(message.subject)
         return stored.seq if stored and stored.data == message.payload else 0
+
+    async def _after_conflict(self, batch: Batch, count: int) -> bool:
+        """See _read_back; when nothing has moved, wait before the messages are decided again.
+
+        An instance may be fed by others too; or a leader without the others has an earlier batch
+        of ours in mid-air, and refuses all that comes after it (10164).
+        """
+        stored = await self._read_back(batch, count)
+        if not stored and not any(partition.lost for partition in batch.partitions):
+            await self._in_vain.wait()
+        return stored
 
     async def _read_back(self, batch: Batch, count: int) -> bool:
         """Ask the leader who moved the positions.

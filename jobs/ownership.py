@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -42,6 +43,7 @@ class Ownership:
         self._take = take
         self._leave = leave
         self._held: dict[int, int] = {}
+        self._since: dict[int, datetime] = {}
         self._behind = False
         self._wake = asyncio.Event()
 
@@ -112,7 +114,9 @@ class Ownership:
                 await self._meta.delete(lease.key, expect=lease.revision)  # it was left in a hurry
 
     async def _beat(self) -> None:
-        card = msgspec.structs.replace(self._card, partitions=tuple(sorted(self._held)))
+        held = tuple(sorted(self._held))
+        since = {str(number): self._since[number] for number in held if number in self._since}
+        card = msgspec.structs.replace(self._card, partitions=held, since=since)
         await self._meta.put(f"engine.{card.id}", msgspec.json.encode(card), ttl_s=LEASE_TTL_S)
 
     async def _engines(self) -> list[str]:
@@ -150,6 +154,7 @@ class Ownership:
         except BaseException:  # the lease stays ours; the next round takes the partition again
             del self._held[number]
             raise
+        self._since[number] = datetime.now(UTC)
         log.info("works on partition %d", number)
 
     async def _give(self, number: int) -> None:

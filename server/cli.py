@@ -15,6 +15,7 @@ from server.commands import (
     letters,
     look,
     nats_users,
+    partitions,
     projections,
     replay,
     runs,
@@ -35,16 +36,21 @@ HELP_CONFIG = {
     "commands_before_options": True,
 }
 
+LOOK = (
+    *("sagas", "instances", "show", "history", "replay"),
+    *("events", "event", "sql", "partitions"),
+)
+
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["--help", "-h"]})
 @click.rich_config(help_config=HELP_CONFIG)
 @click.command_panel("Run", commands=["dev", "engine", "jobs", "serve"])
 @click.command_panel("Send", commands=["publish", "start"])
-@click.command_panel(
-    "Look", commands=["sagas", "instances", "show", "history", "replay", "events", "event", "sql"]
-)
+@click.command_panel("Look", commands=[*LOOK])
 @click.command_panel("Act", commands=[*ACTIONS, "timers", "dead-letters"])
-@click.command_panel("Keep", commands=["check", "verify", "backup", "restore", "view", "archive", "rebuild"])
+@click.command_panel(
+    "Keep", commands=["check", "verify", "backup", "restore", "view", "archive", "rebuild"]
+)
 @click.command_panel(
     "Set up",
     commands=["access", "nats-users", "doctor", "init", "new", "config", "version"],
@@ -70,6 +76,7 @@ for _command in (
     look.history,
     replay.replay_command,
     sql.sql,
+    partitions.partitions,
     events.events,
     events.event,
     *(make_command(action) for action in ACTIONS),

@@ -26,11 +26,14 @@ LOG_BYTES_MAX = 10 * 1024 * 1024
 class Member(Struct, frozen=True, kw_only=True):
     """A server's place in a cluster: its stable ``name``, the port it listens on for routes, and
     the addresses where it finds the others, as ``host:port``.
+
+    ``advertise`` is the address that it tells the others instead of its own, empty for its own.
     """
 
     name: str
     route_port: int
     routes: tuple[str, ...]
+    advertise: str = ""
 
 
 class ServerConf(Struct, frozen=True, kw_only=True):
@@ -86,12 +89,13 @@ def _cluster(member: Member) -> str:
     met only where it was said to be.
     """
     routes = ", ".join(f'"nats://{route}"' for route in member.routes)
+    advertise = f'\n  advertise: "{member.advertise}"' if member.advertise else ""
     return f"""\
 lame_duck_duration: "30s"
 lame_duck_grace_period: "2s"
 cluster {{
   name: "{CLUSTER_NAME}"
-  listen: "{HOST}:{member.route_port}"
+  listen: "{HOST}:{member.route_port}"{advertise}
   routes: [{routes}]
   no_advertise: true
   pool_size: 1

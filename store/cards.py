@@ -129,7 +129,7 @@ class JobCard(Struct, frozen=True, kw_only=True):
 
 class EngineCard(Struct, frozen=True, kw_only=True):
     """What an engine says of itself while it is alive; ``sagas`` are the ids it has code for,
-    ``versions`` those that are above 1.
+    ``versions`` those that are above 1, ``since`` when it took each of its partitions.
     """
 
     id: str
@@ -139,6 +139,7 @@ class EngineCard(Struct, frozen=True, kw_only=True):
     partitions: tuple[int, ...] = ()
     sagas: tuple[str, ...] = ()
     versions: dict[str, int] = {}
+    since: dict[str, datetime] = {}
 
 
 class WorkerCard(Struct, frozen=True, kw_only=True):

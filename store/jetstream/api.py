@@ -7,14 +7,19 @@ Owns the ``$JS.API`` subjects and the shape of their answers. It promises that a
 from __future__ import annotations
 
 import base64
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from store.jetstream import codes, wire
-from store.jetstream.link import REQUEST_TIMEOUT_S, Link
+from store.jetstream.link import REQUEST_TIMEOUT_S, Link, NoResponders
 from store.port import Stored, StoreError, Unreachable
+
+T = TypeVar("T")
+
+LOOK_S = 2.0
 
 
 class ApiError(StoreError):
@@ -74,7 +79,8 @@ async def call(
 ) -> bytes:
     """Ask ``$JS.API.<subject>``, or ``….<filter>``; raw JSON.
 
-    Raises ApiError, NoResponders, Unreachable, and Refused where permissions deny it.
+    Raises ApiError, NoResponders, Unreachable (also where a cluster has no leader for it at the
+    moment), and Refused where permissions deny it.
     """
     payload = b"" if body is None else msgspec.json.encode(body)
     # A filter may have wildcards, unlike what is stored.
@@ -84,19 +90,46 @@ async def call(
         error = _FAILURE.decode(reply.data).error
     except msgspec.MsgspecError as problem:
         raise Unreachable(f"unreadable answer to {subject}: {problem}; try again") from problem
+    if error is not None and error.err_code in codes.AWAY:
+        raise Unreachable(f"{subject}: {error}; try again")
     if error is not None:
         raise ApiError(subject, error)
     return reply.data
 
 
-async def ask(link: Link, subject: str, body: object = None, *, filter: str = "") -> dict[str, Any]:
+async def repeated(look: Callable[[float], Awaitable[T]]) -> T:
+    """A question that changes nothing, asked a second time when the first answer stays away.
+
+    ``look`` is given its time-out in seconds. The leader of a stream may have changed meanwhile,
+    and the one before does not answer any more. Raises what ``look`` raises.
+    """
+    try:
+        return await look(LOOK_S)
+    except NoResponders:
+        raise
+    except Unreachable:
+        return await look(REQUEST_TIMEOUT_S - LOOK_S)
+
+
+async def ask(
+    link: Link,
+    subject: str,
+    body: object = None,
+    timeout_s: float = REQUEST_TIMEOUT_S,
+    *,
+    filter: str = "",
+) -> dict[str, Any]:
     """``call`` with the answer as plain data: its fields differ between servers."""
-    answer = await call(link, subject, body, filter=filter)
+    answer = await call(link, subject, body, timeout_s, filter=filter)
     return msgspec.json.decode(answer, type=dict[str, Any])
 
 
 async def create_consumer(
-    link: Link, stream: str, name: str, config: dict[str, Any]
+    link: Link,
+    stream: str,
+    name: str,
+    config: dict[str, Any],
+    timeout_s: float = REQUEST_TIMEOUT_S,
 ) -> dict[str, Any]:
     """Make a consumer that does not exist; its info. Raises what ``call`` does.
 
@@ -104,7 +137,7 @@ async def create_consumer(
     """
     body = {"stream_name": stream, "config": config, "action": "create"}
     filter = str(config.get("filter_subject", ""))
-    return await ask(link, f"CONSUMER.CREATE.{stream}.{name}", body, filter=filter)
+    return await ask(link, f"CONSUMER.CREATE.{stream}.{name}", body, timeout_s, filter=filter)
 
 
 async def last_message(link: Link, stream: str, subject: str) -> Stored | None:
@@ -119,7 +152,8 @@ async def message_at(link: Link, stream: str, seq: int) -> Stored | None:
 
 async def _message(link: Link, stream: str, which: dict[str, Any]) -> Stored | None:
     try:
-        data = await call(link, f"STREAM.MSG.GET.{stream}", which)
+        question = f"STREAM.MSG.GET.{stream}"
+        data = await repeated(lambda wait_s: call(link, question, which, wait_s))
     except ApiError as failure:
         if failure.error.err_code == codes.MESSAGE_NOT_FOUND:
             return None

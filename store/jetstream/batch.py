@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 
 from store.jetstream import api, codes, wire
 from store.jetstream.link import Link, NoResponders
@@ -23,6 +23,7 @@ from store.port import (
     Busy,
     CommitOutcome,
     Committed,
+    Conflict,
     Invalid,
     MessageTooLarge,
     Outgoing,
@@ -34,7 +35,6 @@ from store.port import (
 IN_FLIGHT_MAX = (
     32  # the server takes 50 for a stream, and one left by a crash holds its place for 10 s
 )
-COMMIT_TIMEOUT_S = 5.0
 EXPECT = "Nats-Expected-Last-Subject-Sequence"
 
 # What the server answers to the same faults when it sees them first.
@@ -46,9 +46,9 @@ CODE_BAD_MESSAGE = 0
 class BatchPublisher:
     """Publishes batches to the one stream that takes their subjects."""
 
-    def __init__(self, link: Link, timeout_s: float = COMMIT_TIMEOUT_S) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
-        self._timeout_s = timeout_s
+        self._timeout_s = link.write_timeout_s
         self._slots = asyncio.Semaphore(IN_FLIGHT_MAX)
         self._id_head = secrets.token_hex(8)
         self._count = 0
@@ -62,9 +62,9 @@ class BatchPublisher:
             )
         try:
             if len(batch) == 1:
-                return await self._send_one(batch[0])
+                return await self._watched(self._send_one(batch[0]))
             async with self._slots:
-                return await self._send_all(batch)
+                return await self._watched(self._send_all(batch))
         except MessageTooLarge as error:
             return Invalid(CODE_TOO_LARGE, str(error))
         except Refused as error:
@@ -73,6 +73,23 @@ class BatchPublisher:
             return Busy(str(error))
         except Unreachable as error:
             return Unknown(str(error))
+
+    async def _watched(self, sending: Awaitable[CommitOutcome]) -> CommitOutcome:
+        """The outcome of a write, which also says how the server is that we talk to."""
+        since_s = asyncio.get_running_loop().time()
+        try:
+            outcome = await sending
+        except Unreachable:
+            self._link.stuck(since_s)
+            raise
+        match outcome:
+            case Committed():
+                self._link.wrote()
+            case Busy() | Conflict():  # a conflict also when a write of ours hangs in mid-air
+                self._link.stuck(since_s)
+            case Unknown() | Invalid():
+                pass
+        return outcome
 
     async def _send_one(self, outgoing: Outgoing) -> CommitOutcome:
         headers = outgoing.headers

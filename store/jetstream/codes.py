@@ -20,6 +20,7 @@ STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 CONSUMERS_FULL = 10026
 MESSAGE_NOT_FOUND = 10037
+AWAY = frozenset({10008, 10009})  # nobody who could answer, or not the one who can
 
 KINDS: dict[int, Kind] = {
     # An expected sequence did not hold. Replicated streams answer 10164, also when another write to

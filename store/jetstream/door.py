@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from store.jetstream import api, codes, wire
 from store.jetstream.batch import BatchPublisher
-from store.jetstream.link import REQUEST_TIMEOUT_S, Link, NoResponders
+from store.jetstream.link import Link, NoResponders
 from store.port import (
     NO_HEADERS,
     Accepted,
@@ -32,10 +32,10 @@ RETRY_MAX_S = 0.5
 class JetStreamDoor:
     """``store.port.Door`` for the events stream and the signals of the log."""
 
-    def __init__(self, link: Link, names: Names, timeout_s: float = REQUEST_TIMEOUT_S) -> None:
+    def __init__(self, link: Link, names: Names, timeout_s: float = 0.0) -> None:
         self._link = link
         self._names = names
-        self._timeout_s = timeout_s
+        self._timeout_s = timeout_s or link.write_timeout_s
         self._batches = BatchPublisher(link)
 
     async def publish(
@@ -47,7 +47,8 @@ class JetStreamDoor:
         if msg_id:
             pairs = (("Nats-Msg-Id", msg_id), *pairs)
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + self._timeout_s
+        since_s = loop.time()
+        deadline_s = since_s + self._timeout_s
         delay_s = RETRY_MIN_S
         while True:
             busy = ""
@@ -55,11 +56,16 @@ class JetStreamDoor:
                 reply = await self._link.ask(subject, payload, pairs, self._timeout_s)
             except NoResponders as error:  # the stream is there (see below) and has no leader now
                 busy = str(error)
+            except Unreachable:
+                self._link.stuck(since_s)
+                raise
             else:
                 ack = api.ack_of(reply.data)
                 if ack.error is None:
+                    self._link.wrote()
                     return Accepted(ack.seq, ack.duplicate)
                 busy = _busy_or_raise(subject, ack.error)
+            self._link.stuck(since_s)
             if loop.time() + delay_s > deadline_s:
                 raise Unreachable(f"{subject} was not stored within {self._timeout_s:g} s: {busy}")
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter

@@ -21,11 +21,11 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 from nats import errors
-from nats.aio.client import Server
 
 from store.jetstream import wire
-from store.jetstream.login import ANYBODY, Login, LoginClient
+from store.jetstream.login import ANYBODY, Login
 from store.jetstream.parser import LinkParser, info_of
+from store.jetstream.roaming import PING_INTERVAL_CLUSTER_S, PING_INTERVAL_S, RoamingClient
 from store.port import Refused, Unreachable
 
 log = logging.getLogger(__name__)
@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 Sink = Callable[[bytes, bytes, bytes, bytes], None]  # subject, reply subject, header block, payload
 
 REQUEST_TIMEOUT_S = 5.0
-RECONNECT_DELAY_MIN_S = 0.02
-RECONNECT_DELAY_MAX_S = 1.0
-PING_INTERVAL_S = 10
 _UNSENT_BYTES_MAX = 16 * 1024 * 1024  # over this a writer waits for the socket
 
 
@@ -58,7 +55,7 @@ class Waiter(NamedTuple):
     subject: str
 
 
-class Link(LoginClient):
+class Link(RoamingClient):
     """A connection to NATS; made by ``dial``, never by hand."""
 
     def __init__(self, login: Login = ANYBODY) -> None:
@@ -77,7 +74,6 @@ class Link(LoginClient):
         self._deaf = ""  # why no answer can reach us
         self._out: list[bytes] = []
         self._out_due = False
-        self._attempts = 0
         self._ps = LinkParser(self._dispatch, self._control)  # type: ignore[assignment]
 
     # --- what others use
@@ -86,6 +82,11 @@ class Link(LoginClient):
     def size_max(self) -> int:
         """Bytes one message may have, headers included."""
         return self.max_payload - wire.SIZE_MARGIN
+
+    @property
+    def awaiting(self) -> bool:
+        """Whether an answer is waited for."""
+        return bool(self._waiters)
 
     @property
     def server_info(self) -> dict[str, Any]:
@@ -192,6 +193,7 @@ class Link(LoginClient):
 
     async def hang_up(self) -> None:
         """Close for good; what was posted is written first. Idempotent and never raises."""
+        self.stay()
         self._write_out()
         self._fail_waiters("the connection was closed")
         try:
@@ -345,14 +347,6 @@ class Link(LoginClient):
         self._fail_waiters("the connection was closed")
         self.closed.set()
 
-    def _next_server(
-        self, servers: list[Server], _info: dict[str, Any]
-    ) -> tuple[Server | None, float]:
-        delay_s = min(RECONNECT_DELAY_MAX_S, RECONNECT_DELAY_MIN_S * 2 ** min(self._attempts, 10))
-        server = servers[self._attempts % len(servers)] if servers else None
-        self._attempts += 1
-        return server, delay_s * random.uniform(0.5, 1.0)  # noqa: S311 - jitter, no secret
-
     def unique(self) -> str:
         """A name that nobody else has, fit for consumers and subjects."""
         return self._nuid.next().decode()
@@ -365,18 +359,22 @@ class Link(LoginClient):
 
     async def start(self, url: str, name: str, inbox: str) -> None:
         """Connect with the settings that every writer of ours needs; called once, by ``dial``."""
+        servers = [part.strip() for part in url.split(",")]
+        random.shuffle(servers)  # so that clients are spread over a cluster
+        alone = len(servers) == 1
         await self.connect(
-            servers=[part.strip() for part in url.split(",")],
+            servers=servers,
             name=name,
             tls=self.prepare(),
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
             reconnected_cb=self._on_reconnected,
             closed_cb=self._on_closed,
+            lame_duck_mode_cb=self._on_lame_duck,
             reconnect_to_server_handler=self._next_server,
             reconnect_time_wait=0.1,  # type: ignore[arg-type]  # between first attempts; seconds
             max_reconnect_attempts=-1,
-            ping_interval=PING_INTERVAL_S,
+            ping_interval=PING_INTERVAL_S if alone else PING_INTERVAL_CLUSTER_S,
             max_outstanding_pings=2,
             pending_size=-1,
             inbox_prefix=inbox,

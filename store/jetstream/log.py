@@ -30,6 +30,9 @@ from store.subjects import Names
 
 LOAD_SUBJECTS_MAX = 1000  # of one request; the server refuses over 1024 results
 LOAD_BYTES_MAX = 256 * 1024  # subjects of one request
+DIRECT_S = 2.0  # for the answer of any replica of a cluster
+LEADER_ONLY_S = 15.0
+LEADER_READS_MAX = 64
 STALL_S = 30.0  # a history that makes no progress for so long has lost its broker
 
 _OWN_HEADERS = (
@@ -50,6 +53,7 @@ class JetStreamLog:
         self._stream = names.log_stream
         self._events_stream = names.events_stream
         self._batches = BatchPublisher(link)
+        self._leader_until_s = 0.0  # until then replicas are not asked
 
     async def commit(self, batch: Sequence[Outgoing]) -> CommitOutcome:
         """Store all of ``batch`` atomically, or none; never raises for an outcome."""
@@ -136,13 +140,59 @@ class JetStreamLog:
 
     async def _load_one(self, subject: str) -> dict[str, Stored]:
         """The same for one subject, without the cost of a list: what a lone message waits for."""
-        reply = await self._link.ask(f"$JS.API.DIRECT.GET.{self._stream}.{subject}")
+        if self._replicas_silent():
+            return await self._load_from_leader([subject])
+        question = f"$JS.API.DIRECT.GET.{self._stream}.{subject}"
+        try:
+            reply = await self._link.ask(question, timeout_s=self._direct_wait_s)
+        except Unreachable as error:
+            return await self._load_otherwise([subject], error)
         status = wire.status_of(reply.header)
         if status not in (0, 404):
             raise _load_problem(status, wire.description_of(reply.header))
         return {} if status else {subject: _stored_of(reply)}
 
+    def _replicas_silent(self) -> bool:
+        return asyncio.get_running_loop().time() < self._leader_until_s
+
+    @property
+    def _direct_wait_s(self) -> float:
+        return REQUEST_TIMEOUT_S if self._link.alone else DIRECT_S
+
+    async def _load_otherwise(
+        self, subjects: Sequence[str], error: Unreachable
+    ) -> dict[str, Stored]:
+        """The same from the leader, when a replica has given no answer; raises Unreachable.
+
+        The server gives a direct get to any of the replicas, and goes on giving its share to one
+        that is stopped or cut off. So the leader is asked for a while.
+        """
+        if self._link.alone or not self._link.is_connected:
+            raise error
+        self._leader_until_s = asyncio.get_running_loop().time() + LEADER_ONLY_S
+        return await self._load_from_leader(subjects)
+
+    async def _load_from_leader(self, subjects: Sequence[str]) -> dict[str, Stored]:
+        places = asyncio.Semaphore(LEADER_READS_MAX)
+
+        async def one(subject: str) -> Stored | None:
+            async with places:
+                return await self.read(subject)
+
+        found = await asyncio.gather(*(one(subject) for subject in subjects))
+        return {stored.subject: stored for stored in found if stored is not None}
+
     async def _load_chunk(self, subjects: Sequence[str], upto: int | None) -> dict[str, Stored]:
+        if upto is None and self._replicas_silent():
+            return await self._load_from_leader(subjects)
+        try:
+            return await self._load_direct(subjects, upto)
+        except Unreachable as error:
+            if upto is not None:
+                raise
+            return await self._load_otherwise(subjects, error)
+
+    async def _load_direct(self, subjects: Sequence[str], upto: int | None) -> dict[str, Stored]:
         found: dict[str, Stored] = {}
         body: dict[str, Any] = {"multi_last": subjects}
         if upto is not None:
@@ -177,7 +227,7 @@ class JetStreamLog:
             return wire.message(subject, inbox, (), msgspec.json.encode(body), self._link.size_max)
 
         waiter = Waiter(future, offer, subject)
-        return await self._link.wait(subject, build, waiter, REQUEST_TIMEOUT_S)
+        return await self._link.wait(subject, build, waiter, self._direct_wait_s)
 
 
 async def read_all(link: Link, stream: str, subject: str, start: Start) -> AsyncIterator[Stored]:

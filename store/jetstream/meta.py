@@ -109,10 +109,19 @@ class JetStreamMeta:
         error = None
         for _ in range(2):
             pairs = headers if expect is None else ((EXPECT, str(expect)), *headers)
-            ack = api.ack_of((await self._link.ask(subject, data, pairs)).data)
+            since_s = asyncio.get_running_loop().time()
+            try:
+                reply = await self._link.ask(subject, data, pairs, self._link.write_timeout_s)
+            except Unreachable:
+                self._link.stuck(since_s)
+                raise
+            ack = api.ack_of(reply.data)
             error = ack.error
             if error is None:
+                self._link.wrote()
                 return ack.seq
+            if codes.kind_of(error) == "busy":
+                self._link.stuck(since_s)
             if codes.kind_of(error) != "conflict":
                 break
             if expect != 0:

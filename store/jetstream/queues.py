@@ -31,7 +31,8 @@ from store.subjects import Names, escape
 NAME_CHARS_MAX = 120  # of a consumer's name; it becomes a directory on the server
 COLLECT_S = 0.25  # how long a take that may not wait leaves the server to answer
 EXPIRES_S = 30.0
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 2.0
+OPEN_TIMEOUT_S = 20.0
 PAUSE_S = 0.05  # before a request that the server turned down is sent again
 TAKE_MAX = 1000
 
@@ -259,8 +260,7 @@ class JetStreamQueues:
             "filter_subject": self._names.command_filter(target),
             "max_ack_pending": in_flight_max,
         }
-        info = await self._info(name)
-        have = await self._make(stream, name, want) if info is None else info["config"]
+        have = await self._bind(stream, name, want)
         lines = topology.differences(want, have)
         if lines:
             raise TopologyDrift(
@@ -305,6 +305,21 @@ class JetStreamQueues:
         for queue in self._queues:
             await queue.close()
         self._queues.clear()
+
+    async def _bind(self, stream: str, name: str, want: dict[str, Any]) -> dict[str, Any]:
+        """The configuration of the consumer, made when there is none.
+
+        In a cluster one that is being made has no leader at first, and nobody answers for it.
+        """
+        deadline_s = _now_s() + OPEN_TIMEOUT_S
+        while True:
+            try:
+                info = await self._info(name)
+                return await self._make(stream, name, want) if info is None else info["config"]
+            except Unreachable:
+                if _now_s() > deadline_s:
+                    raise
+            await asyncio.sleep(PAUSE_S)
 
     async def _info(self, name: str) -> dict[str, Any] | None:
         try:

@@ -22,7 +22,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from store.jetstream import api, wire
-from store.jetstream.link import Link
+from store.jetstream.link import REQUEST_TIMEOUT_S, Link
 from store.port import NO_HEADERS, Refused, Stored, StoreError, Unreachable
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,8 @@ HELD_MAX = 2000  # messages asked for and not yet taken
 HELD_BYTES_MAX = 32 * 1024 * 1024  # over this no more are asked for
 ASK_BYTES_MAX = 8 * 1024 * 1024  # of one request
 EXPIRES_S = 30.0
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 2.0  # twice as long without a word, and the consumer is taken for lost
+REMAKE_S = 2.0  # for the first answer to another one: who should answer may be gone with it
 INACTIVE_S = 90
 OPEN_TIMEOUT_S = 10.0
 RETRY_MIN_S = 0.05
@@ -140,14 +141,16 @@ class Reader:
                 config["opt_start_seq"] = self.last + 1
         return config
 
-    async def _make(self) -> None:
+    async def _make(self, wait_s: float) -> None:
         self._consumer = f"read-{self._link.unique()}"
         self._inbox = f"{self._link.prefix}.{self._consumer}"
         self._consumer_seq = 0
         self._asked = 0
         self._broken.clear()
         self._sid = await self._link.attach(self._inbox, self._deliver)
-        answer = await api.create_consumer(self._link, self._stream, self._consumer, self._config())
+        answer = await api.create_consumer(
+            *(self._link, self._stream, self._consumer, self._config()), timeout_s=wait_s
+        )
         if self._start == "new":  # after an interruption go on from here, not from "now" again
             self._start = self.last = answer["delivered"]["stream_seq"]
         if self._start == "last_per_subject":
@@ -175,9 +178,10 @@ class Reader:
 
     async def _make_until(self, deadline_s: float | None) -> None:
         delay_s = RETRY_MIN_S
+        wait_s = REMAKE_S if deadline_s is None else REQUEST_TIMEOUT_S
         while True:
             try:
-                return await self._make()
+                return await self._make(wait_s)
             except Refused as error:
                 await self._drop()
                 if deadline_s is not None:
@@ -191,6 +195,7 @@ class Reader:
                         f"the stream {self._stream} can't be read: {error}"
                     ) from error
                 log.debug("reading %s: %s; again soon", self._stream, error)
+                wait_s = REQUEST_TIMEOUT_S
             await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - jitter
             delay_s = min(RETRY_MAX_S, delay_s * 2)
 

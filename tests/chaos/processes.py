@@ -103,27 +103,35 @@ class Process:
         return self.log.read_bytes()[-bytes_max:].decode(errors="replace")
 
 
-class World:
-    """One installation and the processes on it."""
+class Installation:
+    """Processes that are ended together, on brokers that somebody else ends."""
 
-    def __init__(self, home: Path, server: EmbeddedServer, names: Names) -> None:
+    def __init__(self, home: Path, names: Names, replicas: int = 1) -> None:
         self.home = home
-        self.server = server
         self.names = names
+        self.replicas = replicas
         self.ledger = home / "ledger"
         self.processes: list[Process] = []
         self._backends: list[JetStreamBackend] = []
 
+    @property
+    def url(self) -> str:
+        """Where the brokers are."""
+        raise NotImplementedError
+
     async def backend(self, partitions: int = 4) -> JetStreamBackend:
         """A connection of the test's own."""
-        backend = await connect(self.server.url, self.names, partitions=partitions, name="test")
+        backend = await connect(
+            *(self.url, self.names), partitions=partitions, replicas=self.replicas, name="test"
+        )
         self._backends.append(backend)
         return backend
 
     def process(self, *arguments: str, name: str = "") -> Process:
         """A process that is ended with the world; start it yourself."""
         log = self.home / f"{name or arguments[-1]}-{len(self.processes)}.log"
-        process = Process(list(arguments), log, {LEDGER: str(self.ledger)})
+        environ = {LEDGER: str(self.ledger), "SNORRI_REPLICAS": str(self.replicas)}
+        process = Process(list(arguments), log, environ)
         self.processes.append(process)
         return process
 
@@ -132,9 +140,40 @@ class World:
         names = self.names
         return self.process(
             *("-m", "tests.chaos.runner", role),
-            *(url or self.server.url, names.namespace, names.bucket),
+            *(url or self.url, names.namespace, names.bucket),
             name=role,
         )
+
+    async def close(self) -> None:
+        """End what still runs, the processes first."""
+        for process in self.processes:
+            if process.alive:
+                await process.end()
+        await self._hang_up()
+
+    async def _hang_up(self) -> None:
+        for backend in self._backends:
+            await backend.close()
+        self._backends.clear()
+
+    def tell(self) -> None:
+        """Print what the processes wrote, for the report of a failed test."""
+        for process in self.processes:
+            if process.log.exists():
+                print(f"--- {process.log.name} ({process.starts} starts)\n{process.words()}")
+
+
+class World(Installation):
+    """One installation with a nats-server of its own."""
+
+    def __init__(self, home: Path, server: EmbeddedServer, names: Names) -> None:
+        super().__init__(home, names)
+        self.server = server
+
+    @property
+    def url(self) -> str:
+        """Where its server is."""
+        return self.server.url
 
     async def crash_broker(self) -> None:
         """kill -9 and start again on the same directory."""
@@ -143,25 +182,13 @@ class World:
 
     async def use(self, server: EmbeddedServer) -> None:
         """Go on with another server, which is started; the one before must have been stopped."""
-        for backend in self._backends:
-            await backend.close()
-        self._backends.clear()
+        await self._hang_up()
         self.server = await server.start()
 
     async def close(self) -> None:
-        """End what still runs, the processes first."""
-        for process in self.processes:
-            if process.alive:
-                await process.end()
-        for backend in self._backends:
-            await backend.close()
+        """End what still runs, the server last."""
+        await super().close()
         await self.server.stop()
-
-    def tell(self) -> None:
-        """Print what the processes wrote, for the report of a failed test."""
-        for process in self.processes:
-            if process.log.exists():
-                print(f"--- {process.log.name} ({process.starts} starts)\n{process.words()}")
 
 
 @asynccontextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 
 from jobs import JobRegistry
@@ -24,6 +25,7 @@ from tests.waiting import eventually
 
 ACK_WAIT_S = 2.0
 PATIENCE_S = 30.0
+REPLICAS = int(os.environ.get("SNORRI_REPLICAS", "1"))
 
 
 async def main(
@@ -43,7 +45,7 @@ async def main(
 
     async def connected() -> JetStreamBackend | None:
         try:
-            return await connect(url, names, name=role)
+            return await connect(url, names, replicas=REPLICAS, name=role)
         except StoreError:
             return None
 

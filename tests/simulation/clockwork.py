@@ -18,6 +18,7 @@ from typing import Any
 import jobs.commit
 import jobs.engine
 import jobs.lane
+import jobs.ownership
 import jobs.rollout
 import sagas.definition
 from jobs.execution import Attempt
@@ -26,7 +27,7 @@ from store.memory import VirtualClock
 
 ROOMS = ("jobs.", "store.")
 NOT_OURS = ("store.jetstream", "store.duck", "store.memory")
-DATED = (jobs.lane, jobs.commit, jobs.rollout)
+DATED = (jobs.lane, jobs.commit, jobs.ownership, jobs.rollout)
 # What each process works out of the definitions when it starts is the same for all runs.
 FUNCTIONS_OF_TYPES = (
     (jobs.engine, "message_schemas"),
