@@ -1,8 +1,10 @@
-"""Actions on entities as routes of somebody's own application: ``POST /orders/{id}/checkout``.
+"""The routes of actions on entities: ``POST /orders/{id}/checkout``.
 
     app = Litestar(plugins=[SnorriPlugin(app=["shop"], actions=[
         action("/orders/{id}/checkout", checkout),
     ])])
+
+Those that stand in an app's modules are routes of the API, too (``of_app``).
 
 The request starts a run of a step list or a workflow and waits for it: 200 with what it completed
 with, 202 with a link when that takes longer, a problem document with the failed step when it
@@ -13,7 +15,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Annotated, Any, cast
 
 import msgspec
@@ -21,36 +23,29 @@ from litestar import Request, Response, post
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, HeaderParameter, QueryParameter
-from litestar.types import Guard
 from msgspec import Struct
 
-from sagas import DefinitionError, SagaDefinition
+from sagas import SagaDefinition
 from sagas.instance import Status
 from sagas.messages import to_raw
 from sagas.names import BadName, check_key
 from server.access.roles import Identity, Role
+from server.action_schemas import operation_of
 from server.api.errors import answer, to_problem
 from server.api.links import instance_path
 from server.api.problems import Problem
+from server.entity_actions import EntityAction, action
+from server.errors import SettingsError
 from store.client import SagaClient
 from store.run_result import RunResult, failure_of
 from store.runs import RunRefused, Runs
 
+__all__ = ("ActionRoutes", "EntityAction", "action", "of_app")
+
 WAIT_MS = 30_000
 WAIT_MS_MAX = 300_000
-PATH = re.compile(r"/[^{}]*\{id\}(?:/[^{}]+)+")
 
 Asked = Request[Any, Any, Any]
-
-
-class EntityAction(Struct, frozen=True, kw_only=True):
-    """A route that runs a saga for one entity; see ``action``."""
-
-    path: str
-    saga: SagaDefinition
-    once: bool = False
-    role: Role = "operator"
-    guards: Sequence[Guard] = ()
 
 
 class ActionUnderWay(Struct, frozen=True, kw_only=True):
@@ -61,30 +56,6 @@ class ActionUnderWay(Struct, frozen=True, kw_only=True):
     status: Status
     location: str
     next: str
-
-
-def action(
-    path: str,
-    saga: SagaDefinition,
-    *,
-    once: bool = False,
-    role: Role = "operator",
-    guards: Sequence[Guard] = (),
-) -> EntityAction:
-    """Serve a step list or a workflow at ``path``, which holds ``{id}``, the key of the entity.
-
-    ``once``: the entity's id names the run, so the action is taken once and whoever asks again
-    with the same body gets its outcome. Otherwise each request is a run of its own, but for those
-    under one ``Idempotency-Key``. ``role`` is what ``identify`` of the plugin must grant,
-    ``guards`` are those of your application. Raises DefinitionError.
-    """
-    if PATH.fullmatch(path) is None:
-        raise DefinitionError(f"the path of an action is /orders/{{id}}/checkout, not {path!r}")
-    if saga.program is None or not saga.starting:
-        raise DefinitionError(
-            f"the action {path} needs a step list or a workflow; {saga.id!r} is driven by messages"
-        )
-    return EntityAction(path=path, saga=saga, once=once, role=role, guards=tuple(guards))
 
 
 class ActionRoutes:
@@ -130,6 +101,7 @@ class ActionRoutes:
             guards=list(declared.guards),
             opt={"role": declared.role},
             tags=["actions"],
+            operation_class=operation_of(saga),
             operation_id=f"action{re.sub(r'[^A-Za-z0-9]+', '-', declared.path)}",
             summary=saga.description or f"Run {saga.id}",
             description=f"Runs {saga.id} with the body and the id as its input.",
@@ -188,9 +160,40 @@ class ActionRoutes:
         return Response(body, status_code=202, headers={"Location": location})
 
 
+def of_app(
+    actions: Iterable[EntityAction], client: SagaClient, taken: Iterable[str]
+) -> list[HTTPRouteHandler]:
+    """The routes of an app's own actions beside those of the API; ``taken`` are paths of those.
+
+    Raises SettingsError for an action whose path begins as one of ours.
+    """
+    rooms = {path.split("/", 2)[1] for path in taken if path.count("/") >= 1}
+    routes = ActionRoutes(lambda: client, _logged_in, "")
+    made: list[HTTPRouteHandler] = []
+    for declared in actions:
+        if declared.room in rooms:
+            raise SettingsError(
+                f"the action {declared.path} begins as a route of the API or a page does; give it"
+                f" another first part than {declared.room!r}"
+            )
+        made.append(routes.route(declared))
+    return made
+
+
+def _logged_in(request: Any) -> Identity | None:
+    return request.scope.get("user")
+
+
 async def _input(request: Asked, saga: SagaDefinition, id: str) -> dict[str, Any]:
     """The body with the id in it, fit for the saga; raises Problem."""
     body = await request.body()
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if body.strip() and media_type and not media_type.endswith(("/json", "+json")):
+        raise Problem(
+            *(415, "unsupported-media-type", "The body is no JSON"),
+            f"Its Content-Type is {media_type[:100]!r}.",
+            "Send application/json.",
+        )
     try:
         given = msgspec.json.decode(body, type=dict[str, Any]) if body.strip() else {}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:

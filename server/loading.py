@@ -1,10 +1,10 @@
 """An app's modules become its registry of sagas, its jobs and their providers.
 
-A module gives what stands at its top level: definitions, jobs, one Providers and one ErrorPolicy,
-alone or in lists, tuples, dicts and registries. Definitions of steps bring the jobs of their steps.
-A package also gives what its ``sagas`` and ``jobs`` parts hold, as modules or as packages with a
-module for each. Nothing is registered by being imported elsewhere. Everything that is wrong with an
-app is an AppError that says where.
+A module gives what stands at its top level: definitions, jobs, actions, one Providers and one
+ErrorPolicy, alone or in lists, tuples, dicts and registries. Definitions of steps bring the jobs of
+their steps. A package also gives what its ``sagas`` and ``jobs`` parts hold, as modules or as
+packages with a module for each. Nothing is registered by being imported elsewhere. Everything that
+is wrong with an app is an AppError that says where.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from jobs import DependencyError, ErrorPolicy, Job, JobRegistry, Providers
 from jobs.job import AnyJob
 from jobs.steps import all_step_jobs
 from sagas import DefinitionError, Draft, Registry, SagaBuilder, SagaDefinition
+from server.entity_actions import EntityAction
 from server.errors import SetupError
 
 T = TypeVar("T")
@@ -45,6 +46,7 @@ class App(Struct, frozen=True, kw_only=True):
     registry: Registry
     jobs: JobRegistry
     providers: Providers
+    actions: tuple[EntityAction, ...] = ()
 
     @property
     def secrets(self) -> frozenset[str]:
@@ -62,6 +64,7 @@ class _Found:
         self.builders: dict[str, str] = {}
         self.providers: list[tuple[Providers, str]] = []
         self.errors: list[tuple[ErrorPolicy, str]] = []
+        self.actions: dict[str, tuple[EntityAction, str]] = {}
 
     def take(self, value: object, module: str) -> None:
         """Keep ``value`` when it is one of ours; raises AppError for a second of the same name."""
@@ -78,6 +81,9 @@ class _Found:
             case ErrorPolicy():
                 if all(known is not value for known, _ in self.errors):
                     self.errors.append((value, module))
+            case EntityAction():
+                self._once(self.actions, value.path, value, module, "actions have the path")
+                self.take(value.saga, module)
             case Registry() | JobRegistry():
                 for one in value:
                     self.take(one, module)
@@ -127,6 +133,7 @@ def load_app(modules: Sequence[str], path: str | None = None) -> App:
             registry=Registry(definitions),
             jobs=jobs,
             providers=providers,
+            actions=tuple(declared for declared, _ in found.actions.values()),
         )
     except (DefinitionError, DependencyError) as error:
         raise AppError(str(error)) from error
@@ -220,7 +227,7 @@ def _values(module: ModuleType) -> Iterator[object]:
         elif isinstance(value, Mapping):
             yield from value.values()
         elif isinstance(value, App):
-            yield from (value.registry, value.jobs, value.providers)
+            yield from (value.registry, value.jobs, value.providers, *value.actions)
         else:
             yield value
 

@@ -62,7 +62,8 @@ class SnorriPlugin(InitPlugin):
     ``app`` names the modules with sagas and jobs. Handlers may ask for two dependencies:
     ``publisher`` (a Publisher) and ``saga_client`` (a SagaClient). ``identify`` says who a request
     is from, by what your application knows of it (None: nobody), in place of SNORRI_AUTH.
-    ``actions`` are routes of the application that run a saga for one entity. All other settings
+    ``actions`` are routes of the application that run a saga for one entity, beside those that
+    stand in its modules. All other settings
     are given by name (``nats_url``, ``data``, ``bucket`` …), by SNORRI_… or in
     snorri.toml; without ``nats_url`` a nats-server is started as `snorri dev` does. Several
     processes of one application need a ``data`` directory each. Raises SettingsError and AppError.
@@ -97,7 +98,8 @@ class SnorriPlugin(InitPlugin):
         app_config.dependencies["publisher"] = Provide(self._publisher, sync_to_thread=False)
         app_config.dependencies["saga_client"] = Provide(self._client, sync_to_thread=False)
         routes = ActionRoutes(self._client, self._identify, self._path)
-        app_config.route_handlers.extend(routes.route(declared) for declared in self._actions)
+        own = {declared.path: declared for declared in (*self._app.actions, *self._actions)}
+        app_config.route_handlers.extend(routes.route(declared) for declared in own.values())
         if "api" in self._roles:
             mount = asgi(self._path, is_mount=True, copy_scope=True)
             app_config.route_handlers.append(mount(self._mounted))

@@ -30,6 +30,7 @@ from sagas.examples import definitions as sample_sagas
 from sagas.instance import Status
 from server.api.app import create_app
 from server.api.deps import Deps
+from server.entity_actions import EntityAction
 from server.loading import App
 from server.settings import Settings
 from store.client import SagaClient
@@ -166,6 +167,7 @@ async def open_api(
     worker: bool = True,
     mask: Callable[[bytes], bytes] | None = None,
     broker: MemoryBroker | None = None,
+    actions: Iterable[EntityAction] = (),
 ) -> AsyncGenerator[Api]:
     """An installation of its own for one test, its projections under ``folder``.
 
@@ -205,6 +207,7 @@ async def open_api(
                 registry=registry if loaded else Registry(),
                 jobs=job_registry if loaded else JobRegistry(),
                 providers=Providers(),
+                actions=tuple(actions),
             ),
             mask=mask or live_mask,
         )

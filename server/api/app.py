@@ -18,6 +18,7 @@ from litestar.handlers import HTTPRouteHandler
 from server import error_pages
 from server.access.guard import check_role
 from server.access.middleware import AccessMiddleware
+from server.action_routes import of_app
 from server.api import (
     actions,
     asking,
@@ -103,11 +104,13 @@ def create_app(
     deps.metrics.installation(deps.backend, deps.read, deps.live)
     handlers = list(_tagged())
     desk = desk_of(deps, base)
+    pages = dashboard(desk)
     app = Litestar(
         route_handlers=[
             *options_handlers(handlers),
             *handlers,
-            dashboard(desk),
+            *([] if base else _actions(deps, handlers, pages)),
+            pages,
             *more,
         ],
         dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
@@ -125,6 +128,15 @@ def create_app(
     inner = AccessMiddleware(lane, deps.access, error_pages.answerer(desk))
     app.asgi_handler = RequestMetrics(inner, deps.metrics.catalog)
     return app
+
+
+def _actions(
+    deps: Deps, handlers: Sequence[HTTPRouteHandler], pages: Router
+) -> list[HTTPRouteHandler]:
+    """The routes of the app's own; where the whole is mounted, whoever mounts it has them."""
+    taken = {path for handler in handlers for path in handler.paths}
+    taken |= {route.path for route in pages.routes}
+    return of_app(deps.app.actions, deps.client, {*taken, openapi.PATH})
 
 
 def _tagged() -> Iterator[HTTPRouteHandler]:

@@ -17,12 +17,15 @@ from litestar.connection import ASGIConnection
 from litestar.testing import AsyncTestClient
 
 from jobs.examples.steps.order import create_order
+from jobs.steps import all_step_jobs
 from sagas import DefinitionError
 from sagas.examples.checkout import checkout
 from server.access.roles import Identity
-from server.action_routes import action
+from server.action_routes import EntityAction, action
+from server.errors import SettingsError
 from server.plugin import SnorriPlugin
 from store.subjects import Names
+from tests.api_kit import open_api
 from tests.conftest import NatsServer
 
 pytestmark = pytest.mark.asyncio
@@ -150,6 +153,52 @@ async def test_the_actions_are_in_the_openapi_document_of_the_application(
     route = document["paths"]["/orders/{id}/checkout"]["post"]
     assert route["summary"] == create_order.description
     assert {one["name"] for one in route["parameters"]} == {"id", "Idempotency-Key", "waitMs"}
+
+
+async def test_their_bodies_and_answers_stand_there_with_their_types(
+    client: AsyncTestClient[Litestar],
+) -> None:
+    document = (await client.get("/schema/openapi.json")).json()
+    route = document["paths"]["/orders/{id}/checkout"]["post"]
+    body = route["requestBody"]["content"]["application/json"]["schema"]
+    assert body["properties"]["total"] == {"type": "integer", "default": 0}
+    assert body["properties"]["items"]["items"] == {"type": "string"}
+    assert "id" not in body["required"]
+    assert "200" in route["responses"]
+
+
+async def test_the_api_serves_the_actions_of_its_app(tmp_path: Path) -> None:
+    checkouts = action("/orders/{id}/checkout", create_order)
+    jobs = [*all_step_jobs([create_order])]
+    async with open_api(tmp_path, sagas=[create_order], jobs=jobs, actions=[checkouts]) as api:
+        done = await api.http.post("/orders/o-1/checkout", json=BODY)
+        assert done.status_code == 200, done.text
+        location = done.headers["location"]
+        assert location.startswith("/api/v1/sagas/instances/create-order/o-1.")
+        assert (await api.get(location))["state"]["id"] == "o-1"
+        failed = await api.post("/orders/o-1/checkout", {**BODY, "simulate": "decline"}, status=422)
+        assert failed["failedStep"] == "charge-payment"
+        text = {"content-type": "text/plain"}
+        refused = await api.http.post("/orders/o-1/checkout", content=b"{}", headers=text)
+        assert refused.status_code == 415
+        assert "Needs the role operator." in _operation(await api.get("/schema/openapi.json"))
+
+
+def _operation(document: Answer) -> str:
+    return document["paths"]["/orders/{id}/checkout"]["post"]["description"]
+
+
+@pytest.mark.parametrize("path", ["/api/{id}/take", "/instances/{id}/take", "/schema/{id}/take"])
+async def test_an_action_where_the_api_has_its_own_routes_is_refused(
+    tmp_path: Path, path: str
+) -> None:
+    with pytest.raises(SettingsError, match="begins as a route of the API or a page does"):
+        async with open_api(tmp_path, engine=False, worker=False, actions=[_at(path)]):
+            pass
+
+
+def _at(path: str) -> EntityAction:
+    return action(path, create_order)
 
 
 async def test_what_is_no_action_is_refused() -> None:

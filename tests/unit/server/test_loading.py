@@ -57,6 +57,27 @@ def test_a_module_gives_what_stands_in_it(write: Write) -> None:
     assert (_ids(app), app.jobs.targets, app.modules) == (["S1"], ("j1",), ("app_a",))
 
 
+ACTIONS = """
+from sagas import step, steps
+from server.action_routes import action
+async def ship(ctx): ...
+ACTIONS = [action("/orders/{id}/ship", steps("ship", [step("one", ship)]))]
+"""
+
+
+def test_a_module_gives_actions_and_their_sagas(write: Write) -> None:
+    write(app_with=ACTIONS)
+    app = load_app(["app_with"])
+    assert [(one.path, one.saga.id) for one in app.actions] == [("/orders/{id}/ship", "ship")]
+    assert (_ids(app), app.jobs.targets) == (["ship"], ("ship.one",))
+
+
+def test_two_actions_with_one_path_are_refused(write: Write) -> None:
+    write(app_v=ACTIONS, app_w=ACTIONS.replace('steps("ship"', 'steps("ship2"'))
+    with pytest.raises(AppError, match=r"two actions have the path '/orders/\{id\}/ship'"):
+        load_app(["app_v", "app_w"])
+
+
 def test_lists_registries_and_dicts_are_opened(write: Write) -> None:
     write(
         app_b=SAGA.format(name="_one", id="S1")
