@@ -84,6 +84,7 @@ class Archiving:
 
     async def run(self) -> Archived:
         """Archive; raises ArchiveError, Unreachable, OSError. The same again goes on."""
+        await asyncio.to_thread(self._catalog.sweep)
         begun = [one for one in self._catalog.sets() if not self._catalog.is_purged(one)]
         purge = Purge(self._source.backend, self._source.names, self._archive, self._tell)
         for one in begun:

@@ -8,6 +8,7 @@ is written anew. A mark beside the manifest says that the log has let these mess
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from datetime import datetime
@@ -23,6 +24,7 @@ from store.subjects import Names
 FORMAT = 1
 MANIFEST = ".json"
 PURGED = ".purged"
+OURS = re.compile(r"([0-9]{6}-[0-9a-f]{8})\.")
 
 
 class ArchiveError(StoreError):
@@ -108,6 +110,16 @@ class Catalog:
             part.replace(target / file)
         sync_folder(target)
         Catalog(target).add(one)
+
+    def sweep(self) -> None:
+        """Remove what a run that was cut off has left: files of ours without a manifest."""
+        if not self.folder.is_dir():
+            return
+        known = set(self.names())
+        for path in self.folder.iterdir():
+            found = OURS.match(path.name)
+            if found is not None and found[1] not in known:
+                path.unlink()
 
     def is_purged(self, one: ArchivedSet) -> bool:
         """Whether the log was told to let its messages go, all of them."""
