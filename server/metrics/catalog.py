@@ -116,6 +116,12 @@ class Catalog:
             "projection_lag_seconds", "Age of the oldest message that is not projected"
         )
         self.projection_fault = gauge("projection_fault", "1 when the projections stand still")
+        self.unowned = gauge(
+            "partitions_without_engine", "Partitions that no engine works on; their messages wait"
+        )
+        self.refusing = gauge(
+            "refusing_new_sagas", "1 when the store is nearly full, so that no new sagas are taken"
+        )
         self.connected = gauge("nats_connected", "1 when this process has a connection to NATS")
         self.scrape_errors = self._counter(
             "scrape_errors", "Figures that could not be had for an answer", ("source",)

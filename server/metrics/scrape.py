@@ -21,6 +21,7 @@ from server.metrics.catalog import Catalog
 from store.port import Backend, StoreError
 from store.projection import figures
 from store.projection.port import ReadError, ReadModel
+from store.room import RoomReader
 
 log = logging.getLogger("snorri.metrics")
 
@@ -65,6 +66,8 @@ class Scrape:
         self._sources = [
             ("projections", partial(self._projections, read)),
             ("queues", partial(self._queues, backend)),
+            ("leases", partial(self._leases, backend)),
+            ("room", partial(self._room, RoomReader(backend.meta))),
         ]
 
     def forget(self) -> None:
@@ -118,6 +121,13 @@ class Scrape:
             if state is not None:
                 catalog.queue_depth.labels(target).set(state.waiting)
                 catalog.queue_flight.labels(target).set(state.in_flight)
+
+    async def _leases(self, backend: Backend) -> None:
+        held = {lease.key for lease in await backend.meta.entries("lease.")}
+        self.catalog.unowned.set(max(0, backend.partitions - len(held)))
+
+    async def _room(self, room: RoomReader) -> None:
+        self.catalog.refusing.set(await room.look() is not None)
 
     def _look(self) -> None:
         """What is known without asking."""

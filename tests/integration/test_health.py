@@ -165,6 +165,8 @@ async def test_metrics_tell_of_the_installation(tmp_path: Path) -> None:
     assert seen["snorri_job_queue_depth", ("process-payment",)] == 0
     assert seen["snorri_nats_connected", ()] == 1
     assert seen["snorri_projection_fault", ()] == 0
+    assert seen["snorri_partitions_without_engine", ()] == 0
+    assert seen["snorri_refusing_new_sagas", ()] == 0
     assert seen["snorri_projection_sequence", ("log",)] > 10
     assert seen["snorri_http_requests_total", ("GET", "/metrics", "200")] >= 1
     assert document.text.endswith("# EOF\n")
