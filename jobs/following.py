@@ -17,14 +17,16 @@ from store.port import Backend, Feed, Stored, StreamName
 from store.projection.port import Tables
 
 STREAMS: tuple[StreamName, ...] = get_args(StreamName)
-# The larger the batches of a long way, the less they cost; these fit into some hundred megabytes.
-BATCH_MAX = 30_000  # messages of one stream in one write
-HELD_MAX = 30_000  # messages of one stream that wait for a write
+# The larger the batches of a long way, the less they cost; three of these (one waits, two are on
+# their way into the tables) fit into some hundred megabytes.
+BATCH_MAX = 20_000  # messages of one stream in one write
+HELD_MAX = 20_000  # messages of one stream that wait for a write
 HELD_BYTES_MAX = 48 * 1024 * 1024
 TAKE_MAX = 4_000
 # On a long way a write waits for so many messages of the stream that is behind the other.
 LONG_WAY = 40_000  # messages that are stored and not received
-WORTH = 20_000
+WORTH = 12_000
+WRITES_MAX = 2  # batches on their way into the tables
 # Between the beginnings of two small writes: as long again as the last one took, since a write of a
 # few messages costs nearly as much as one of a thousand.
 BREATH_S = 0.075
@@ -46,11 +48,12 @@ class Follower:
         self._feeds: dict[StreamName, Feed] = {}
         self._held: dict[StreamName, deque[Stored]] = {name: deque() for name in STREAMS}
         self._held_bytes: dict[StreamName, int] = dict.fromkeys(STREAMS, 0)
+        self._received: dict[StreamName, int] = dict.fromkeys(STREAMS, 0)  # last sequences
         self._wake = asyncio.Event()
-        self._writing: asyncio.Task[None] | None = None
+        self._writing: deque[asyncio.Task[None]] = deque()
         self._written_s = 0.0  # when the last write began, and how long it took
         self._took_s = 0.0
-        self._oldest_ns = 0  # of what is being written
+        self._oldest_ns: deque[int] = deque()  # of each batch that is being written
         self._stopping = False
 
     async def open(self) -> None:
@@ -63,7 +66,7 @@ class Follower:
             for name in STREAMS:
                 mark = marks[name]
                 # What was applied after the anchor made no rows, so it may be read again.
-                self.applied[name] = mark.applied
+                self.applied[name] = self._received[name] = mark.applied
                 self.ends[name] = max(self.ends[name], mark.applied)
                 self._feeds[name] = await self._backend.feeds.open(
                     name, [">"], mark.anchor, self._wake.set
@@ -86,8 +89,7 @@ class Follower:
     def oldest_ns(self) -> int:
         """When the oldest message that was received and is not applied was stored; 0: none."""
         times = [held[0].at_ns for held in self._held.values() if held]
-        if self._oldest_ns:
-            times.append(self._oldest_ns)
+        times.extend(self._oldest_ns)
         return min(times, default=0)
 
     def learn(self, name: StreamName, last: int) -> None:
@@ -106,9 +108,9 @@ class Follower:
             self._wake.clear()
             self._collect()
             await self._reap()
-            if self._stopping and self._writing is None:
+            if self._stopping and not self._writing:
                 return
-            if self._writing is None and not self._stopping:
+            if not self._stopping:
                 self._write(BATCH_MAX)
             await self._wake.wait()
 
@@ -129,7 +131,7 @@ class Follower:
             self._wake.clear()
             self._collect()
             await self._reap()
-            if self._writing is None:
+            if not self._writing:
                 if all(self._is_past(name, goal[name]) for name in STREAMS):
                     return
                 self._write(BATCH_MAX, goal)
@@ -142,10 +144,10 @@ class Follower:
 
     async def close(self) -> None:
         """Wait for the write on its way and end both feeds; idempotent, raises nothing."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
-            self._writing.exception()
-            self._writing = None
+        while self._writing:
+            writing = self._writing.popleft()
+            await asyncio.wait({writing})
+            writing.exception()
         feeds, self._feeds = self._feeds, {}
         for feed in feeds.values():
             await feed.close()
@@ -161,11 +163,17 @@ class Follower:
                     break
                 held.extend(taken)
                 self._held_bytes[name] += sum(len(stored.data) for stored in taken)
+                self._received[name] = taken[-1].seq
                 self.ends[name] = max(self.ends[name], taken[-1].seq)
 
     def _write(self, limit: int, goal: Mapping[StreamName, int] | None = None) -> None:
-        """Begin to write what is held, if there is anything and it is time."""
-        if not any(self._held.values()):
+        """Begin to write what is held, if there is anything and it is time.
+
+        Of a long way the rows of one batch are made while another is written.
+        """
+        if len(self._writing) == WRITES_MAX or not any(self._held.values()):
+            return
+        if self._writing and sum(map(len, self._held.values())) < WORTH:
             return
         breath_s = min(max(BREATH_S, 2 * self._took_s), BREATH_MAX_S)
         wait_s = self._written_s + breath_s - time.monotonic()
@@ -179,22 +187,19 @@ class Follower:
             batch[name] = self._cut(name, limit, goal)
         if any(batch.values()):
             self._written_s = time.monotonic()
-            self._oldest_ns = min(part[0].at_ns for part in batch.values() if part)
-            self._writing = asyncio.create_task(self._apply(batch))
-            self._writing.add_done_callback(lambda _: self._wake.set())
+            self._oldest_ns.append(min(part[0].at_ns for part in batch.values() if part))
+            writing = asyncio.create_task(self._apply(batch))
+            writing.add_done_callback(lambda _: self._wake.set())
+            self._writing.append(writing)
 
     def _fills(self) -> bool:
         """Whether a larger batch will be here soon: what arrives next wakes again."""
-        missing = {name: self.ends[name] - self._received(name) for name in STREAMS}
+        missing = {name: self.ends[name] - self._received[name] for name in STREAMS}
         if sum(missing.values()) < LONG_WAY:
             return False
         coming: list[StreamName] = [name for name in STREAMS if missing[name] > 0]
         behind = min(coming, key=lambda name: held[-1].at_ns if (held := self._held[name]) else 0)
         return len(self._held[behind]) < WORTH and self._held_bytes[behind] < HELD_BYTES_MAX
-
-    def _received(self, name: StreamName) -> int:
-        held = self._held[name]
-        return held[-1].seq if held else self.applied[name]
 
     def _cut(
         self, name: StreamName, limit: int, goal: Mapping[StreamName, int] | None
@@ -214,7 +219,7 @@ class Follower:
         """
         other: StreamName = "events" if name == "log" else "log"
         held = self._held[other]
-        if not held or self._received(other) >= self.ends[other] or not self._held[name]:
+        if not held or self._received[other] >= self.ends[other] or not self._held[name]:
             return 2**63
         return max(held[-1].at_ns, self._held[name][0].at_ns)
 
@@ -223,12 +228,11 @@ class Follower:
         for name, part in batch.items():
             if part:
                 self.applied[name] = part[-1].seq
-        self._oldest_ns = 0
+        self._oldest_ns.popleft()
         self._took_s = time.monotonic() - self._written_s
         await self.finish()
 
     async def _reap(self) -> None:
-        if self._writing is not None and self._writing.done():
-            writing, self._writing = self._writing, None
-            writing.result()
+        while self._writing and self._writing[0].done():
+            self._writing.popleft().result()
             self._told()

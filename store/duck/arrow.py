@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from functools import cache
 from itertools import accumulate
-from typing import Any, assert_never
+from typing import Any, Protocol, assert_never
 
 import nanoarrow  # pyright: ignore[reportMissingTypeStubs]
 
@@ -19,30 +20,43 @@ from store.projection.staged import Kind, Row, Table
 na: Any = nanoarrow  # it has types for parts only
 
 
+class Shown(Protocol):
+    """Rows that the database can read."""
+
+    def __arrow_c_stream__(self, requested_schema: Any = None) -> Any: ...
+
+
 class Staged:
     """A staged table as the database sees it: registered once, with other rows for each batch."""
 
     def __init__(self, table: Table) -> None:
-        self._table = table
-        self._empty = to_arrow(table, ())
-        self._shown = self._empty
+        self._shown = to_arrow(table, ())
 
-    def show(self, rows: Sequence[Row]) -> None:
+    def show(self, rows: Shown) -> None:
         """What is read from now on."""
-        self._shown = to_arrow(self._table, rows) if rows else self._empty
+        self._shown = rows
 
     def __arrow_c_stream__(self, requested_schema: Any = None) -> Any:
         return self._shown.__arrow_c_stream__(requested_schema)
 
 
-def to_arrow(table: Table, rows: Sequence[Row]) -> Any:
-    """The rows as an object with ``__arrow_c_stream__``, columns named as in ``table``."""
-    columns = zip(*rows, strict=True) if rows else ((),) * len(table.columns)
+def to_arrow(table: Table, rows: Sequence[Row]) -> Shown:
+    """The rows, columns named as in ``table``."""
+    return _empty_table(table) if not rows else _filled(table, list(zip(*rows, strict=True)))
+
+
+@cache
+def _empty_table(table: Table) -> Shown:
+    return _filled(table, ((),) * len(table.columns))
+
+
+def _filled(table: Table, columns: Sequence[Sequence[Any]]) -> Shown:
     children = [
         _column(kind, values) for (_, kind), values in zip(table.columns, columns, strict=True)
     ]
     schema = na.struct({name: _type(kind) for name, kind in table.columns})
-    whole = na.c_array_from_buffers(schema, len(rows), [None], children=children, null_count=0)
+    count = len(columns[0])
+    whole = na.c_array_from_buffers(schema, count, [None], children=children, null_count=0)
     return na.Array(whole)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import duckdb
 import msgspec
+from msgspec import Struct
 
 from store import fingerprints
 from store.duck import (
@@ -29,7 +30,7 @@ from store.duck import (
     merge_failures,
     merge_instances,
 )
-from store.duck.arrow import Staged
+from store.duck.arrow import Shown, Staged, to_arrow
 from store.duck.step import Need
 from store.duck.tables import ddl
 from store.port import Stored
@@ -72,6 +73,15 @@ def code_hash() -> str:
     return digest.hexdigest()
 
 
+class Batch(Struct, frozen=True):
+    """Messages of both streams with the rows they make, ready for the database."""
+
+    events: Sequence[Stored]
+    log: Sequence[Stored]
+    rows: Rows
+    shown: Sequence[Shown]  # in the order of ``staged.TABLES``
+
+
 class DuckFile:
     """An open file; ``path`` is made when it does not exist. Raises duckdb.Error."""
 
@@ -103,9 +113,9 @@ class DuckFile:
         self._flushed: Checkpoint | None = self.checkpoint
         self.unflushed_bytes = 0  # of messages that were applied since the last flush
         self._resting = threading.Lock()
-        self._staged = {table.name: Staged(table) for table in staged.TABLES}
-        for name, rows in self._staged.items():
-            self._writer.register(name, rows)
+        self._staged = [Staged(table) for table in staged.TABLES]
+        for table, rows in zip(staged.TABLES, self._staged, strict=True):
+            self._writer.register(table.name, rows)
         self._steps = [(step, self._parsed(step.sql)) for step in STEPS]
         self.is_closed = False
 
@@ -124,15 +134,24 @@ class DuckFile:
         self.checkpoint = made
 
     def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
-        """Add the rows of these messages and move the checkpoint, in one transaction.
+        """Add the rows of these messages and move the checkpoint, in one transaction."""
+        self.write(self.prepare(events, log))
 
-        Messages that the database can't take are found, one by one, and named as unreadable.
-        """
+    def prepare(self, events: Sequence[Stored], log: Sequence[Stored]) -> Batch:
+        """The rows of these messages; in any thread, while another batch is written."""
         rows = Rows()
         self._log.read(log, rows)
         self._events.read(events, rows)
+        return _batch(events, log, rows)
+
+    def write(self, batch: Batch) -> None:
+        """Add these rows and move the checkpoint, in one transaction.
+
+        Messages that the database can't take are found, one by one, and named as unreadable.
+        """
+        events, log = batch.events, batch.log
         try:
-            self._commit(rows, events, log)
+            self._commit(batch)
         except duckdb.OutOfMemoryException:
             if len(events) + len(log) == 1:
                 raise
@@ -145,9 +164,10 @@ class DuckFile:
                     self.apply(*part)
                 return
             logger.exception("a message can't be projected and is left out")
-            self._commit(_unreadable(events, log, error), events, log)
+            self._commit(_batch(events, log, _unreadable(events, log, error)))
 
-    def _commit(self, rows: Rows, events: Sequence[Stored], log: Sequence[Stored]) -> None:
+    def _commit(self, batch: Batch) -> None:
+        rows, events, log = batch.rows, batch.events, batch.log
         if self.checkpoint is None:
             raise RuntimeError("the tables were never begun")
         moved = msgspec.structs.replace(
@@ -156,7 +176,8 @@ class DuckFile:
             log=advance(self.checkpoint.log, self._names, log),
         )
         has: set[Need] = {*(table for table in staged.TABLES if rows.of(table)), *rows.traits}
-        self._stage(rows)
+        for table, shown in zip(self._staged, batch.shown, strict=True):
+            table.show(shown)
         self._writer.execute(f"SET VARIABLE tick = {moved.tick}")
         self._writer.execute("BEGIN")
         try:
@@ -175,11 +196,6 @@ class DuckFile:
         self.unflushed_bytes += sum(len(one.data) for part in (events, log) for one in part)
         if not has.isdisjoint(UNREADABLE):
             self.unreadable = self._count_unreadable()
-
-    def _stage(self, rows: Rows) -> None:
-        """Show the rows to the database as tables; empty ones stay as they are."""
-        for table in staged.TABLES:
-            self._staged[table.name].show(rows.of(table))
 
     def _parsed(self, sql: str) -> duckdb.Statement:
         """A statement that is parsed once: that takes longer than running it on a few rows."""
@@ -264,6 +280,11 @@ class DuckFile:
         if self.checkpoint is None:
             return 0
         return int(self._writer.execute("SELECT count(*) FROM base.unreadable").fetchall()[0][0])
+
+
+def _batch(events: Sequence[Stored], log: Sequence[Stored], rows: Rows) -> Batch:
+    shown = [to_arrow(table, rows.of(table)) for table in staged.TABLES]
+    return Batch(events, log, rows, shown)
 
 
 def _halves(

@@ -19,7 +19,7 @@ from typing import Protocol, TypeVar
 
 import duckdb
 
-from store.duck.file import DuckFile, code_hash
+from store.duck.file import Batch, DuckFile, code_hash
 from store.duck.holding import Holding
 from store.duck.reading import Readers
 from store.port import Stored
@@ -56,11 +56,17 @@ class NamedMask(Masking, Protocol):
 
 
 class DuckTables:
-    """``store.projection.port.Tables`` on one file; ``writer`` is the one thread that writes."""
+    """``store.projection.port.Tables`` on one file; ``writer`` is the one thread that writes,
+    ``preparer`` the one in which the rows of the next batch are made meanwhile.
+    """
 
-    def __init__(self, file: DuckFile, writer: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, file: DuckFile, writer: ThreadPoolExecutor, preparer: ThreadPoolExecutor
+    ) -> None:
         self.file = file
         self._writer = writer
+        self._preparer = preparer
+        self._failed = ""  # why the last write is the last
         self._flushed_s = time.monotonic()
 
     @property
@@ -75,7 +81,8 @@ class DuckTables:
 
     async def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
         """See Tables."""
-        await _run(self._writer, lambda: self._apply(events, log))
+        batch = await _run(self._preparer, lambda: self.file.prepare(events, log))
+        await _run(self._writer, lambda: self._apply(batch))
 
     async def rest(self) -> None:
         """See Tables."""
@@ -90,8 +97,14 @@ class DuckTables:
         """See Tables."""
         return await _run(self._writer, self._count)
 
-    def _apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
-        self.file.apply(events, log)
+    def _apply(self, batch: Batch) -> None:
+        if self._failed:  # its rows follow those of a batch that is not in
+            raise OSError(self._failed)
+        try:
+            self.file.write(batch)
+        except Exception as error:
+            self._failed = _first_line(error)
+            raise
         if self.file.unflushed > FLUSH_MESSAGES or self.file.unflushed_bytes > FLUSH_BYTES:
             self._flush()
 
@@ -122,6 +135,7 @@ class DuckProjections:
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
         self._readers = Readers()
         self._writer = ThreadPoolExecutor(1, "projection-write")
+        self._preparer = ThreadPoolExecutor(1, "projection-rows")
 
     # --- reading
 
@@ -231,6 +245,7 @@ class DuckProjections:
         await self._write(self._close)
         self._readers.close()
         self._writer.shutdown()
+        self._preparer.shutdown()
 
     async def _write(self, work: Callable[[], T]) -> T:
         return await _run(self._writer, work)
@@ -247,7 +262,7 @@ class DuckProjections:
             log.warning("the projections are built anew: %s", found)
             file.close()
             file = self._new_file()
-        self._tables = DuckTables(file, self._writer)
+        self._tables = DuckTables(file, self._writer, self._preparer)
         return self._tables
 
     def _opened(self, path: Path) -> DuckFile:
@@ -305,7 +320,7 @@ class DuckProjections:
             _remove(self._fresh.file.path)
         file = self._new_file()
         file.begin(streams, self._mask.fingerprint)
-        self._fresh = DuckTables(file, self._writer)
+        self._fresh = DuckTables(file, self._writer, self._preparer)
         return self._fresh
 
     def _adopt(self, tables: Tables) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import re
 from calendar import timegm
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from store.port import MessageTooLarge, Refused
 
@@ -138,6 +138,17 @@ class Block(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._all())
+
+    # What follows is there for speed only: a Mapping's own ways lead over an exception or a view.
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._all()
+
+    def get(self, name: str, default: Any = None, /) -> Any:
+        return self._all().get(name, default)
+
+    def items(self) -> ItemsView[str, str]:
+        return self._all().items()
 
     def __repr__(self) -> str:
         return repr(self._all())

@@ -89,8 +89,9 @@ class Tables(Protocol):
     async def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
         """Add what these messages mean, and the new checkpoint, in one transaction.
 
-        Both are in the order of their streams and follow the checkpoint. Raises WriteError, and
-        then nothing of it is in.
+        Both are in the order of their streams and follow the checkpoint, or the messages of the
+        last call: it may still be at work, calls end in their order. Raises WriteError, and then
+        nothing of it is in, nor of any that follows.
         """
         ...
 

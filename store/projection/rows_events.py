@@ -6,7 +6,7 @@ row that shows what there is, and the record of an attempt that is none is named
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from sagas.names import BadName
 from store import codec
@@ -29,7 +29,7 @@ class EventRows:
         """Add the rows of ``messages``, which are in the order of the stream."""
         mask, add = self._mask, rows.events.append
         for stored in messages:
-            data, headers = stored.data, stored.headers
+            data, headers = stored.data, dict(stored.headers.items())
             try:
                 type, key = self._names.parse_event(stored.subject)
             except (BadName, IndexError):
@@ -64,7 +64,7 @@ class EventRows:
                     )
                 )
 
-    def _masked(self, headers: Mapping[str, str], data: bytes) -> Mapping[str, str]:
+    def _masked(self, headers: dict[str, str], data: bytes) -> dict[str, str]:
         record, reason = headers.get(codec.EXECUTION, ""), headers.get(codec.DEAD_LETTER, "")
         if not reason and '"error"' not in record:  # only what failed quotes what it was given
             return headers

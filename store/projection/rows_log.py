@@ -8,7 +8,7 @@ An operator's action on a gate is on record like any other.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Protocol
 
 import msgspec
@@ -132,18 +132,24 @@ class LogRows:
             raise BadName(f"{stored.subject!r} is no subject of an instance")
         saga, key = unescape(tokens[3]), unescape(tokens[4])
         document = self._mask.document(stored.data)
-        if b'"operator"' in document:
-            rows.traits.add(OPERATOR)
-        if b'schedule"' in document or b'"timer"' in document:  # unschedule, too
-            rows.traits.add(TIMERS)
-        if b'"failed"' in document or b'"parked"' in document or b'"cancelled"' in document:
-            rows.traits.add(FAILURES)
+        self._note_traits(document, rows.traits)
         if b'"execution":' in document:
             self._record(stored.seq, document, rows)
         rows.last_revised = stored.subject
         before = rows.revised.get(stored.subject, -1)
         rows.revised[stored.subject] = stored.seq
         rows.revisions.append((stored.seq, stored.at_ns, saga, key, document, before))
+
+    def _note_traits(self, document: bytes, traits: set[str]) -> None:
+        """Steps are left out without these, so a payload that only looks like one does no harm."""
+        if OPERATOR not in traits and b'"operator"' in document:
+            traits.add(OPERATOR)
+        if TIMERS not in traits and (b'schedule"' in document or b'"timer"' in document):
+            traits.add(TIMERS)  # unschedule, too
+        if FAILURES not in traits and (
+            b'"failed"' in document or b'"parked"' in document or b'"cancelled"' in document
+        ):
+            traits.add(FAILURES)
 
     def _record(self, seq: int, document: bytes, rows: Rows) -> None:
         """The attempt behind an answer that no event holds; a payload may only look like one."""
@@ -227,10 +233,10 @@ class LogRows:
             rows.decided.append((letter.seq, "refused", -1, letter.reason, stored.at_ns))
 
 
-def headers_json(headers: Mapping[str, str]) -> bytes:
+def headers_json(headers: dict[str, str]) -> bytes:
     """Headers as a JSON object; bytes in them that are no UTF-8 are replaced."""
     try:
-        return _encode(dict(headers))
+        return _encode(headers)
     except (UnicodeError, ValueError):
         return _encode({_clean(name): _clean(value) for name, value in headers.items()})
 
