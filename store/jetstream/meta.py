@@ -3,6 +3,11 @@
 Written with raw publishes, since KV clients can't combine an expectation with a TTL. Promises what
 ``store.port.Meta`` does; a deleted or expired key leaves a marker on the server, which is never
 shown as a value and never stands in the way of a key that is created again.
+
+A nats-server that is killed after some minutes may bring back keys whose time ran out long ago, and
+keep them for good: it rebuilds a stream from its files, but reads the times of only the newest
+messages. So whatever has outlived its own time counts as gone here. What time it is tell the
+broker's own stamps, the newest that was seen: no clock of ours is asked.
 """
 
 from __future__ import annotations
@@ -19,6 +24,8 @@ from store.port import Entry, Refused, Stored, Unreachable
 from store.subjects import Names
 
 _TAKE_MAX = 1000
+_TTL = "Nats-TTL"
+_LATE_S = 1  # a server is this late with expiries when all is well
 
 
 class JetStreamMeta:
@@ -28,6 +35,7 @@ class JetStreamMeta:
         self._link = link
         self._stream = names.meta_stream
         self._head = f"$KV.{names.meta_bucket}."
+        self._newest_ns = 0  # the broker's clock has passed this
 
     async def put(
         self, key: str, data: bytes, *, ttl_s: int = 0, expect: int | None = None
@@ -36,13 +44,13 @@ class JetStreamMeta:
 
         Raises Unreachable (the outcome is unknown then), MessageTooLarge or Refused.
         """
-        ttl = (("Nats-TTL", f"{ttl_s}s"),) if ttl_s else ()
+        ttl = ((_TTL, f"{ttl_s}s"),) if ttl_s else ()
         return await self._write(key, data, ttl, expect)
 
     async def get(self, key: str) -> Entry | None:
         """The live value of a key, from the leader; raises Unreachable."""
         stored = await self._last(key)
-        return None if stored is None or _is_gone(stored) else self._entry(stored)
+        return None if stored is None or self._is_gone(stored) else self._entry(stored)
 
     async def delete(self, key: str, *, expect: int | None = None) -> bool:
         """Remove a key; False when ``expect`` did not hold. Raises Unreachable."""
@@ -50,13 +58,13 @@ class JetStreamMeta:
 
     async def entries(self, prefix: str) -> list[Entry]:
         """All live keys under a prefix of whole tokens, oldest write first; raises Unreachable."""
-        found: dict[str, Entry] = {}
+        found: dict[str, Stored] = {}
         subject = f"{self._head}{prefix}>"
         async for stored in read_all(self._link, self._stream, subject, "last_per_subject"):
-            entry = self._entry(stored)
-            found.pop(entry.key, None)
-            found[entry.key] = entry
-        return [entry for entry in found.values() if entry.data is not None]
+            self._saw(stored)
+            found.pop(stored.subject, None)
+            found[stored.subject] = stored
+        return [self._entry(stored) for stored in found.values() if not self._is_gone(stored)]
 
     async def watch(self, prefix: str) -> AsyncIterator[Entry]:
         """All live keys, then each change, without end; raises Unreachable only at the start.
@@ -81,6 +89,8 @@ class JetStreamMeta:
                     generation, left, unlisted = reader.generation, reader.backlog, set(known)
                     listing = True
                 batch = reader.take(_TAKE_MAX)
+                for stored in batch:
+                    self._saw(stored)
                 for entry in map(self._entry, batch):
                     unlisted.discard(entry.key)
                     if entry.data is not None and known.get(entry.key) != entry.revision:
@@ -128,7 +138,7 @@ class JetStreamMeta:
                 return None
             # "None yet" also holds when the last message is a marker of a deletion or an expiry.
             marker = await self._last(key)
-            if marker is None or not _is_gone(marker):
+            if marker is None or not self._is_gone(marker):
                 return None
             expect = marker.seq
         else:
@@ -138,18 +148,34 @@ class JetStreamMeta:
         raise Unreachable(f"the meta bucket did not take {key}: {error}; try again")
 
     async def _last(self, key: str) -> Stored | None:
-        return await api.last_message(self._link, self._stream, self._subject(key))
+        stored = await api.last_message(self._link, self._stream, self._subject(key))
+        if stored is not None:
+            self._saw(stored)
+        return stored
 
     def _subject(self, key: str) -> str:
         return wire.check_subject(f"{self._head}{key}")
 
     def _entry(self, stored: Stored) -> Entry:
-        data = None if _is_gone(stored) else stored.data
+        data = None if self._is_gone(stored) else stored.data
         return Entry(stored.subject[len(self._head) :], data, stored.seq)
 
+    def _saw(self, stored: Stored) -> None:
+        self._newest_ns = max(self._newest_ns, stored.at_ns)
 
-def _is_gone(stored: Stored) -> bool:
+    def _is_gone(self, stored: Stored) -> bool:
+        """Whether a message is a marker of an end, or has outlived its own time."""
+        return _is_marker(stored) or 0 < _end_ns(stored) < self._newest_ns
+
+
+def _is_marker(stored: Stored) -> bool:
     """Whether a message is a marker: of an expiry, a purge or a deletion."""
     return (
         "Nats-Marker-Reason" in stored.headers or stored.headers.get("KV-Operation", "PUT") != "PUT"
     )
+
+
+def _end_ns(stored: Stored) -> int:
+    """By when a server has removed a message (nanoseconds since 1970), 0 for never."""
+    ttl = stored.headers.get(_TTL, "").removesuffix("s")  # as ``put`` wrote it
+    return stored.at_ns + (int(ttl) + _LATE_S) * 1_000_000_000 if ttl.isdecimal() else 0

@@ -24,7 +24,7 @@ from tests.chaos import app
 from tests.waiting import eventually
 
 ACK_WAIT_S = 2.0
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 REPLICAS = int(os.environ.get("SNORRI_REPLICAS", "1"))
 
 

@@ -1,7 +1,8 @@
 """One process of a mixed run: ``python -m tests.chaos.mixed.roles engine|jobs|api URL HOME PORT``.
 
 Engines and workers are those of ``tests.chaos.runner``, the API is `snorri serve` with its data in
-HOME on PORT. The broker's window for ids is a second here, so that it is ours to know an id again.
+HOME on PORT. The broker's window for ids is a second here, so that it is ours to know an id again,
+and engines remember a thousand instances, so that they forget and load them too.
 On SIGUSR1 a process writes how many asyncio tasks it has into a file named by its process id.
 """
 
@@ -14,6 +15,7 @@ import signal
 import sys
 from pathlib import Path
 
+from jobs.cache import BYTES_MAX, Cache
 from sagas.definition import Registry
 from server.cli import main as snorri
 from store.jetstream import topology
@@ -22,6 +24,7 @@ from tests.chaos import runner
 from tests.chaos.mixed import app
 
 WINDOW_S = 1
+CACHED = 1000
 APP = "tests.chaos.mixed.app"
 
 
@@ -33,6 +36,11 @@ def tasks_file(pid: int, home: Path) -> Path:
 def forget_ids_soon() -> None:
     """Streams are made with, and are checked for, a window for ids of a second."""
     topology.DUPLICATE_WINDOW_S = WINDOW_S
+
+
+def _remember_little() -> None:
+    """What an engine remembers is full soon, so that its growth is not taken for a leak."""
+    Cache.__init__.__defaults__ = (CACHED, BYTES_MAX)
 
 
 def _tell_tasks_on_signal(home: Path) -> None:
@@ -47,6 +55,7 @@ def _tell_tasks_on_signal(home: Path) -> None:
 def main(role: str, url: str, home: str, port: str) -> int:
     """Run the role until a signal ends it."""
     forget_ids_soon()
+    _remember_little()
     _tell_tasks_on_signal(Path(home))
     names = Names()
     if role == "api":

@@ -61,7 +61,7 @@ async def run(plan: Plan, home: Path, tell: Tell = lambda line: None) -> Outcome
             for task in (*readers, *playing):
                 task.cancel()
             await asyncio.gather(*readers, *playing, return_exceptions=True)
-        await _come_to_rest(site)
+        await come_to_rest(site)
         return await _judge(site, plan, time.monotonic() - begun_s)
 
 
@@ -76,7 +76,7 @@ async def _round(site: Site, round: Round, tell: Tell) -> asyncio.Task[None]:
     healed_ns = oplog.write("heal", number=round.number, word=fault.kind)
     dead = site.dead()
     assert not dead, "\n".join(dead)
-    await _alive(site, round.number)
+    await prove_alive(site, round.number)
     alive_ns = oplog.write("alive", number=round.number, word=fault.kind)
     tell(
         f"{round.number + 1:4} {fault.kind}"
@@ -86,7 +86,7 @@ async def _round(site: Site, round: Round, tell: Tell) -> asyncio.Task[None]:
     return playing
 
 
-async def _alive(site: Site, number: int) -> None:
+async def prove_alive(site: Site, number: int) -> None:
     """Orders that are placed now are completed soon, over all partitions."""
     backend, names = site.direct, site.world.names
     keys = [f"p-{number}-{n}0" for n in range(PROBES)]
@@ -118,7 +118,7 @@ async def _alive(site: Site, number: int) -> None:
     await eventually(completed, ALIVE_S, f"orders being completed after fault {number + 1}")
 
 
-async def _come_to_rest(site: Site) -> None:
+async def come_to_rest(site: Site) -> None:
     """Until every instance has ended; those that do not are what the judge calls stuck."""
     backend, names = site.direct, site.world.names
     deadline_s = time.monotonic() + REST_S

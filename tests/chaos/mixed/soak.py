@@ -1,0 +1,217 @@
+"""``make soak``: steady load and faults that leave processes alive, for as long as one likes.
+
+Nothing may grow: memory, file descriptors, threads, tasks and consumers of the second quarter of
+the time against those of the last. Engines keep a thousand instances here, so that what they
+remember is full before the first figure counts. The broker and the projections hold all that was
+ever decided, so their memory grows with it: theirs is shown beside what was stored, not judged.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import logging
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from tests.chaos.mixed import judge
+from tests.chaos.mixed.faults import KINDS, draw, strike
+from tests.chaos.mixed.plan import ENGINES, WORKERS
+from tests.chaos.mixed.roles import forget_ids_soon
+from tests.chaos.mixed.run import come_to_rest, prove_alive
+from tests.chaos.mixed.samples import BROKER, Sample, Trend, take, trends
+from tests.chaos.mixed.scripts import make_script
+from tests.chaos.mixed.site import Site, open_site
+from tests.waiting import until_moment
+
+# Who is killed begins anew, and says nothing of what grows.
+GENTLE = sorted(
+    kind for kind in KINDS if kind == "broker killed" or not kind.endswith(("killed", "restarted"))
+)
+QUIET_S = 10.0  # after a fault, before figures count
+EVERY_S = 5.0
+GROWS = {("api-0", "memory MB"), (BROKER, "memory MB")}
+
+Tell = Callable[[str], None]
+
+
+class Soaked(Struct, frozen=True, kw_only=True):
+    """What a soak came to; ``stored`` are transitions early and late, as trends are told."""
+
+    seed: int
+    lasted_s: float
+    sagas: int
+    faults: int
+    transitions: int
+    trends: list[Trend]
+    complaints: list[judge.Complaint]
+
+    @property
+    def grown(self) -> list[Trend]:
+        """What has grown and must not."""
+        judged = (one for one in self.trends if (one.who, one.measure) not in GROWS)
+        return [one for one in judged if not one.flat]
+
+
+async def soak(
+    seed: int, home: Path, *, lasts_s: float, per_s: float, fault_every_s: float, tell: Tell
+) -> Soaked:
+    """Load of ``per_s`` sagas a second and a fault every so often, then the judge."""
+    chance = random.Random(seed)
+    async with open_site(home, engines=ENGINES, workers=WORKERS) as site:
+        begun_s = time.monotonic()
+        load = _Load(site, chance, per_s)
+        loading = asyncio.create_task(load.run(begun_s + lasts_s))
+        samples: list[Sample] = []
+        faults = 0
+        try:
+            while (now_s := time.monotonic()) < begun_s + lasts_s:
+                ends_s = min(now_s + fault_every_s, begun_s + lasts_s)
+                samples += await _watch(site, begun_s, ends_s)
+                _say(tell, samples, begun_s)
+                if ends_s < begun_s + lasts_s:
+                    await _trouble(site, chance, faults, tell)
+                    faults += 1
+            await loading
+        finally:
+            loading.cancel()
+            await load.end()
+        await come_to_rest(site)
+        backend, names = site.direct, site.world.names
+        evidence = await judge.gather(backend, names, site.client.oplog.path, site.world.ledger)
+        return Soaked(
+            seed=seed,
+            lasted_s=lasts_s,
+            sagas=load.begun,
+            faults=faults,
+            transitions=sum(len(history) for history in evidence.decided.values()),
+            trends=trends(samples, lasts_s),
+            complaints=judge.judge(evidence),
+        )
+
+
+class _Load:
+    """Sagas that begin at a steady rate, and readers."""
+
+    def __init__(self, site: Site, chance: random.Random, per_s: float) -> None:
+        self._client = site.client
+        self._chance = chance
+        self._per_s = per_s
+        self._playing: set[asyncio.Task[None]] = set()
+        self._reading = asyncio.create_task(site.client.read_on(random.Random(0)))
+        self.begun = 0
+
+    async def run(self, until_s: float) -> None:
+        """Begin sagas until then, and wait until all of theirs is published."""
+        numbers = itertools.count()
+        next_s = time.monotonic()
+        while next_s < until_s:
+            script = make_script(next(numbers), self._chance, 0.0)
+            task = asyncio.create_task(self._client.play([script], next_s))
+            self._playing.add(task)
+            task.add_done_callback(self._done)
+            self.begun += 1
+            next_s += 1 / self._per_s
+            await until_moment(next_s)
+        while self._playing:
+            await asyncio.wait(set(self._playing))
+
+    async def end(self) -> None:
+        """Stop whatever still goes on."""
+        tasks = [self._reading, *self._playing]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._playing.discard(task)
+
+
+async def _watch(site: Site, begun_s: float, until_s: float) -> list[Sample]:
+    """Figures of a quiet time."""
+    found: list[Sample] = []
+    next_s = time.monotonic() + QUIET_S
+    while next_s < until_s:
+        await until_moment(next_s)
+        found += await take(site, next_s - begun_s)
+        next_s = max(next_s + EVERY_S, time.monotonic())
+    await until_moment(until_s)
+    return found
+
+
+async def _trouble(site: Site, chance: random.Random, number: int, tell: Tell) -> None:
+    fault = draw(chance.choice(GENTLE), chance, engines=ENGINES, workers=WORKERS)
+    tell(f"{number + 1:4} {fault.kind}")
+    await strike(site, fault)
+    dead = site.dead()
+    assert not dead, "\n".join(dead)
+    await prove_alive(site, number)
+
+
+def _say(tell: Tell, samples: list[Sample], begun_s: float) -> None:
+    """The last memory of each process."""
+    last = {one.who: one.value for one in samples if one.measure == "memory MB"}
+    figures = ", ".join(f"{who} {value:.0f}" for who, value in last.items())
+    tell(f"{(time.monotonic() - begun_s) / 60:5.1f} min, MB: {figures}")
+
+
+def main() -> int:
+    """Run as the arguments say; 1 when something has grown or did not hold."""
+    arguments = _arguments()
+    seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
+    print(f"--seed {seed} --minutes {arguments.minutes:g} --rate {arguments.rate:g}", flush=True)
+    forget_ids_soon()
+    logging.disable(logging.CRITICAL)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
+        soaked = asyncio.run(
+            soak(
+                seed,
+                Path(folder),
+                lasts_s=arguments.minutes * 60,
+                per_s=arguments.rate,
+                fault_every_s=arguments.every,
+                tell=lambda line: print(line, flush=True),
+            )
+        )
+    print("\n".join(lines_of(soaked)))
+    return 1 if soaked.grown or soaked.complaints else 0
+
+
+def lines_of(soaked: Soaked) -> Iterator[str]:
+    """What came of it, as a Markdown table and the complaints."""
+    yield (
+        f"{soaked.sagas} sagas, {soaked.transitions} transitions, {soaked.faults} faults in"
+        f" {soaked.lasted_s / 60:.0f} minutes (seed {soaked.seed});"
+        f" {len(soaked.complaints)} complaints"
+    )
+    yield ""
+    yield "| process | figure | second quarter | last quarter | growth |"
+    yield "|---|---|---:|---:|---:|"
+    for one in soaked.trends:
+        told = "" if (one.who, one.measure) in GROWS or one.flat else " GROWN"
+        yield (
+            f"| {one.who} | {one.measure} | {one.early:.4g} | {one.late:.4g}"
+            f" | {one.growth:+.1%}{told} |"
+        )
+    for complaint in soaked.complaints[:20]:
+        yield f"{complaint.fault}: {complaint.what}"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make soak", description="Steady load; nothing grows.")
+    parser.add_argument("--minutes", type=float, default=30.0, help="how long (30)")
+    parser.add_argument("--rate", type=float, default=8.0, help="sagas a second (8)")
+    parser.add_argument("--every", type=float, default=60.0, help="seconds between faults (60)")
+    parser.add_argument("--seed", type=int, help="repeats load and faults")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
