@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from jobs.context import JobContext
 from jobs.database import Database, DatabaseTransaction
-from jobs.dependencies import DependencyError, Providers
+from jobs.dependencies import DependencyError, Providers, RunId
 from jobs.job import Job, JobRegistry, job
 from jobs.outcome import PermanentFailure, failure, success
 from jobs.step_context import StepContext
@@ -31,6 +31,7 @@ __all__ = [
     "JobRegistry",
     "PermanentFailure",
     "Providers",
+    "RunId",
     "StepContext",
     "clear_terminal_errors",
     "failure",

@@ -2,6 +2,7 @@
 
     providers = Providers()
     providers.provide(Settings, Settings.load)             # once in the life of a worker process
+    providers.provide(Cart, cart, scope="run")             # once for each run, in one process
     providers.provide(Session, session, scope="command")   # once for each command that asks
     providers.tenant_by(lambda ctx: ctx.payload["tenant"])
     providers.for_tenant("acme", {Settings: acme_settings})
@@ -28,11 +29,17 @@ from jobs.context import JobContext
 from sagas.errors import DefinitionError
 
 Key: TypeAlias = "type[Any] | str"
-Scope: TypeAlias = Literal["app", "command"]
+Scope: TypeAlias = Literal["app", "run", "command"]
 # The payload of a command is of any type.
 TenantOf: TypeAlias = Callable[[JobContext[Any]], str | None]
 
 NOTHING: Mapping[Key, object] = {}
+SPAN: Mapping[Scope, int] = {"app": 0, "run": 1, "command": 2}  # from the longest life on
+LIFE: Mapping[Scope, str] = {
+    "app": "as long as the worker",
+    "run": "as long as a run",
+    "command": "for one command",
+}
 
 
 class DependencyError(DefinitionError):
@@ -47,6 +54,14 @@ class Need(Struct, frozen=True):
     name: str
     keys: tuple[Key, ...]
     optional: bool
+
+
+class RunId(Struct, frozen=True):
+    """Which run a value of scope "run" or "command" is made for; providers may ask for it."""
+
+    saga: str
+    key: str
+    tenant: str = ""
 
 
 class Provider(Struct, frozen=True):
@@ -71,7 +86,9 @@ class Providers:
 
         A function, method, class or partial is called when it is first asked for; anything else is
         the value itself. Scope "app": once for each worker process, cleaned up when it stops, the
-        last first. Scope "command": once for each command, cleaned up when its attempt ends.
+        last first. Scope "command": once for each command, cleaned up when its attempt ends. Scope
+        "run": once for each run (instance of a saga) in each worker process, cleaned up when the
+        process learns of the run's end, or has had no command of it for a minute.
         """
         if key in self._providers:
             raise DependencyError(
@@ -142,6 +159,11 @@ class Providers:
             grown = bool(more)
         return copy, frozenset(own)
 
+    @property
+    def for_runs(self) -> bool:
+        """Whether any of them has the life of a run."""
+        return any(provider.scope == "run" for provider in self._providers.values())
+
     def check(self) -> None:
         """Raise DependencyError for a need nobody meets, a circle, or one of a shorter life."""
         done: set[Key] = set()
@@ -187,22 +209,26 @@ class Providers:
             if found is None:
                 self._check_absent(key, provider, need)
                 continue
-            if provider.scope == "app" and self._providers[found].scope == "command":
+            shorter = self._providers[found].scope
+            if SPAN[shorter] > SPAN[provider.scope]:
                 raise DependencyError(
-                    f"{_name(key)} lives as long as the worker and can't ask for {_name(found)},"
-                    " which lives for one command; give it scope='command'"
+                    f"{_name(key)} lives {LIFE[provider.scope]} and can't ask for {_name(found)},"
+                    f" which lives {LIFE[shorter]}; give it scope={shorter!r}"
                 )
             self._walk(found, (*path, key), done)
         done.add(key)
 
     def _check_absent(self, key: Key, provider: Provider, need: Need) -> None:
-        for_command = any(isinstance(k, type) and issubclass(k, JobContext) for k in need.keys)
-        if need.optional or (for_command and provider.scope == "command"):
+        given: Scope | None = "run" if RunId in need.keys else None
+        if any(isinstance(k, type) and issubclass(k, JobContext) for k in need.keys):
+            given = "command"
+        if need.optional or (given and SPAN[provider.scope] >= SPAN[given]):
             return
-        if for_command:
+        if given:
+            what = "a JobContext" if given == "command" else "a RunId"
             raise DependencyError(
-                f"{_name(key)} lives as long as the worker and can't ask for a JobContext;"
-                " give it scope='command'"
+                f"{_name(key)} lives {LIFE[provider.scope]} and can't ask for {what};"
+                f" give it scope={given!r}"
             )
         raise DependencyError(
             f"nobody provides {_name(need.keys[0])}, which {_name(key)} asks for;"
@@ -222,11 +248,19 @@ class Resolver:
         app: Resolver | None = None,
         given: Mapping[Key, object] = NOTHING,
         own: frozenset[Key] | None = None,
+        *,
+        life: Scope | None = None,
+        on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """``app`` makes what lives as long as the worker; with ``own``, only what is not in it."""
+        """``app`` makes what lives longer; with ``own``, only what is not in it. ``life`` is what
+        is made here, by default that of a command, or of the worker where nothing lives longer.
+        ``on_close`` is called after the clean-up.
+        """
         self._providers = providers
         self._app = app
         self._own = own
+        self._life: Scope = life or ("app" if app is None or own is not None else "command")
+        self._on_close = on_close
         self._values: dict[Key, object] = dict(given)
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
@@ -254,7 +288,10 @@ class Resolver:
         An error that a generator swallows is not undone by that: the caller still has it.
         """
         trace: TracebackType | None = error.__traceback__ if error else None
-        await self._stack.__aexit__(type(error) if error else None, error, trace)
+        try:
+            await self._stack.__aexit__(type(error) if error else None, error, trace)
+        finally:
+            self._on_close()
 
     async def _make(self, key: Key, path: tuple[Key, ...]) -> object:
         if key in self._values:
@@ -265,8 +302,9 @@ class Resolver:
         provider = self._providers.get(key, path)
         if self._app is not None and self._shares(key, provider):
             return await self._app.resolve(key)
-        if (self._app is None or self._own is not None) and provider.scope == "command":
-            raise DependencyError(f"{_name(key)} lives for one command; ask for it in a job")
+        if SPAN[provider.scope] > SPAN[self._life]:
+            life = LIFE[provider.scope]
+            raise DependencyError(f"{_name(key)} lives {life}; ask for it in a job")
         arguments: dict[str, object] = {}
         for need in provider.needs:
             found = next((k for k in need.keys if k in self._values), self._providers.find(need))
@@ -282,7 +320,9 @@ class Resolver:
 
     def _shares(self, key: Key, provider: Provider) -> bool:
         """Whether a value is made by the resolver that this one stands on."""
-        return provider.scope == "app" and (self._own is None or key not in self._own)
+        if self._own is not None:
+            return provider.scope == "app" and key not in self._own
+        return SPAN[provider.scope] < SPAN[self._life]
 
     async def _call(self, factory: Callable[..., object], arguments: dict[str, object]) -> object:
         if inspect.isasyncgenfunction(factory):

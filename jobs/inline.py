@@ -105,6 +105,10 @@ class StepWorker(Protocol):
         """Carry out a step; False when it takes no more."""
         ...
 
+    def run_ended(self, saga: str, key: str) -> None:
+        """Nothing more of a run will come."""
+        ...
+
 
 class InlineSteps:
     """The steps that this process carries out for the partitions its engine holds."""
@@ -142,6 +146,8 @@ class InlineSteps:
 
     def begin(self, partition: Partition, definition: SagaDefinition, instance: Instance) -> None:
         """Begin what a committed document asks for and is not at work here."""
+        if instance.finished and self._worker is not None:
+            self._worker.run_ended(instance.saga, instance.key)
         if partition.closing or partition.lost or self._closed:
             return
         for id, command in inline_commands(instance):

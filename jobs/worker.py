@@ -201,6 +201,10 @@ class Worker:
         counter = self._by_target.get(target)
         return counter is not None and self._accept(counter, work)
 
+    def run_ended(self, saga: str, key: str) -> None:
+        """The engine of this process has ended a run."""
+        self._scopes.run_ended(saga, key)
+
     async def _take(self, counter: Counter) -> None:
         """Fill the free slots of one target for as long as the worker runs."""
         pause_s = PAUSE_MIN_S
@@ -282,6 +286,7 @@ class Worker:
         while True:
             await asyncio.sleep(self._ack_wait_s / 3)
             await self._hand_back(time.monotonic() - self._ack_wait_s / 3)
+            self._scopes.sweep()
             for attempt in list(self._held):
                 if attempt.in_progress and attempt in self._held:
                     await _quietly(attempt.work.in_progress())
