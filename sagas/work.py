@@ -52,6 +52,8 @@ def conclude(
             return park(draft, snapshot, cause, error, backlog, attempt)
     try:
         check_known(draft.definition, draft.definition_version)
+        if draft.definition.program is not None:  # its state is what its code makes of history
+            draft.definition_version = draft.definition.version
         outcome = _work(draft, cause, handler, payload, attempt)
         if outcome is not None:
             return outcome

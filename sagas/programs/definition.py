@@ -14,6 +14,7 @@ from sagas.errors import DefinitionError
 from sagas.handlers import Handler, check_type
 from sagas.messages import NULL
 from sagas.programs.program import Program
+from sagas.upcasting import check_upcasters
 
 D = TypeVar("D", bound=SagaDefinition)
 
@@ -40,6 +41,7 @@ def program_definition(
         raise DefinitionError(f"ids that begin with Snorri- are reserved; rename {id!r}")
     if retention:
         seconds(retention)
+    check_upcasters(id, more.get("version", 1), {})
     start = taken(id, input_type, starts=True)
     declared = {name: taken(name, type) for name, type in (signals or {}).items()}
     told = {name: taken(name, type) for name, type in (events or {}).items()}

@@ -350,11 +350,12 @@ def entity(
     tenant: TenantRule | None = None,
     description: str = "",
     retention: str = "",
+    version: int = 1,
 ) -> Entity:
     """An entity whose state has the type ``state`` (default: a dict) and begins as ``initial``, or
     as ``state()``; ``steps`` are those its handlers call and can't see, ``errors`` is a
     ``jobs.ErrorPolicy`` for all of them, ``tenant`` says where the input of a call names whose
-    providers they get. Raises DefinitionError.
+    providers they get; ``version`` is as for ``steps``. Raises DefinitionError.
     """
     try:
         check_name(name, "saga id")
@@ -371,5 +372,7 @@ def entity(
         errors=errors,
         tenant_rule=tenant,
     )
-    made = program_definition(Entity, name, program, EntityCall, description, retention)
+    made = program_definition(
+        Entity, name, program, EntityCall, description, retention, version=version
+    )
     return structs.replace(made, queries=types.MappingProxyType(program.queries))

@@ -168,6 +168,7 @@ class _Options:
     tenant: TenantRule | None
     description: str
     retention: str
+    version: int
 
 
 class StepsChain(Generic[I, O]):
@@ -238,6 +239,7 @@ class ListOptions(TypedDict, total=False):
     tenant: TenantRule | None
     description: str
     retention: str
+    version: int
 
 
 @overload
@@ -294,6 +296,7 @@ def steps(
     tenant: TenantRule | None = None,
     description: str = "",
     retention: str = "",
+    version: int = 1,
 ) -> Any:
     """A saga from a list of steps, or without ``items`` a chain that ends with ``.build()``.
 
@@ -304,7 +307,8 @@ def steps(
     ends as failed, "stop" ends at once. Callbacks are ``async def (ctx, payload)`` jobs that nobody
     waits for; ``errors`` is a ``jobs.ErrorPolicy`` for all steps; ``tenant`` is the field of the
     context, or a function of it, that says whose providers its steps get; ``transactional`` runs
-    all of them in one database transaction. Raises DefinitionError.
+    all of them in one database transaction. ``version`` is raised with each change that older
+    code must not meddle with. Raises DefinitionError.
     """
     callbacks = (on_step_completed, on_compensating, on_failed)
     options = _Options(
@@ -319,6 +323,7 @@ def steps(
         tenant=tenant,
         description=description,
         retention=retention,
+        version=version,
     )
     chain = StepsChain[Any, Any](name, options, items or ())
     return chain if items is None else chain.build()
@@ -346,7 +351,9 @@ def _build(name: str, items: Sequence[Item], options: _Options) -> StepList[Any,
         tenant_rule=options.tenant,
     )
     definition = program_definition(
-        StepList[Any, Any], name, program, options.input, options.description, options.retention
+        *(StepList[Any, Any], name, program, options.input),
+        *(options.description, options.retention),
+        version=options.version,
     )
     made = structs.replace(definition, input_type=options.input, output_type=options.output)
     return structs.replace(made, hash=definition_hash(made))

@@ -270,6 +270,7 @@ class WorkflowOptions(TypedDict, total=False):
     tenant: TenantRule | None
     description: str
     retention: str
+    version: int
 
 
 def workflow(name: str, **options: Unpack[WorkflowOptions]) -> WorkflowMaker:
@@ -278,7 +279,8 @@ def workflow(name: str, **options: Unpack[WorkflowOptions]) -> WorkflowMaker:
     A run starts with an event of type ``name`` (payload: the input, ordering key: the key of the
     run). ``steps`` names what the function calls and can't see at the top of its module,
     ``signals`` and ``events`` what it waits for, with the types of their payloads. ``on_failure``
-    and ``on_undo_failure``, ``errors`` and ``tenant`` (of the input) are as for ``steps``.
+    and ``on_undo_failure``, ``errors``, ``tenant`` (of the input) and ``version`` are as for
+    ``steps``.
     """
     try:
         check_name(name, "saga id")
@@ -321,6 +323,7 @@ def _define(name: str, function: Any, options: WorkflowOptions) -> Workflow[Any,
         options.get("retention", ""),
         signals=signals,
         events=events,
+        version=options.get("version", 1),
     )
     # The decorators of a workflow add to these while its module is loaded.
     live: Workflow[Any, Any] = structs.replace(

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sagas import SagaDefinition, step, steps
+from sagas import DefinitionError, SagaDefinition, WorkflowSaga, entity, step, steps, workflow
 from sagas.testing import Scenario, given
 
 
@@ -81,3 +81,33 @@ def test_it_is_no_matter_while_the_run_goes_forward() -> None:
 def test_a_run_that_would_undo_what_is_gone_may_be_cancelled() -> None:
     run = _on_its_way("b", "c").when_step_failed("b").expect_parked()
     run.action("cancel", reason="undone by hand").expect_status("cancelled")
+
+
+@workflow("Flow", version=2)
+async def _flow(saga: WorkflowSaga, input: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "definition", [steps("Batch", [step("a", _run)], version=2), _flow, entity("Purse", version=2)]
+)
+def test_programs_have_versions_too(definition: SagaDefinition) -> None:
+    assert definition.version == 2
+
+
+def test_a_run_that_newer_code_has_gone_on_with_is_left_alone_by_older() -> None:
+    run = given(_list("a", "b", "c")).when("Batch", {}).when_step("a")
+    assert run.instance.definition_version == 1
+    newer = steps("Batch", [step(name, _run, _undo) for name in "abcd"], version=2)
+    run.definition = newer
+    run.when_step("b")
+    assert run.instance.definition_version == 2
+    run.definition = _list("a", "b", "c")
+    run.when_step("c").expect_parked("version 2 of Batch")
+    run.definition = newer
+    run.action("retry")
+    assert _open(run) == ["d"]
+
+
+def test_a_wrong_version_is_refused() -> None:
+    with pytest.raises(DefinitionError, match="1 or more"):
+        steps("Batch", [step("a", _run)], version=0)
