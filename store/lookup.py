@@ -81,6 +81,11 @@ class Lookup:
         async with closing(self._log.history(self._names.instance(saga, key))) as messages:
             async for stored in messages:
                 revision = revision_of(stored)
+                if before is None and revision.instance.version > 1:
+                    raise IllegalTransition(
+                        f"{saga}/{key}: the versions 1 to {revision.instance.version - 1} are not"
+                        " in the log; if they were archived, name that folder with --archive"
+                    )
                 evolve(
                     before.instance if before else None,
                     before.hash if before else "",

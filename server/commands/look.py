@@ -156,7 +156,7 @@ def _row(revision: Revision) -> tuple[str | Text, ...]:
 @click.command()
 @click.argument("saga")
 @click.argument("key")
-@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@settings_options(*CONNECTION, "archive", panel=PANEL_CONNECTION)
 @json_option
 def show(settings: Settings, saga: str, key: str, as_json: bool) -> None:
     """Show an instance as it is now: state, what it waits for, what went wrong."""
@@ -214,7 +214,7 @@ def _cause(i: Instance) -> str:
 @click.argument("saga")
 @click.argument("key")
 @click.option("--follow", "-f", is_flag=True, help="Go on as it changes, until it ends or Ctrl-C.")
-@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@settings_options(*CONNECTION, "archive", panel=PANEL_CONNECTION)
 @json_option
 def history(settings: Settings, saga: str, key: str, follow: bool, as_json: bool) -> None:
     """Show every version of an instance, checked link by link; with --json one on each line."""

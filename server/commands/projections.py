@@ -58,7 +58,7 @@ class State(Struct, frozen=True, kw_only=True):
 
 @click.command()
 @json_option
-@settings_options(*API, panel=PANEL_API, more={PANEL_CONNECTION: (*CONNECTION, "app")})
+@settings_options(*API, panel=PANEL_API, more={PANEL_CONNECTION: (*CONNECTION, "archive", "app")})
 def rebuild(settings: Settings, as_json: bool) -> None:
     """Build the projections (lists, SQL) anew from both streams.
 

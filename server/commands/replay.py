@@ -36,7 +36,7 @@ from store.replaying import Replayed, replay_instance, replay_keys
 @click.option("--to", type=click.IntRange(1), default=None, help="Only up to this version.")
 @click.option("--all", "everything", is_flag=True, help="Every instance of --saga.")
 @click.option("--saga", "of", default=None, help="With --all: the saga.")
-@settings_options(*CONNECTION, "app", panel=PANEL_CONNECTION)
+@settings_options(*CONNECTION, "archive", "app", panel=PANEL_CONNECTION)
 @json_option
 def replay_command(
     settings: Settings,

@@ -55,7 +55,7 @@ wait_option = click.option(
 
 @click.command()
 @settings_options(
-    *("app", "data", "cluster", "nats_port", "host", "port", "auth"),
+    *("app", "data", "archive", "cluster", "nats_port", "host", "port", "auth"),
     *("sync_always", "store_bytes_max"),
     more=BROKER | {"Steps": ("inline_steps",)},
 )
@@ -103,7 +103,7 @@ def jobs(settings: Settings, targets: tuple[str, ...], wait_s: float) -> int:
 
 @click.command()
 @wait_option
-@settings_options("app", "data", "nats_port", "host", "port", "auth", more=BROKER)
+@settings_options("app", "data", "archive", "nats_port", "host", "port", "auth", more=BROKER)
 def serve(settings: Settings, wait_s: float) -> int:
     """Run the API; any number may run at once, each with a --data of its own."""
     _check_api(settings)
