@@ -18,7 +18,7 @@ CODE := sagas store jobs server ui tests
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test sim chaos bench lint format docs screenshots lock clean
+.PHONY: help dev test sim chaos audit sbom bench lint format docs screenshots lock clean
 
 help: ## list the targets
 	@echo "Snorri, an event-sourced saga store on NATS JetStream"
@@ -40,6 +40,12 @@ sim: $(VENV)/.test ## thousands of simulated runs by seed (ARGS="--seeds 1000 --
 
 chaos: $(VENV)/.test ## thousands of sagas while everything is killed (ARGS="--sagas 10000 --seed 7 --report")
 	@$(BIN)/python -m tests.chaos $(ARGS)
+
+audit: $(VENV)/.audit ## known vulnerabilities of what the lock file names (needs a network)
+	@$(BIN)/python -m tests.supply audit
+
+sbom: $(VENV)/.test ## write snorri.cdx.json: all we are made of, with hashes (CycloneDX)
+	@$(BIN)/python -m tests.supply sbom
 
 bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
@@ -72,6 +78,12 @@ LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --no-con
 lock: ## pin the dependencies anew (needs uv on PATH; ARGS=--upgrade for newer ones)
 	@$(LOCK) $(ARGS) --output-file requirements.txt
 	@$(LOCK) $(ARGS) --extra test --constraint requirements.txt --output-file requirements-test.txt
+	@$(LOCK) $(ARGS) --extra test --group audit --constraint requirements-test.txt --output-file requirements-audit.txt
+
+$(VENV)/.audit: requirements-audit.txt | $(VENV)/.test
+	@echo "installing what the audit needs (once)"
+	@$(PIP_INSTALL) --require-hashes -r requirements-audit.txt
+	@touch $@
 
 clean: ## remove the environment, caches and the local data directory
 	rm -rf $(VENV) .snorri .pytest_cache .ruff_cache .hypothesis build dist test-results
