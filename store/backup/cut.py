@@ -30,13 +30,22 @@ PAUSE_S = 0.002
 
 
 async def find_cut(backend: Backend, names: Names, patience_s: float = PATIENCE_S) -> Cut:
-    """A cut of now; raises BackupError when commits leave no gap for so long, and Unreachable."""
+    """A cut of now; raises BackupError when commits leave no gap for so long or the last one has
+    lost its end, and Unreachable.
+    """
     deadline_s = asyncio.get_running_loop().time() + patience_s
+    begun = await backend.log.extent("log")
     while True:
         cut = await _try(backend, names)
         if cut is not None:
             return cut
         if asyncio.get_running_loop().time() > deadline_s:
+            if begun.last == (await backend.log.extent("log")).last:
+                raise BackupError(
+                    "the log ends in the middle of a commit and nothing is added to it: the server "
+                    "has lost its last writes. `snorri doctor` names what is missing; start an "
+                    "engine, which goes on from there, and try again"
+                )
             raise BackupError(
                 f"the log had no moment between two commits within {patience_s:g} s; try again "
                 "when there is less to do"

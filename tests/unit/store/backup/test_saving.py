@@ -8,6 +8,7 @@ of another backup, and logs that are in the middle of a commit.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from pathlib import Path
 
 import pytest
@@ -199,13 +200,27 @@ async def test_a_folder_that_is_no_backup_is_refused(tmp_path: Path) -> None:
 async def test_a_cut_is_never_within_a_commit(place: _Installation) -> None:
     middle = (("Nats-Batch-Id", "b"), ("Nats-Batch-Sequence", "1"))
     await place.backend.log.commit([Outgoing(NAMES.instance("S", "k"), b"{}", middle, 0)])
+    with pytest.raises(BackupError, match="ends in the middle of a commit and nothing is added"):
+        await find_cut(place.backend, NAMES, patience_s=0.05)
+    adding = asyncio.create_task(_add_halves(place, middle))
     with pytest.raises(BackupError, match="no moment between two commits"):
         await find_cut(place.backend, NAMES, patience_s=0.05)
+    adding.cancel()
+    await asyncio.wait({adding})
+    last = (await place.backend.log.extent("log")).last
     end = (*middle, ("Nats-Batch-Commit", "1"))
     await place.backend.log.commit([Outgoing(NAMES.position(0), b'{"events":0}', end, 0)])
     cut = await find_cut(place.backend, NAMES)
-    assert cut.log == 2
+    assert cut.log == last + 1
     assert list(cut.positions) == ["0"]
+
+
+async def _add_halves(place: _Installation, middle: tuple[tuple[str, str], ...]) -> None:
+    """Messages from the middle of commits, without end."""
+    for number in itertools.count():
+        half = Outgoing(NAMES.instance("S", f"half-{number}"), b"{}", middle, 0)
+        await place.backend.log.commit([half])
+        await asyncio.sleep(0)
 
 
 async def test_positions_and_schedules_are_not_copied(place: _Installation) -> None:
