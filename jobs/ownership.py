@@ -18,7 +18,7 @@ import msgspec
 
 from jobs.rollout import cards_in, in_front
 from store.cards import EngineCard
-from store.port import Entry, Meta, Unreachable
+from store.port import Entry, Meta, StoreError, Unreachable
 
 log = logging.getLogger("snorri.engine")
 
@@ -116,12 +116,24 @@ class Ownership:
     async def _beat(self) -> None:
         held = tuple(sorted(self._held))
         since = {str(number): self._since[number] for number in held if number in self._since}
-        card = msgspec.structs.replace(self._card, partitions=held, since=since)
+        card = msgspec.structs.replace(self._card, partitions=held, since=since, of=self._count)
         await self._meta.put(f"engine.{card.id}", msgspec.json.encode(card), ttl_s=LEASE_TTL_S)
 
     async def _engines(self) -> list[str]:
-        """Who shares the partitions: engines with older code stand back."""
+        """Who shares the partitions: engines with older code stand back.
+
+        Raises StoreError when their number has been changed since this engine began.
+        """
         cards = {card.id: card for card in cards_in(await self._meta.entries("engine."))}
+        for card in tuple(cards.values()):
+            if card.of in (0, self._count):  # 0: of a version that does not tell
+                continue
+            if card.started > self._card.started:
+                raise StoreError(
+                    f"the number of partitions was changed from {self._count} to {card.of}; start"
+                    f" this engine again with SNORRI_PARTITIONS={card.of}"
+                )
+            del cards[card.id]  # it will find out by itself
         front = in_front((cards | {self._card.id: self._card}).values())
         if self._behind is not (behind := self._card.id not in front):
             self._behind = behind

@@ -148,6 +148,18 @@ def _embedded(settings: Settings) -> Embedded:
     )
 
 
+@asynccontextmanager
+async def broker_of(settings: Settings) -> AsyncGenerator[str]:
+    """Where the broker is: the one that is set, or that of whoever holds the data directory; or
+    ours, started for as long. Raises SetupError.
+    """
+    if settings.nats_url or holder_of(Path(settings.data)):
+        yield nats_url_of(settings)
+        return
+    async with _embedded(settings) as server:
+        yield server.url
+
+
 async def _connect(
     settings: Settings, url: str, *, make: bool, replicas: int | None = None
 ) -> JetStreamBackend:

@@ -104,7 +104,7 @@ def judge_wishes(settings: Settings, facts: ServerFacts) -> list[Finding]:
         shown = f"SNORRI_PARTITIONS is {settings.partitions}, the streams have {facts.partitions}"
         found.append(Finding(level="fail", what="partitions", found=shown, mend=mend))
     elif facts.partitions is not None:
-        shown = f"{facts.partitions}, fixed when the streams were made"
+        shown = f"{facts.partitions}, as the streams were made"
         found.append(Finding(level="ok", what="partitions", found=shown))
     if replicas and replicas != settings.replicas and settings.replicas > 1:
         mend = "let `nats stream edit --replicas` make them, or correct SNORRI_REPLICAS"

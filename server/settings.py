@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = "saga"
     partitions: Annotated[
         int,
-        Meta(ge=1, le=64, description="Parts the messages are shared by; fixed at first start"),
+        Meta(ge=1, le=64, description="Parts the messages are shared by; set at first start"),
     ] = 4
     replicas: Annotated[
         Literal[1, 3, 5], Meta(description="Copies of each stream in a NATS cluster")

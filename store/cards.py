@@ -129,7 +129,8 @@ class JobCard(Struct, frozen=True, kw_only=True):
 
 class EngineCard(Struct, frozen=True, kw_only=True):
     """What an engine says of itself while it is alive; ``sagas`` are the ids it has code for,
-    ``versions`` those that are above 1, ``since`` when it took each of its partitions.
+    ``versions`` those that are above 1, ``since`` when it took each of its partitions, ``of`` how
+    many there are in all, as it knows.
     """
 
     id: str
@@ -140,6 +141,7 @@ class EngineCard(Struct, frozen=True, kw_only=True):
     sagas: tuple[str, ...] = ()
     versions: dict[str, int] = {}
     since: dict[str, datetime] = {}
+    of: int = 0
 
 
 class WorkerCard(Struct, frozen=True, kw_only=True):

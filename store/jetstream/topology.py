@@ -3,8 +3,8 @@
 Owns the configuration of the two streams and of the meta bucket. Promises that an existing stream
 is never changed but for its room for consumers, which is only ever raised: any other difference is
 a TopologyDrift that names each field with what is wanted and what is there. The number of
-partitions is fixed when the streams are first made, since it decides where stored messages are
-looked for; it is read back from the stream.
+partitions is set when the streams are first made, since it decides where stored messages are
+looked for; it is read back from the stream, and only ``repartition`` changes it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ META_MARKER_TTL_S = 60
 CONSUMERS_MAX = 20_000  # of the log, one for each job; the server allows 1,000 when nobody says
 
 RESTORING = "snorri-restoring"  # in the metadata of a stream that a backup is being put into
+
+CHANGING = "snorri-partitions"  # in that of the log while the number of partitions is changed
 
 _PARTITION = re.compile(r"\{\{\s*partition\(\s*(\d+)\s*,")
 
@@ -165,6 +167,18 @@ def is_restoring(config: Mapping[str, Any]) -> bool:
     return RESTORING in cast("Config", config.get("metadata") or {})
 
 
+def changing(config: Mapping[str, Any]) -> tuple[int, int] | None:
+    """From how many partitions to how many the log is being changed; None when it is not."""
+    mark = str(cast("Config", config.get("metadata") or {}).get(CHANGING, ""))
+    before, _, after = mark.partition(">")
+    return (int(before), int(after)) if mark else None
+
+
+def closed_subjects(names: Names) -> list[str]:
+    """What the events stream listens to while nobody may publish."""
+    return [f"{names.namespace}.closed"]
+
+
 async def discover(link: Link, names: Names) -> int | None:
     """The number of partitions of the installation, or None when its streams were never made."""
     config = await stream_config(link, names.log_stream)
@@ -174,6 +188,11 @@ async def discover(link: Link, names: Names) -> int | None:
         raise StoreError(
             f"a backup is being restored into {names.log_stream}, or that was cut off; wait for its"
             " end, or say the same `snorri restore` again"
+        )
+    if change := changing(config):
+        raise StoreError(
+            f"the number of partitions is being changed from {change[0]} to {change[1]}, or that "
+            f"was cut off; wait for its end, or say `snorri partitions --change {change[1]}` again"
         )
     partitions = partitions_of(config)
     if partitions is None:
@@ -201,8 +220,8 @@ async def ensure(
         raise _no_bucket(names)
     if existing is not None and make and existing != partitions:
         raise TopologyDrift(
-            f"the bucket {names.bucket} was made with {existing} partitions and {partitions} are "
-            f"asked for; the number can't be changed later: set SNORRI_PARTITIONS={existing}"
+            f"the bucket {names.bucket} has {existing} partitions and {partitions} are asked for; "
+            f"set SNORRI_PARTITIONS={existing}, or change it: snorri partitions --change"
         )
     count = existing or partitions
     for want in (

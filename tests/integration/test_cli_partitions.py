@@ -38,6 +38,38 @@ def test_every_partition_has_its_engine(tmp_path: Path) -> None:
         process.close()
 
 
+def test_another_number_of_them_for_an_installation_that_rests(tmp_path: Path) -> None:
+    beside = Snorri(tmp_path)
+    process = dev(tmp_path)
+    try:
+        beside.run("publish", "OrderCreated", '{"orderId":"o-1"}', "--key", "o-1")
+        told = beside.run("partitions", "--change", "6", code=1).stderr
+        assert "engines are running: dev" in told
+        eventually_sync(
+            lambda: not any(one["waiting"] for one in beside.json("partitions")), 20, "no lag"
+        )
+        eventually_sync(
+            lambda: beside.json("show", "CheckoutSaga", "o-1")["status"] == "completed", 20, "end"
+        )
+        process.stop()
+    finally:
+        process.close()
+    assert beside.json("partitions", "--change", "6", "--nats-port", "0") == {
+        "before": 4,
+        "partitions": 6,
+    }
+    assert "already" in beside.run("partitions", "--change", "6", "--nats-port", "0").stdout
+    again = dev(tmp_path, "--partitions", "6")
+    try:
+        assert len(beside.json("partitions")) == 6
+        beside.run("publish", "OrderCreated", '{"orderId":"o-2"}', "--key", "o-2")
+        eventually_sync(
+            lambda: beside.json("show", "CheckoutSaga", "o-2")["status"] == "completed", 20, "end"
+        )
+    finally:
+        again.close()
+
+
 def test_what_nobody_reads_waits_and_is_told(
     tmp_path: Path, nats_server: NatsServer, fresh_names: Callable[[], Names]
 ) -> None:
