@@ -75,6 +75,10 @@ class SagaClient:
         """All versions in order; raises IllegalTransition where the chain is broken."""
         return self._lookup.history(saga, key)
 
+    async def archived(self, saga: str, key: str) -> int:
+        """The last version that is in the archive, 0 when none is."""
+        return await self._lookup.archived(saga, key)
+
     async def revisions(self, saga: str, key: str, seqs: Sequence[int]) -> list[Revision]:
         """Versions that follow one another, by their sequences; raises IllegalTransition."""
         return await self._lookup.revisions(saga, key, seqs)
@@ -175,6 +179,7 @@ class SagaClient:
         timeout_s: float = WAIT_S,
         id: str = "",
         origin: str = "",
+        trace: str = "",
     ) -> ActionReply:
         """Start an instance by hand; with ``wait`` the reply is its end."""
         return await self._operations.start(
@@ -186,6 +191,7 @@ class SagaClient:
             timeout_s=timeout_s,
             id=id,
             origin=origin,
+            trace=trace,
         )
 
     # --- events that have passed

@@ -22,7 +22,7 @@ from sagas.messages import NULL
 from sagas.operations import given
 from sagas.programs.entity_state import CallResult
 from sagas.programs.workflow_signals import EntityCall
-from store.codec import ActionReply
+from store.codec import TRACEPARENT, ActionReply
 from store.http_publishing import (
     RETRIED_STATUSES,
     HttpOptions,
@@ -108,21 +108,22 @@ class HttpRunLine:
         """End the connections."""
         await self._client.aclose()
 
-    async def start(self, saga: str, key: str, input: Raw, *, fresh: bool) -> None:
+    async def start(self, saga: str, key: str, input: Raw, *, fresh: bool, trace: str) -> None:
         """See RunLine."""
         # A fresh key joins, too: the request may be sent twice.
         body = {"input": input, "key": key, "join": True}
-        answer = await self._ask("POST", f"{API}/sagas/{_token(saga)}/start", body)
+        path = f"{API}/sagas/{_token(saga)}/start"
+        answer = await self._ask("POST", path, body, trace=trace)
         if answer.status_code == 202:
             raise RunRefused(
                 f"{saga}/{key} was not begun: no engine has read it in time; it begins when one"
                 " does, so ask for its result later"
             )
 
-    async def send(self, saga: str, key: str, payload: Raw, id: str) -> None:
+    async def send(self, saga: str, key: str, payload: Raw, id: str, trace: str) -> None:
         """See RunLine."""
         body = {"type": saga, "key": key, "payload": payload, "id": id}
-        await self._ask("POST", f"{API}/publish", body)
+        await self._ask("POST", f"{API}/publish", body, trace=trace)
 
     async def settled(self, saga: str, key: str) -> RunResult[Any]:
         """See RunLine."""
@@ -204,15 +205,17 @@ class HttpRunLine:
             raise (LookupError(str(error)) if error.status == 404 else error) from None
 
     async def _ask(
-        self, method: str, path: str, body: object = None, *, once: bool = False
+        self, method: str, path: str, body: object = None, *, once: bool = False, trace: str = ""
     ) -> httpx.Response:
         """The answer of the API, asked again when none came; ``once`` for what must not happen
-        again then. Raises RunRefused and Unreachable.
+        again then, in the trace of a traceparent. Raises RunRefused and Unreachable.
         """
         content = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if content else {}
         if once:
             headers["Idempotency-Key"] = uuid.uuid4().hex
+        if trace:
+            headers[TRACEPARENT] = trace
         why = ""
         for attempt in range(1, ATTEMPTS + 1):
             try:

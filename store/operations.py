@@ -98,12 +98,14 @@ class Operations:
         timeout_s: float = WAIT_S,
         id: str = "",
         origin: str = "",
+        trace: str = "",
     ) -> ActionReply:
         """Start an instance with the payload of its starting message; default key: a new one.
 
         With ``wait`` the reply is the instance's end (or its stop: parked, paused) instead of its
         beginning. An instance that exists takes the message as it would take the event. ``id``
         (default: a new one) makes a repetition with the same key harmless, as with ``act``.
+        ``trace`` is the traceparent that the run goes on in; without one it begins its own.
         """
         to = Address(saga, key if key is not None else uuid.uuid4().hex)
         try:
@@ -123,6 +125,7 @@ class Operations:
             at=self._now(),
             payload=payload,
             by=by,
+            trace=trace,
         )
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s

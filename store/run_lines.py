@@ -16,10 +16,10 @@ from sagas.programs.entity_state import CallResult, EntityState
 from sagas.programs.workflow_signals import EntityCall
 from store.client import SagaClient
 from store.closing import closing
-from store.codec import ActionReply
+from store.codec import TRACEPARENT, ActionReply
 from store.events import Rejected
 from store.operations import SETTLED
-from store.port import StoreError, Unreachable
+from store.port import NO_HEADERS, StoreError, Unreachable
 from store.run_result import RunResult, result_of
 
 # The ``query`` of a definition: name, state as it is kept, arguments.
@@ -35,13 +35,13 @@ class RunRefused(StoreError):
 class RunLine(Protocol):
     """What a caller of runs asks of an installation; every method raises Unreachable."""
 
-    async def start(self, saga: str, key: str, input: Raw, *, fresh: bool) -> None:
+    async def start(self, saga: str, key: str, input: Raw, *, fresh: bool, trace: str) -> None:
         """Begin a run, or find it begun with this input. ``fresh`` says that nobody else knows the
-        key. Raises RunRefused.
+        key, ``trace`` is a traceparent or empty. Raises RunRefused.
         """
         ...
 
-    async def send(self, saga: str, key: str, payload: Raw, id: str) -> None:
+    async def send(self, saga: str, key: str, payload: Raw, id: str, trace: str) -> None:
         """Publish the event that starts a run or calls an entity. Raises RunRefused."""
         ...
 
@@ -84,18 +84,21 @@ class ClientLine:
         self._client = client
         self._by = by
 
-    async def start(self, saga: str, key: str, input: Raw, *, fresh: bool) -> None:
+    async def start(self, saga: str, key: str, input: Raw, *, fresh: bool, trace: str) -> None:
         """See RunLine."""
         if not fresh and await self._is_there(saga, key, input):
             return
-        reply = await self._client.start(saga, input, key=key, by=self._by, timeout_s=START_S)
+        reply = await self._client.start(
+            saga, input, key=key, by=self._by, timeout_s=START_S, trace=trace
+        )
         # Somebody else may have been quicker under the same key.
         if not reply.done and (reply.pending or not await self._is_there(saga, key, input)):
             raise RunRefused(reply.reason)
 
-    async def send(self, saga: str, key: str, payload: Raw, id: str) -> None:
+    async def send(self, saga: str, key: str, payload: Raw, id: str, trace: str) -> None:
         """See RunLine."""
-        receipt = await self._client.publish(saga, payload, key=key, id=id)
+        headers = {TRACEPARENT: trace} if trace else NO_HEADERS
+        receipt = await self._client.publish(saga, payload, key=key, id=id, headers=headers)
         if isinstance(receipt, Rejected):
             kind = Unreachable if receipt.retryable else RunRefused
             raise kind(receipt.reason)

@@ -11,6 +11,7 @@ another input under its key is refused. Waiting is pushed, so nothing is asked f
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
@@ -54,6 +55,7 @@ O = TypeVar("O")  # noqa: E741
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 RUN_S = 60.0
 
 
@@ -138,8 +140,20 @@ class Runs:
     over any other line; made by ``connect``.
     """
 
-    def __init__(self, client: SagaClient | RunLine, *, by: str = "client") -> None:
+    def __init__(
+        self, client: SagaClient | RunLine, *, by: str = "client", trace: str = ""
+    ) -> None:
         self._line = ClientLine(client, by) if isinstance(client, SagaClient) else client
+        self._trace = trace
+
+    def in_trace(self, trace: str) -> Runs:
+        """The same, whose runs go on in a trace: a traceparent, or an id of 32 hex digits. Raises
+        ValueError.
+        """
+        given = trace if "-" in trace else f"00-{trace}-{uuid.uuid4().hex[:16]}-01"
+        if _TRACEPARENT.fullmatch(given) is None:
+            raise ValueError(f"{trace!r:.80} is no traceparent and no trace id of 32 hex digits")
+        return Runs(self._line, trace=given)
 
     # --- runs
 
@@ -218,7 +232,7 @@ class Runs:
         """
         run = self.get(saga, key if key is not None else uuid.uuid4().hex)
         _check(saga, input)
-        await self._line.send(run.saga, run.key, to_raw(input), uuid.uuid4().hex)
+        await self._line.send(run.saga, run.key, to_raw(input), uuid.uuid4().hex, self._trace)
         return run
 
     @overload
@@ -268,7 +282,7 @@ class Runs:
         Unreachable.
         """
         payload = to_raw(handler.request(input))
-        await self._line.send(handler.entity, key, payload, id or uuid.uuid4().hex)
+        await self._line.send(handler.entity, key, payload, id or uuid.uuid4().hex, self._trace)
 
     async def ask(
         self, query: QueryHandler[P, R], key: str, *args: P.args, **kwargs: P.kwargs
@@ -285,7 +299,8 @@ class Runs:
         run = self.get(saga, key if key is not None else uuid.uuid4().hex)
         if not isinstance(saga, str):
             _check(saga, input)
-        await self._line.start(run.saga, run.key, to_raw(input), fresh=key is None)
+        fresh = key is None
+        await self._line.start(run.saga, run.key, to_raw(input), fresh=fresh, trace=self._trace)
         return run
 
 

@@ -18,6 +18,7 @@ import jobs
 import sagas
 from jobs import data
 from jobs.context import JobContext
+from jobs.run_here import run_here
 from sagas.builder import Draft, SagaBuilder
 from sagas.programs.step_list import ListOptions, StepsChain
 from sagas.programs.steps import StepOptions
@@ -57,6 +58,7 @@ PUBLIC: dict[str, Any] = {
     "create_publisher": publisher.create_publisher,
     "connect": runs.connect,
     "action": action_routes.action,
+    "run_here": run_here,
     "create": data.create,
     "update": data.update,
     "delete": data.delete,

@@ -227,6 +227,20 @@ async def test_entities_answer_calls_in_turn_and_queries_at_any_time(tmp_path: P
                 await runs.ask(balance, "nobody")
 
 
+async def test_runs_go_on_in_the_trace_of_who_starts_them(tmp_path: Path) -> None:
+    parent = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    async with _open(tmp_path) as (api, lines):
+        for n, runs in enumerate(lines):
+            started = await runs.in_trace(parent).run(ORDER, Order(1), key=f"o-{n}")
+            sent = await (await runs.in_trace("ef" * 16).send(ORDER, Order(1))).result()
+            assert (started.trace_id, sent.trace_id) == ("ab" * 16, "ef" * 16)
+            there = await api.client.get("order", f"o-{n}")
+            assert there is not None
+            assert there.trace == parent
+            with pytest.raises(ValueError, match="no traceparent and no trace id"):
+                runs.in_trace("abc-123")
+
+
 async def test_what_can_not_be_is_refused(tmp_path: Path) -> None:
     async with _open(tmp_path) as (_, lines):
         for runs in lines:
