@@ -31,6 +31,7 @@ Bom: Any = boms.Bom
 Component: Any = components.Component
 ExternalReference: Any = model.ExternalReference
 HashType: Any = model.HashType
+Uri: Any = model.XsUri
 JsonOutput: Any = JsonV1Dot6
 Part = Any  # a Component
 
@@ -69,7 +70,7 @@ def _component(one: Locked) -> Part:
     where = PackageURL("pypi", name=one.name, version=one.version)
     files = ExternalReference(
         type=model.ExternalReferenceType.DISTRIBUTION,
-        url=model.XsUri(str(where)),
+        url=Uri(str(where)),
         comment="the files of this release that the lock file allows",
         hashes=[HashType(alg=model.HashAlgorithm.SHA_256, content=digest) for digest in one.hashes],
     )
