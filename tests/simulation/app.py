@@ -35,6 +35,7 @@ from tests.waiting import busy
 
 RETRY = retry(3, "150ms", delay_max="1s")
 QUICK_S = 0.004
+RANG = {1: "rang", 2: "nudged"}  # the name of a field in each version of the tally
 Handle = SagaHandle[dict[str, Any]]
 
 
@@ -62,11 +63,14 @@ class Ledger:
 # --- sagas of our own
 
 
-def tally() -> SagaDefinition:
+def tally(version: int = 1) -> SagaDefinition:
     """Counts what it is told, in order; tells an audit, works under a concurrency key, ends when it
-    has heard enough. It raises for a payload that says so, and parks.
+    has heard enough. It raises for a payload that says so, and parks. In version 2 one field of its
+    state has another name.
     """
-    saga = define_saga("Tally").state({"seen": [], "worked": 0, "rang": 0}).correlate("tally")
+    rang = RANG[version]
+    draft = define_saga("Tally").version(version).correlate("tally")
+    saga = draft.state({"seen": [], "worked": 0, rang: 0})
 
     @saga.on("Opened", starts=True)
     def opened(saga: Handle, message: Message[dict[str, Any]]) -> Effects:
@@ -89,10 +93,16 @@ def tally() -> SagaDefinition:
 
     @saga.on("Nudge")
     def nudge(saga: Handle) -> Effects:
-        saga.state["rang"] += 1
+        saga.state[rang] += 1
         return schedule({"type": "Nudge"}, 4.0, id="nudge")
 
+    if version > 1:
+        saga.upcast(1, _renamed)
     return saga.build()
+
+
+def _renamed(old: dict[str, Any]) -> dict[str, Any]:
+    return {RANG[2] if name == RANG[1] else name: value for name, value in old.items()}
 
 
 def _over(saga: Handle) -> list[Any]:
@@ -203,6 +213,9 @@ REFUSALS = {
 DEFINITIONS: tuple[SagaDefinition, ...] = (
     *(checkout, order, reminder, trip, flight, hotel, car),
     *(tally(), audit(), desk(), moving()),
+)
+NEWER: tuple[SagaDefinition, ...] = tuple(
+    tally(2) if one.id == "Tally" else one for one in DEFINITIONS
 )
 JOBS: tuple[AnyJob, ...] = (
     _job("process-payment", "PaymentCompleted", "PaymentFailed", transactionId="tx"),

@@ -17,6 +17,7 @@ import jobs.batch
 import jobs.commit
 import jobs.following
 import jobs.lane
+import jobs.rollout
 import jobs.sender
 import sagas.draft
 import sagas.kernel
@@ -267,6 +268,40 @@ def _timer_stays() -> Any:
     return _instead(jobs.batch, "to_messages", make)
 
 
+@contextmanager
+def _older_decides() -> Iterator[None]:
+    with (
+        _instead(sagas.work, "check_known", lambda real: lambda definition, version: None),
+        _instead(sagas.work, "current_state", _newer_as_it_is),
+        _instead(jobs.rollout.NewerCode, "look", _nobody_newer),
+    ):
+        yield
+
+
+def _newer_as_it_is(real: Any) -> Any:
+    def current_state(definition: Any, state: Any, version: int) -> Any:
+        return real(definition, state, min(version, definition.version))
+
+    return current_state
+
+
+def _as_it_is(definition: Any, state: Any, version: int) -> Any:
+    return definition.decode_state(state)
+
+
+def _nobody_newer(real: Any) -> Any:
+    async def look(self: Any, batch: Any, partition: Any) -> None:
+        for subject in batch.ahead:
+            self._cache.get(subject).orphan = True
+        batch.ahead.clear()
+
+    return look
+
+
+def _not_upcast() -> Any:
+    return _instead(sagas.work, "current_state", lambda real: _as_it_is)
+
+
 MUTANTS: Mapping[str, Callable[[], Any]] = {
     "a command is left out of a commit": _lost_command,
     "a commit without an answer is sent again as it is": _double_commit,
@@ -289,4 +324,6 @@ MUTANTS: Mapping[str, Callable[[], Any]] = {
     "after a take-over what was remembered is believed": _memory_believed,
     "a slot is not given back": _gate_kept,
     "events of sagas are forgotten when many come at once": _relay_forgotten,
+    "older code decides on what newer code wrote": _older_decides,
+    "the state of older code is taken as it is": _not_upcast,
 }

@@ -16,12 +16,13 @@ from sagas.instance import Instance
 from sagas.replay import Rerun
 from store import codec
 from store.codec import MSG_ID
-from tests.simulation.app import DEFINITIONS
+from tests.simulation.app import DEFINITIONS, NEWER, RANG
 from tests.simulation.evidence import Evidence, Revision
 from tests.simulation.plan import SAGAS, Order, Plan
 
 Outcome = Callable[[Evidence, Plan], Iterator[str]]
 BY_ID = {definition.id: definition for definition in DEFINITIONS}
+NEWER_BY_ID = {definition.id: definition for definition in NEWER}
 MANY_TIMES = {"send-reminder"}  # as often as somebody asks for it
 
 
@@ -57,13 +58,33 @@ def replays(evidence: Evidence, plan: Plan) -> Iterator[str]:
     for (saga, key), history in evidence.histories.items():
         if saga == GATE_SAGA:
             continue
-        rerun = Rerun(BY_ID[saga])
+        if any(_by_older(revision.instance) for revision in history):
+            continue  # what older code left for the newer can't be told from one code
+        rerun = Rerun(NEWER_BY_ID[saga] if plan.roll_s else BY_ID[saga])
         for revision in history:
             step = rerun.step(revision.instance)
             if not step.same:
                 version, differs = revision.instance.version, step.differs or step.refused
                 yield f"{saga}/{key} v{version} would not be the same: {differs}"
                 break
+
+
+def _by_older(one: Instance) -> bool:
+    return one.error is not None and one.error.type == "NewerVersion"
+
+
+def code(evidence: Evidence, plan: Plan) -> Iterator[str]:
+    """Older code never decides after newer, and each state has the shape of its version."""
+    for (saga, key), history in evidence.histories.items():
+        before = 1
+        for revision in history:
+            one = revision.instance
+            if one.definition_version < before:
+                yield f"{saga}/{key} v{one.version} is of older code than the version before"
+            before = one.definition_version
+            state = msgspec.json.decode(one.state)
+            if saga == "Tally" and one.status != "parked" and RANG[before] not in state:
+                yield f"{saga}/{key} v{one.version} is of version {before} with {sorted(state)}"
 
 
 def compensation(evidence: Evidence, plan: Plan) -> Iterator[str]:
@@ -213,5 +234,5 @@ def _state(evidence: Evidence, saga: str, key: str) -> dict[str, Any]:
 
 
 OUTCOMES: tuple[Outcome, ...] = (
-    *(effects, replays, compensation, gates, publications, order, ends),
+    *(effects, replays, code, compensation, gates, publications, order, ends),
 )

@@ -88,7 +88,8 @@ class Trouble(Struct, frozen=True):
 
 class Plan(Struct, frozen=True):
     """One run; ``calm`` is the part of calls that take no time, ``inline`` are the engines that
-    carry out steps themselves, ``window_s`` is how long the broker knows an id.
+    carry out steps themselves, ``window_s`` is how long the broker knows an id. From ``roll_s`` on
+    (0: never) one engine after the other is stopped and starts with newer code.
     """
 
     seed: int
@@ -101,6 +102,7 @@ class Plan(Struct, frozen=True):
     orders: tuple[Order, ...]
     acts: tuple[Act, ...]
     troubles: tuple[Trouble, ...]
+    roll_s: float = 0.0
 
 
 def plan_of(seed: int) -> Plan:
@@ -124,6 +126,7 @@ def plan_of(seed: int) -> Plan:
         orders=orders,
         acts=acts,
         troubles=troubles,
+        roll_s=round(chance.choice((0.0, 0.0, 1.0)) * chance.uniform(0.5, SECONDS * 0.6), 3),
     )
 
 

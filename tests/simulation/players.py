@@ -15,7 +15,7 @@ from jobs.worker import Worker
 from sagas import Registry
 from store.memory import MemoryBackend, MemoryBroker
 from store.port import StoreError
-from tests.simulation.app import DEFINITIONS, JOBS, Ledger
+from tests.simulation.app import DEFINITIONS, JOBS, NEWER, Ledger
 from tests.simulation.clockwork import moment
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.plan import Plan, Trouble
@@ -23,6 +23,7 @@ from tests.simulation.record import Record
 from tests.simulation.tables import Disk, MemoryProjections
 
 REGISTRY = Registry(DEFINITIONS)
+NEWER_REGISTRY = Registry(NEWER)
 JOB_REGISTRY = JobRegistry(JOBS)
 ACK_WAIT_S = 6.0
 RETRY_S = 0.5  # until a process that could not start is started again
@@ -67,10 +68,10 @@ class Player:
         if self.name.startswith("w"):
             return [self._worker(backend)]
         if int(self.name[1:]) > stage.inline:
-            return [Engine(backend, names, REGISTRY, engine_id=self.name, hook=Quiet())]
-        steps = InlineSteps(names, inline_targets(REGISTRY, JOB_REGISTRY))
+            return [Engine(backend, names, stage.code, engine_id=self.name, hook=Quiet())]
+        steps = InlineSteps(names, inline_targets(stage.code, JOB_REGISTRY))
         engine = Engine(
-            *(backend, names, REGISTRY), engine_id=self.name, hook=Quiet(), inline=steps
+            *(backend, names, stage.code), engine_id=self.name, hook=Quiet(), inline=steps
         )
         return [engine, self._worker(backend, steps)]
 
@@ -187,6 +188,7 @@ class Stage:
         plan: Plan,
     ) -> None:
         self.inline = plan.inline
+        self._roll_s = plan.roll_s
         self.loop = loop
         self.broker = broker
         self.record = record
@@ -195,6 +197,11 @@ class Stage:
         self.failures: list[str] = []
         self.healed = False
         self._troubles = [one for one in plan.troubles if not one.call]
+
+    @property
+    def code(self) -> Registry:
+        """What an engine that starts now runs."""
+        return NEWER_REGISTRY if 0 < self._roll_s <= self.loop.time() else REGISTRY
 
     def troubles_of(self, name: str) -> list[Trouble]:
         """What shall befall a process itself."""

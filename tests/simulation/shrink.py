@@ -51,6 +51,8 @@ def _less(plan: Plan) -> Iterator[Plan]:
             if simpler != order:
                 orders = (*plan.orders[:index], simpler, *plan.orders[index + 1 :])
                 yield structs.replace(plan, orders=orders)
+    if plan.roll_s:
+        yield structs.replace(plan, roll_s=0.0)
     for field, least in (("partitions", 1), ("engines", 1), ("workers", 1), ("inline", 0)):
         if getattr(plan, field) > least:
             yield structs.replace(plan, **{field: getattr(plan, field) - 1})

@@ -28,6 +28,8 @@ from tests.simulation.plan import SECONDS, Plan, Trouble
 from tests.simulation.players import Player, Stage
 from tests.simulation.record import Record
 
+ROLL_EVERY_S = 1.4
+ROLL_DOWN_S = 0.3
 REST_S = 0.5  # between two looks
 GIVE_UP_S = 40.0  # after healing: what people have meddled with is cancelled
 STUCK_S = 120.0  # after healing: all must have come to an end
@@ -132,6 +134,10 @@ class World:
         for trouble in self.plan.troubles:
             if trouble.what == "restart":
                 self.loop.later(trouble.at / 1000, self._restart, trouble)
+        if self.plan.roll_s:
+            for number in range(self.plan.engines):
+                player = self.players[f"e{number + 1}"]
+                self.loop.later(self.plan.roll_s + number * ROLL_EVERY_S, player.stop, ROLL_DOWN_S)
         playing = asyncio.create_task(self.clients.play(self.plan))
         await asyncio.wait({playing}, timeout=SECONDS)
         self._heal()
