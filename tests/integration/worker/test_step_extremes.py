@@ -1,7 +1,7 @@
 """Goal: very large runs work, or fail with an error that names the limit and what to do.
 
-Method: engine and worker on a real server; a thousand steps in a row, 500 at a time (of a workflow
-only with SNORRI_TEST_LONG=1), 50 levels deep, and data over the limits.
+Method: engine and worker on a real server; a thousand steps in a row, 500 at a time, 50 levels
+deep, and data over the limits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sagas.programs.steps import Item
 from store.client import SagaClient
 from store.events import Published, Rejected
 from store.subjects import Names
-from tests.conftest import LONG, NatsServer
+from tests.conftest import NatsServer
 from tests.steps_kit import Stage, state_of
 from tests.waiting import eventually
 from tests.worker_kit import WITHIN_S, jetstream_floor
@@ -29,7 +29,6 @@ from tests.worker_kit import WITHIN_S, jetstream_floor
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(200)]
 
 MANY, WIDE, DEEP = 1000, 500, 50
-GATHERED = WIDE if LONG else 200  # by a workflow, which runs again for each answer
 PATIENCE_S = 150.0
 REACHED = asyncio.Event()  # the last step of a large workflow
 
@@ -138,8 +137,8 @@ async def test_a_thousand_steps_in_a_row(stage: Stage) -> None:
 
 
 async def test_five_hundred_steps_at_a_time(stage: Stage) -> None:
-    gathered = _result(await _large_run(stage, "Wide", GATHERED))
-    assert gathered == GATHERED * (GATHERED - 1) // 2
+    gathered = _result(await _large_run(stage, "Wide", WIDE))
+    assert gathered == WIDE * (WIDE - 1) // 2
     ended = await stage.run("wide-list", "k", {})
     assert ended.status == "completed"
     assert state_of(ended) == {f"s{n}": 1 for n in range(WIDE)}
