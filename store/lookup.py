@@ -19,6 +19,7 @@ from sagas.draft import GATE_SAGA
 from sagas.errors import IllegalTransition
 from sagas.instance import Instance, Status, decode, document_hash, evolve
 from sagas.names import check_key
+from store.archive.spanning import SpanningLog
 from store.closing import closing
 from store.codec import moment
 from store.port import Log, Stored
@@ -93,6 +94,14 @@ class Lookup:
                 )
                 yield revision
                 before = revision
+
+    async def archived(self, saga: str, key: str) -> int:
+        """The last version that is in the archive, as those before it are; 0 when none is, or
+        none is at hand here.
+        """
+        if not isinstance(self._log, SpanningLog):
+            return 0
+        return await self._log.archived(self._names.instance(saga, key))
 
     async def revisions(self, saga: str, key: str, seqs: Sequence[int]) -> list[Revision]:
         """The versions stored under these sequences, which must follow one another; raises

@@ -74,6 +74,7 @@ class RoomReader:
         self._known: NearlyFull | None = None
         self._asked_s = -LOOK_S
         self._denied = False
+        self._looking: asyncio.Task[None] | None = None
 
     async def look(self) -> NearlyFull | None:
         """What is said now, None when there is room or nobody can say; never raises."""
@@ -91,6 +92,19 @@ class RoomReader:
         except (StoreError, TimeoutError, msgspec.MsgspecError) as error:
             log.debug("whether there is room is not known: %s", error)
         return self._known
+
+    def glance(self) -> NearlyFull | None:
+        """What was known when it was last looked; a new look is begun behind it when that is long
+        ago. Costs nothing, within an event loop.
+        """
+        now_s = asyncio.get_running_loop().time()
+        looking = self._looking is not None and not self._looking.done()
+        if not looking and now_s - self._asked_s >= LOOK_S:
+            self._looking = asyncio.create_task(self._behind(), name="a look at the room")
+        return self._known
+
+    async def _behind(self) -> None:
+        await self.look()
 
     async def refusal(self, type: str | None = None) -> str:
         """Why an event of a type, or a start by hand (None), is refused; empty when it is not."""

@@ -19,6 +19,7 @@ from store.projection.console import Answer, Query
 from store.projection.port import ReadModel
 from store.projection.strays import Strays
 from store.projection.throughput import Throughput
+from store.room import RoomReader
 from store.subjects import Names
 from ui.bulk import Bulk
 from ui.replays import Replays
@@ -50,7 +51,7 @@ class Desk(Struct, kw_only=True):
     hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON, ``shower``
     gives ``mask``, or to an admin who asks, on record, what hides nothing,
     ``ask`` answers SQL for a visitor and keeps a record of it, ``strays`` counts events that no
-    saga handles, ``throughput`` what went through.
+    saga handles, ``throughput`` what went through, ``room`` knows whether new sagas are taken.
     """
 
     client: SagaClient
@@ -73,5 +74,6 @@ class Desk(Struct, kw_only=True):
     notes: FailureNotes
     bulk: Bulk
     strays: Strays
+    room: RoomReader
     throughput: Throughput
     base: str = ""

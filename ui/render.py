@@ -65,6 +65,7 @@ class Shell(Struct, frozen=True, kw_only=True):
     lag_s: float = 0.0
     seq: int = 0  # of the log as the lists show it; live news begin behind it
     fault: str = ""
+    full: str = ""  # why new sagas are refused, if they are
     strays: int = 0  # events of the last day that no saga handles
 
 
@@ -129,10 +130,17 @@ def page(
         lag_s=progress.lag_s,
         seq=request.state.get(SHOWN, progress.log_seq),
         fault=progress.fault,
+        full=_refusing(desk) if who.via != "backup" else "",
         strays=desk.strays.count(),
     )
     text = ENVIRONMENT.get_template(template).render(page=context, shell=shell)
     return Response(text, media_type=MediaType.HTML, status_code=status)
+
+
+def _refusing(desk: Desk) -> str:
+    """That new sagas are refused, if they are, in a sentence."""
+    full = desk.room.glance()
+    return "" if full is None else f"{full.words[0].upper()}{full.words[1:]}."
 
 
 class ErrorPage(Struct, frozen=True):

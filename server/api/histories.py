@@ -65,6 +65,9 @@ class History(Struct, frozen=True, kw_only=True, rename="camel"):
     key: str
     version: Annotated[int, Meta(description="The last version there is")]
     items: list[Transition]
+    archived: Annotated[
+        int, Meta(description="Versions up to this one were moved to the archive; 0: none was")
+    ] = 0
     next: Annotated[int | None, Meta(description="`after` of the next page, null at the end")]
 
 
@@ -113,6 +116,7 @@ async def list_transitions(
         key=key,
         version=max(now.instance.version, items[-1].version if items else 0),
         items=items,
+        archived=await deps.client.archived(saga, key),
         next=items[-1].version if more else None,
     )
 

@@ -161,18 +161,21 @@ def _row(revision: Revision) -> tuple[str | Text, ...]:
 def show(settings: Settings, saga: str, key: str, as_json: bool) -> None:
     """Show an instance as it is now: state, what it waits for, what went wrong."""
 
-    async def work() -> tuple[Revision, list[Wait]]:
+    async def work() -> tuple[Revision, list[Wait], int]:
         async with open_session(settings) as session:
             revision = await existing(session, saga, key)
             diagnosis = Diagnosis(session.backend, session.names)
-            return revision, await diagnosis.waits(revision.instance)
+            archived = await session.client.archived(saga, key)
+            return revision, await diagnosis.waits(revision.instance), archived
 
-    revision, waits = run(work())
+    revision, waits, archived = run(work())
     if as_json:
         document = msgspec.json.decode(msgspec.json.encode(revision.instance))
         emit({**document, "waitsFor": waits} if waits else document)
     else:
         _show(revision, waits)
+        if archived:
+            note(f"archived: versions 1 to {archived}")
 
 
 def _show(revision: Revision, waits: Sequence[Wait]) -> None:

@@ -18,6 +18,7 @@ from store.port import Stored
 T = TypeVar("T")
 
 KEPT_INSTANCES = 16
+KEPT_VERSIONS = 10_000
 KEPT_BYTES = 8 * 1024 * 1024  # of one instance; larger ones are read anew
 
 
@@ -28,6 +29,7 @@ class Archive:
         self.catalog = catalog
         self._files = files
         self._kept: OrderedDict[str, tuple[Stored, ...]] = OrderedDict()
+        self._versions: OrderedDict[str, int] = OrderedDict()
         self._kept_of: tuple[str, ...] = ()
 
     async def history(self, subject: str) -> tuple[Stored, ...]:
@@ -60,6 +62,19 @@ class Archive:
             await self.history(found.subject)  # its neighbours are asked for next
         return found
 
+    async def version(self, subject: str) -> int:
+        """The last version of an instance that is archived, as those before it are; 0: none is."""
+        sets = self._sets()
+        if not sets:
+            return 0
+        known = self._versions.get(subject)
+        if known is None:
+            found = await self.find([subject])
+            known = self._versions[subject] = found[subject].version if found else 0
+            while len(self._versions) > KEPT_VERSIONS:
+                self._versions.popitem(last=False)
+        return known
+
     async def find(self, subjects: Sequence[str]) -> dict[str, ArchivedSubject]:
         """What was archived last of each subject."""
         sets = self._sets()
@@ -80,6 +95,7 @@ class Archive:
         names = tuple(one.id for one in sets)
         if names != self._kept_of:
             self._kept.clear()
+            self._versions.clear()
             self._kept_of = names
         return sets
 

@@ -88,6 +88,10 @@ class SpanningLog:
                 yield stored
                 last = stored.seq
 
+    async def archived(self, subject: str) -> int:
+        """The last version of an instance that is in the archive, 0 when none is."""
+        return await self._archive.version(subject)
+
     def watch(self, subject: str, after: int | None = None) -> AsyncIterator[Stored]:
         """See Log."""
         return self._log.watch(subject, after)

@@ -47,7 +47,7 @@ def _told(process: Process) -> list[Any]:
         process.json("show", "CheckoutSaga", "o-0"),
         process.run("history", "CheckoutSaga", "o-0", "--json").stdout,
         process.json("sql", ROWS)["rows"],
-        httpx.get(f"{where}/transitions").json(),
+        httpx.get(f"{where}/transitions").json()["items"],
         httpx.get(f"{where}/at/1").json(),
     ]
 
@@ -71,9 +71,14 @@ def test_what_is_archived_is_shown_as_before(tmp_path: Path) -> None:
         assert "last versions" in process.run("archive", "--list").stdout
 
         assert _told(process) == before
+        assert "archived: versions 1 to 4" in process.run("show", "CheckoutSaga", "o-0").stderr
         api = f"http://127.0.0.1:{process.environment['SNORRI_PORT']}"
+        whole = httpx.get(f"{api}/api/v1/sagas/instances/CheckoutSaga/o-0/transitions").json()
+        assert whole["archived"] == whole["version"] == 4
         page = httpx.get(f"{api}/instances/CheckoutSaga/o-0?version=1")
         assert page.status_code == 200
+        assert ">archived</span>" in page.text
+        assert ">archived</span>" not in httpx.get(f"{api}/instances/CheckoutSaga/o-9").text
         proof = process.json("verify")
         assert (proof["whole"], proof["projections"]) == (True, "checked")
         assert proof["archived"] == done["messages"]

@@ -68,13 +68,14 @@ def test_nearly_full_is_told_everywhere_and_passes_by_itself(tmp_path: Path) -> 
             ready = api.get("/health/ready")
             assert ready.status_code == 200
             assert "new sagas are refused" in ready.text
-            page = api.get("/", headers={"accept": "text/html"}).text
-            assert "New sagas are refused" in page
+            for path in ("/", "/instances", "/sagas/CheckoutSaga"):
+                assert "New sagas are refused" in api.get(path).text, path
 
             asyncio.run(_empty(url))
             eventually_sync(
                 lambda: api.get("/api/v1/overview").json()["refusing"] == "", 20, "room again"
             )
             assert api.post("/api/v1/sagas/publish", json=event).status_code == 200
+            assert "New sagas are refused" not in api.get("/instances").text
     finally:
         process.close()

@@ -120,6 +120,7 @@ class InstancePage(Struct, frozen=True, kw_only=True):
     key: str
     name: str
     now: Instance
+    archived: int  # versions up to this one are in the archive
     seq: int
     error: Failure | None
     waits: list[Wait]
@@ -217,6 +218,7 @@ async def _context(
         key=now.key,
         name=card.name if card and card.name else now.saga,
         now=now,
+        archived=await desk.client.archived(now.saga, now.key),
         seq=last.seq,
         error=now.error,
         waits=[_hidden(wait, mask, document) for wait in await desk.diagnosis.waits(now)],

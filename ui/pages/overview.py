@@ -18,7 +18,6 @@ from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
 from store.projection.failures import Group, failure_groups
 from store.projection.overview import Queue, Totals, queues, standing
 from store.projection.throughput import Minute, grid
-from store.room import NearlyFull, RoomReader
 from ui.chart import Chart, Series, chart
 from ui.desk import Desk, Who
 from ui.format import number, span
@@ -97,10 +96,7 @@ async def overview(
     context = OverviewPage(
         totals=whole,
         empty=not counts,
-        trouble=(
-            *_room(await RoomReader(desk.meta).look()),
-            *_trouble(desk, engines, workers, loads, now),
-        )
+        trouble=_trouble(desk, engines, workers, loads, now)
         if request.user.via != "backup"  # nothing runs there, and nothing has to
         else (),
         new=new[:GROUPS_MAX],
@@ -113,11 +109,6 @@ async def overview(
         window=window,
     )
     return page(request, desk, "overview.html", context, title="Overview")
-
-
-def _room(full: NearlyFull | None) -> tuple[str, ...]:
-    """That new sagas are refused, if they are."""
-    return () if full is None else (f"{full.words[0].upper()}{full.words[1:]}.",)
 
 
 def _trouble(
