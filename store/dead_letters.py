@@ -14,11 +14,12 @@ import msgspec
 from msgspec import Raw, Struct
 
 from sagas.actions import ABSENT, ActionRequest, given
+from sagas.instance import FINISHED
 from sagas.messages import Address, to_raw
 from sagas.names import BadName, escape
 from store import codec
 from store.abandoned import abandoned_child
-from store.codec import DeadLetter, DeadLetterStatus
+from store.codec import ActionReply, DeadLetter, DeadLetterStatus
 from store.lookup import Lookup
 from store.operations import Operations
 from store.port import Backend, Committed, MessageTooLarge, Outgoing, Refused, Stored
@@ -149,9 +150,8 @@ class Postman:
             id=change.action,
             origin=change.origin,
         )
-        rest = "" if reply.done else "; discard the dead letter when nothing is left to do"
         return LetterReply(
-            done=reply.done, id=letter.id, reason=f"{reply.reason}{rest}", seq=reply.seq
+            done=reply.done, id=letter.id, reason=_not_sent(letter, reply), seq=reply.seq
         )
 
     async def _send_again(self, letter: DeadLetter, revision: int, raw: Raw) -> LetterReply:
@@ -236,6 +236,19 @@ class Postman:
 
 def _decode(stored: Stored) -> DeadLetter:
     return msgspec.json.decode(stored.data, type=DeadLetter)
+
+
+def _not_sent(letter: DeadLetter, reply: ActionReply) -> str:
+    """Why a command was not sent again, and what to do; empty when it was."""
+    if reply.done:
+        return ""
+    if reply.status in FINISHED:
+        return (
+            f"{letter.saga}/{letter.key} is {reply.status}, and what an instance that has ended had"
+            " sent is not sent again; if its work is still to be done, run the job by hand, then"
+            " discard the dead letter"
+        )
+    return f"{reply.reason}; discard the dead letter when nothing is left to do"
 
 
 def _unknown(id: str) -> LetterReply:

@@ -104,11 +104,16 @@ async def test_the_run_answers_for_a_failed_step_so_it_is_no_dead_letter(
     play = await open_stage(order)
     await play.run("order", "o-1", {})
     await play.end("order", "o-1", settled=True)
-    letters = await SagaClient(floor.backend, floor.names).dead_letters()
+    client = SagaClient(floor.backend, floor.names)
+    letters = await client.dead_letters()
     # Nobody waits for the mail, so nobody else would hear of it.
     assert [(one.saga, one.key, "broken" in one.reason) for one in letters] == [
         ("order", "o-1", True)
     ]
+    reply = await client.redrive(letters[0].id, by="tester")
+    assert not reply.done
+    assert reply.reason.startswith("order/o-1 is compensated, and what an instance that has ended")
+    assert "run the job by hand, then discard" in reply.reason
 
 
 async def test_a_background_step_goes_to_its_queue_for_its_dead_letter() -> None:
