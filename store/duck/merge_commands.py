@@ -1,9 +1,9 @@
 """Merging commands: a row comes from the revision that sent it; its message, its answer, a dead
 letter, an action that dropped it and the attempts at it follow, in the same batch or a later one.
 
-``sent`` are the commands new in a batch, ``messages`` and ``said`` what the batch tells about any
-command: where it was stored last, and its last status. Errors carry the sequence of the event that
-brought them, so that the last one stands whichever stream is read first.
+``sent`` are the commands new in a batch. Messages and what is said tell of any command: where it
+was stored last, and its last status. Errors carry the sequence of the event that brought them, so
+that the last one stands whichever stream is read first.
 """
 
 from __future__ import annotations
@@ -29,45 +29,35 @@ FROM acted WHERE kind = 'send' AND {_SENT_BY} = version""",
     REVISIONS,
     COMMANDS,
 )
-MESSAGES = step(
-    """
-CREATE OR REPLACE TEMP TABLE messages AS
-SELECT id, seq, sends, TRY_CAST(payload AS JSON) AS payload,
-    TRY_CAST(nullif(deadline, '') AS TIMESTAMPTZ) AS deadline, trace
-FROM staged_commands QUALIFY row_number() OVER (PARTITION BY id ORDER BY seq DESC) = 1""",
-    REVISIONS,
-    COMMANDS,
-)
-SAID = step(
-    f"""
-CREATE OR REPLACE TEMP TABLE said AS
-SELECT id, arg_max(status, seq) AS status, max(answered_at) AS answered_at,
-    arg_max(error, error_seq) AS error, max(error_seq) AS error_seq
-FROM (
-    SELECT answers AS id, seq, CASE WHEN failed THEN 'failed' ELSE 'completed' END AS status,
-        cause_at AS answered_at,
-        CASE WHEN failed THEN cause_payload->>'$.reason' END AS error,
-        CASE WHEN failed THEN CASE cause_seq WHEN 0 THEN {LAST_WORD} + seq ELSE cause_seq END END
-            AS error_seq
-    FROM moved WHERE answers <> ''
-    UNION ALL BY NAME
-    SELECT id, seq, 'open' AS status FROM acted
-    WHERE kind = 'send' AND {_SENT_BY} <> version
-    UNION ALL BY NAME
-    SELECT command AS id, log_seq AS seq, 'dead_letter' AS status
-    FROM staged_letters WHERE command <> '' AND status = 'open' AND "by" = '')
-GROUP BY id""",
-    REVISIONS,
-    LETTERS,
-)
+_MESSAGES = """
+    SELECT id, seq, sends, TRY_CAST(payload AS JSON) AS payload,
+        TRY_CAST(nullif(deadline, '') AS TIMESTAMPTZ) AS deadline, trace
+    FROM staged_commands QUALIFY row_number() OVER (PARTITION BY id ORDER BY seq DESC) = 1"""
+_SAID = f"""
+    SELECT id, arg_max(status, seq) AS status, max(answered_at) AS answered_at,
+        arg_max(error, error_seq) AS error, max(error_seq) AS error_seq
+    FROM (
+        SELECT answers AS id, seq, CASE WHEN failed THEN 'failed' ELSE 'completed' END AS status,
+            cause_at AS answered_at,
+            CASE WHEN failed THEN cause_payload->>'$.reason' END AS error,
+            CASE WHEN failed THEN
+                CASE cause_seq WHEN 0 THEN {LAST_WORD} + seq ELSE cause_seq END END AS error_seq
+        FROM moved WHERE answers <> ''
+        UNION ALL BY NAME
+        SELECT id, seq, 'open' AS status FROM acted
+        WHERE kind = 'send' AND {_SENT_BY} <> version
+        UNION ALL BY NAME
+        SELECT command AS id, log_seq AS seq, 'dead_letter' AS status
+        FROM staged_letters WHERE command <> '' AND status = 'open' AND "by" = '')
+    GROUP BY id"""
 ADD = step(
-    """
+    f"""
 INSERT INTO base.commands BY NAME
 SELECT s.id, s.target, s.saga, s.key, s.version, coalesce(m.sends, 1) AS sends, m.seq,
     s.sent_at, coalesce(m.payload, s.payload) AS payload, m.deadline,
     'open' AS status, coalesce(e.attempts, 0) AS attempts, nullif(e.error, '') AS error,
     coalesce(m.trace, '') AS trace, s.hash, s.ident, coalesce(e.seq, 0) AS error_seq
-FROM sent AS s LEFT JOIN messages AS m ON m.id = s.id
+FROM sent AS s LEFT JOIN ({_MESSAGES}) AS m ON m.id = s.id
 LEFT JOIN (
     SELECT command, count(*) AS attempts, arg_max(error, seq) AS error, max(seq) AS seq
     FROM base.executions WHERE stream = 'events' AND hash IN (SELECT hash FROM sent)
@@ -77,16 +67,16 @@ ORDER BY s.sent_seq""",
     REVISIONS,
 )
 MOVE = step(
-    """
+    f"""
 UPDATE base.commands AS c
 SET seq = m.seq, sends = m.sends, payload = m.payload, deadline = m.deadline, trace = m.trace,
     tick = getvariable('tick')
-FROM messages AS m
+FROM ({_MESSAGES}) AS m
 WHERE c.hash = hash(m.id) AND c.id = m.id AND m.id NOT IN (SELECT id FROM sent)""",
     RESENT,
 )
 SETTLE = step(
-    """
+    f"""
 UPDATE base.commands AS c
 SET status = f.status,
     answered_at = CASE WHEN f.status <> 'open' THEN coalesce(f.answered_at, c.answered_at) END,
@@ -94,7 +84,8 @@ SET status = f.status,
         (epoch_us(coalesce(f.answered_at, c.answered_at)) - epoch_us(c.sent_at)) / 1000 END,
     error = CASE WHEN f.error_seq > c.error_seq THEN f.error ELSE c.error END,
     error_seq = greatest(c.error_seq, coalesce(f.error_seq, 0)), tick = getvariable('tick')
-FROM said AS f WHERE c.hash = hash(f.id) AND c.id = f.id""",
+FROM ({_SAID}) AS f
+WHERE c.hash = hash(f.id) AND c.id = f.id""",
     REVISIONS,
     LETTERS,
 )
@@ -107,4 +98,4 @@ WHERE c.ident = i.ident AND c.saga = i.saga AND c.key = i.key AND c.status = 'op
     AND c.version <= i.version AND NOT coalesce(list_contains(i.still_open, c.id), false)""",
     OPERATOR,
 )
-STEPS = (SENT, MESSAGES, SAID, ADD, MOVE, SETTLE, DROP)
+STEPS = (SENT, ADD, MOVE, SETTLE, DROP)

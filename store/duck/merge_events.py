@@ -30,19 +30,13 @@ ADD_OUTCOMES = step(
 INSERT INTO base.outcomes BY NAME SELECT * FROM staged_outcomes""",
     OUTCOMES,
 )
-TOUCHED = step(
-    """
-CREATE OR REPLACE TEMP TABLE touched AS
-SELECT cause_seq AS seq FROM moved WHERE cause_kind = 'event'
-UNION SELECT seq FROM staged_outcomes WHERE stream = 'events'
-UNION SELECT seq FROM staged_events""",
-    REVISIONS,
-    OUTCOMES,
-    EVENTS,
-)
 REACHED = step(
     f"""
 CREATE OR REPLACE TEMP TABLE reached AS
+WITH touched AS MATERIALIZED (
+    SELECT cause_seq AS seq FROM moved WHERE cause_kind = 'event'
+    UNION SELECT seq FROM staged_outcomes WHERE stream = 'events'
+    UNION SELECT seq FROM staged_events)
 SELECT seq, {RANKS}[max(rank)] AS outcome,
     CASE WHEN max(rank) < 5 THEN arg_max(reason, rank) END AS reason,
     count(DISTINCT ident) AS instances
@@ -145,7 +139,6 @@ INSERT INTO base.unreadable BY NAME SELECT * FROM staged_unreadable""",
 
 STEPS = (
     ADD_OUTCOMES,
-    TOUCHED,
     REACHED,
     ADD_EVENTS,
     SETTLE_EVENTS,
