@@ -18,7 +18,7 @@ CODE := sagas store jobs server ui tests
 export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
-.PHONY: help dev test sim chaos audit sbom bench lint format docs screenshots lock clean
+.PHONY: help dev test sim chaos soak audit sbom bench lint format docs screenshots lock clean
 
 help: ## list the targets
 	@echo "Snorri, an event-sourced saga store on NATS JetStream"
@@ -46,6 +46,9 @@ audit: $(VENV)/.audit ## known vulnerabilities of what the lock file names (need
 
 sbom: $(VENV)/.test ## write snorri.cdx.json: all we are made of, with hashes (CycloneDX)
 	@$(BIN)/python -m tests.supply sbom
+
+soak: $(VENV)/.test ## steady load for half an hour, in which nothing may grow (ARGS="--minutes 120")
+	@$(BIN)/python -m tests.chaos.mixed.soak $(ARGS)
 
 bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
