@@ -117,7 +117,8 @@ class Rerun:
         if cause.kind == "operator":  # on record it names the plan it insisted on
             after = structs.replace(after, cause=recorded.cause)
             document = encode(after)
-        self._now = Snapshot(recorded.key, after, document_hash(document))
+        digest = document_hash(document)
+        self._now = Snapshot(recorded.key, after, digest, decision.standing)
         return Step(
             recorded=recorded,
             after=after,
