@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from server.errors import SetupError
 from store.jetstream import nkeys
-from store.jetstream.login import inbox_of, read_keys
+from store.jetstream.login import read_keys
 from store.jetstream.permissions import ABOUT, USERS, Permissions, User, permissions
 from store.subjects import Names
 
@@ -48,36 +48,35 @@ def write_users(
     Raises SetupError, BadLogin for a seed that can't be read, and OSError.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    keys: dict[User, tuple[str, bool]] = {
-        user: _key(folder / f"{user}.nk", anew=user in rotate) for user in USERS
-    }
-    users = [
-        NatsUser(
-            user=user,
-            about=ABOUT[user],
-            file=folder / f"{user}.nk",
-            public=public,
-            inbox=inbox_of(public),
-            rights=permissions(
-                *(user, names, inbox_of(public), targets), answers=inbox_of(keys["operator"][0])
-            ),
-            is_new=is_new,
+    inboxes: dict[User, str] = {user: f"_INBOX_{names.bucket}_{user}" for user in USERS}
+    users: list[NatsUser] = []
+    for user, inbox in inboxes.items():
+        path = folder / f"{user}.nk"
+        public, is_new = _key(path, inbox, anew=user in rotate)
+        rights = permissions(user, names, inbox, targets, answers=inboxes["operator"])
+        users.append(
+            NatsUser(
+                user=user,
+                about=ABOUT[user],
+                file=path,
+                public=public,
+                inbox=inbox,
+                rights=rights,
+                is_new=is_new,
+            )
         )
-        for user, (public, is_new) in keys.items()
-    ]
     _replace(folder / CONF, render(users, names, account), 0o644)
     return users
 
 
-def _key(path: Path, *, anew: bool) -> tuple[str, bool]:
+def _key(path: Path, inbox: str, *, anew: bool) -> tuple[str, bool]:
     """The public key of a seed's file, made when there is none, and whether it was."""
-    if path.exists() and not anew:
-        if path.stat().st_mode & 0o077:
-            raise SetupError(f"others can read the seed {path}; set it with: chmod 600 {path}")
-        return read_keys(str(path)).public, False
-    seed = nkeys.new_seed()
-    _replace(path, f"{seed}\n", 0o600)
-    return nkeys.public_key(seed), True
+    is_new = anew or not path.exists()
+    if not is_new and path.stat().st_mode & 0o077:
+        raise SetupError(f"others can read the seed {path}; set it with: chmod 600 {path}")
+    seed = nkeys.new_seed() if is_new else read_keys(str(path)).seed
+    _replace(path, f"# inbox: {inbox}\n{seed}\n", 0o600)
+    return nkeys.public_key(seed), is_new
 
 
 def _replace(path: Path, text: str, mode: int) -> None:

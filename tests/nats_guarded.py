@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import socket
 import subprocess
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from server.nats_users import CONF, write_users
 from store.jetstream.login import Login
 from store.jetstream.permissions import User
 from store.subjects import Names
-from tests.waiting import eventually_sync
+from tests.waiting import eventually, eventually_sync
 
 
 class ConfiguredNats:
@@ -80,3 +81,19 @@ class GuardedNats(ConfiguredNats):
     def login(self, user: User) -> Login:
         """How that user logs in."""
         return Login(creds=str(self.users[user].file))
+
+    def rotate(self, user: User) -> None:
+        """Make a new key for a user, which holds once the server was ``reloaded``."""
+        fresh = write_users(self.folder, self.names, (), account="SNORRI", rotate=[user])
+        self.users = {one.user: one for one in fresh}
+
+    async def reloaded(self) -> None:
+        """Have the server read its configuration again, and wait until it has."""
+        assert self._process is not None
+        log = self.folder / "server.log"
+        before = log.read_text().count("Reloaded server configuration")
+        self._process.send_signal(signal.SIGHUP)
+        await eventually(
+            lambda: log.read_text().count("Reloaded server configuration") > before,
+            what="the reload",
+        )

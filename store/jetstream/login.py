@@ -19,8 +19,8 @@ from nats.aio.client import Client
 from store.port import StoreError
 
 FILE_BYTES_MAX = 64 * 1024
-INBOX_CHARS = 12  # of a public key: enough to tell the users of one account apart
 _JWT = re.compile(r"-+BEGIN NATS USER JWT-+\s+(\S+)\s")
+_INBOX = re.compile(r"^# inbox: ([A-Za-z0-9_.-]{1,200})\s*$", re.MULTILINE)
 
 
 class BadLogin(StoreError):
@@ -28,9 +28,12 @@ class BadLogin(StoreError):
 
 
 class Login(Struct, frozen=True, kw_only=True):
-    """Names of files. ``creds`` holds the seed of a NATS user (``SU…``), or a JWT with its seed as
-    operators hand them out. ``tls_ca`` is who may sign the server's certificate (default: those
-    this machine trusts), ``tls_cert`` and ``tls_key`` are our own for a server that asks for one.
+    """Names of files.
+
+    ``creds`` holds the seed of a NATS user (``SU…``), or a JWT with its seed as operators hand them
+    out, and may have a line ``# inbox: PREFIX``. ``tls_ca`` is who may sign the server's
+    certificate (default: those this machine trusts), ``tls_cert`` and ``tls_key`` are our own for a
+    server that asks for one.
     """
 
     creds: str | None = None
@@ -51,23 +54,26 @@ class Login(Struct, frozen=True, kw_only=True):
             tls_context(self)
 
     def inbox(self, name: str) -> str:
-        """The prefix of the inboxes: of the user when it has a key, else of the client's name.
+        """The prefix of the inboxes: as the file of credentials says, else of the client's name.
 
         Raises BadLogin.
         """
-        keys = read_keys(self.creds) if self.creds else None
-        return inbox_of(keys.public) if keys is not None and not keys.jwt else f"_INBOX_{name}"
+        told = read_keys(self.creds).inbox if self.creds else ""
+        return told or f"_INBOX_{name}"
 
 
 ANYBODY = Login()
 
 
-class Keys(Struct, frozen=True):
-    """What a credentials file holds; ``jwt`` is empty where the key alone says who it is."""
+class Keys(Struct, frozen=True, kw_only=True):
+    """What a credentials file holds; ``jwt`` is empty where the key alone says who it is, and
+    ``inbox`` where the user may listen anywhere.
+    """
 
     public: str
     seed: str
     jwt: str = ""
+    inbox: str = ""
 
     def sign(self, nonce: str) -> bytes:
         """The signature that proves to the server who we are."""
@@ -77,11 +83,6 @@ class Keys(Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Keys({self.public})"
-
-
-def inbox_of(public: str) -> str:
-    """The inbox prefix of the user with that public key: nobody else may listen there."""
-    return f"_INBOX_{public[:INBOX_CHARS]}"
 
 
 def read_keys(path: str) -> Keys:
@@ -96,11 +97,16 @@ def read_keys(path: str) -> Keys:
         ) from None
     from store.jetstream import nkeys  # not at the top: most connections need no cryptography
 
-    seed, jwt = nkeys.SEED_SHAPE.search(text), _JWT.search(text)
+    seed, jwt, inbox = (shape.search(text) for shape in (nkeys.SEED_SHAPE, _JWT, _INBOX))
     try:
         if seed is None:
             raise nkeys.BadSeed("no seed of a NATS user (SU…) in it")
-        return Keys(nkeys.public_key(seed[0]), seed[0], jwt[1] if jwt else "")
+        return Keys(
+            public=nkeys.public_key(seed[0]),
+            seed=seed[0],
+            jwt=jwt[1] if jwt else "",
+            inbox=inbox[1] if inbox else "",
+        )
     except nkeys.BadSeed as error:
         raise BadLogin(
             f"the credentials file {path} can't be used: {error}; `snorri nats-users` writes good "

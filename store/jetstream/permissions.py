@@ -24,7 +24,7 @@ ABOUT: dict[User, str] = {
     "engine": "`snorri engine`, also with --with-jobs: writes the log",
     "api": "`snorri serve` and the commands that act: reads all, sends what operators do",
     "viewer": "`snorri show`, `history`, `verify` and other readers: changes nothing",
-    "operator": "`snorri dev`, `backup`, `restore`, the nats command: everything of this account",
+    "operator": "`snorri dev`, `backup`, `restore`, `archive`, the nats command: everything here",
 }
 
 # Keys of the meta bucket that tell who is there and what they do, and are no secret of anybody.

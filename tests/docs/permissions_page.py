@@ -17,7 +17,9 @@ def permissions_page() -> str:
     """The page with its table as it should be."""
     rows = ["| user | for | may publish | but not | may subscribe to |", "|---|---|---|---|---|"]
     for user in USERS:
-        rights = permissions(user, Names(), "_INBOX_…", [JOB], answers="_INBOX_(operator)")
+        rights = permissions(
+            user, Names(), f"_INBOX_SAGA_{user}", [JOB], answers="_INBOX_SAGA_operator"
+        )
         cells = (_list(rights.publish), _list(rights.deny), _list(rights.subscribe))
         rows.append(f"| {user} | {ABOUT[user]} | {' | '.join(cells)} |")
     table = "\n".join(rows) + "\n"

@@ -61,7 +61,7 @@ class _House:
             "the password in the address of NATS": URL_PASSWORD,
             "a wrong token": BAD_TOKEN,
             "a token": self.token,
-            "a seed": seed.read_text().strip(),
+            "a seed": seed.read_text().splitlines()[-1],
             "a key of TLS": key,
         } | {f"hash {number}": text for number, text in enumerate(hashes)}
         self.process = Process(folder, "dev", "--port", "0", **self.environment)

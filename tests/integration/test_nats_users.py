@@ -98,9 +98,9 @@ def test_seeds_are_for_their_owner_only_and_in_no_output(tmp_path: Path) -> None
     conf = (tmp_path / "n" / CONF).read_text()
     for row in table:
         file = tmp_path / row["file"]
-        seed = file.read_text().strip()
+        comment, seed = file.read_text().splitlines()
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
-        assert seed.startswith("SU")
+        assert (comment, seed[:2]) == (f"# inbox: {row['inbox']}", "SU")
         assert row["public"] in conf
         assert seed not in told + conf + json.dumps(table)
         assert row["inbox"] + ".>" in row["subscribe"] or row["user"] == "operator"

@@ -24,6 +24,7 @@ from store.jetstream.reader import Reader
 from store.port import Refused, Unreachable
 from store.subjects import Names
 from tests.nats_guarded import GuardedNats
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.asyncio
 
@@ -248,3 +249,28 @@ async def test_a_file_without_a_good_seed_is_named(
     with pytest.raises(BadLogin, match=r"bad\.nk.*(nats-users|SNORRI_NATS_CREDS)") as problem:
         await dial(made.url, login=Login(creds=str(file)))
     assert not text or text not in str(problem.value)
+
+
+async def test_a_key_that_is_rotated_holds_from_the_reload_on(tmp_path: Path) -> None:
+    nats = GuardedNats(tmp_path / "nats", NAMES)
+    nats.start()
+    backend = await connect(nats.url, NAMES, login=nats.login("engine"))
+    try:
+        old = nats.users["engine"].public
+        nats.rotate("engine")
+        assert nats.users["engine"].public != old
+
+        async def back() -> bool:
+            try:
+                return (await backend.log.extent("log")).last >= 0 and backend.connected
+            except Unreachable:
+                return False
+
+        await nats.reloaded()
+        await eventually(back, what="the connection with the new key")
+        await backend.door.publish(NAMES.event("T", "k"), b"{}")
+        feed = await backend.feeds.open("events", [">"], 0, lambda: None)
+        await eventually(lambda: feed.take(1), what="the event through a consumer")
+    finally:
+        await backend.close()
+        nats.close()
