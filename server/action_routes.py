@@ -36,7 +36,9 @@ from server.api.links import instance_path
 from server.api.problems import Problem
 from server.entity_actions import EntityAction, action
 from server.errors import SettingsError
+from server.traceparent import clean_traceparent
 from store.client import SagaClient
+from store.codec import TRACEPARENT
 from store.run_result import RunResult, failure_of
 from store.runs import RunRefused, Runs
 
@@ -90,7 +92,8 @@ class ActionRoutes:
         ) -> Response[Any]:
             by = self._who(request, declared.role)
             input = await _input(request, saga, id)
-            runs = Runs(self._client(), by=by)
+            trace = clean_traceparent(request.headers.get(TRACEPARENT, ""))
+            runs = Runs(self._client(), by=by, trace=trace)
             return await self._ran(
                 runs, declared, input, _key(declared, id, idempotency_key), wait_ms
             )

@@ -49,6 +49,12 @@ def read_traceparent(text: str) -> TraceContext | None:
     return TraceContext(trace, span, int(found[3], 16))
 
 
+def clean_traceparent(text: str) -> str:
+    """A header as we hand it on, empty for none that can be read."""
+    context = read_traceparent(text)
+    return context.header if context is not None else ""
+
+
 def new_trace() -> TraceContext:
     """The first span of a new trace."""
     return TraceContext(secrets.token_hex(16), secrets.token_hex(8))

@@ -24,7 +24,7 @@ from server.api.parameters import Parts, Saga
 from server.api.problems import Problem
 from server.api.shown import Asked
 from server.correlation import NoKey, key_of
-from server.traceparent import read_traceparent
+from server.traceparent import clean_traceparent
 from store.cards import SagaCard
 from store.codec import TRACEPARENT, ActionReply
 from store.run_lines import RunRefused, begun_with
@@ -97,7 +97,7 @@ async def start(
             timeout_s=data.timeout_ms / 1000,
             id=id,
             origin=origin_of(request),
-            trace=_trace_of(request),
+            trace=clean_traceparent(request.headers.get(TRACEPARENT, "")),
         )
 
     reply = await once(
@@ -108,12 +108,6 @@ async def start(
     outcome = await _outcome(deps, reply)
     status = 202 if reply.pending else 200 if data.wait else 201
     return Response(outcome, status_code=status, headers={"Location": outcome.location})
-
-
-def _trace_of(request: Asked) -> str:
-    """The traceparent of a request, empty for none that can be read."""
-    context = read_traceparent(request.headers.get(TRACEPARENT, ""))
-    return context.header if context is not None else ""
 
 
 def _named(deps: Deps, card: SagaCard, input: Raw | UnsetType) -> str | None:

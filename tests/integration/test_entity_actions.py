@@ -171,11 +171,18 @@ async def test_the_api_serves_the_actions_of_its_app(tmp_path: Path) -> None:
     checkouts = action("/orders/{id}/checkout", create_order)
     jobs = [*all_step_jobs([create_order])]
     async with open_api(tmp_path, sagas=[create_order], jobs=jobs, actions=[checkouts]) as api:
-        done = await api.http.post("/orders/o-1/checkout", json=BODY)
+        trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+        done = await api.http.post(
+            "/orders/o-1/checkout", json=BODY, headers={"traceparent": trace}
+        )
         assert done.status_code == 200, done.text
         location = done.headers["location"]
         assert location.startswith("/api/v1/sagas/instances/create-order/o-1.")
-        assert (await api.get(location))["state"]["id"] == "o-1"
+        instance = await api.get(location)
+        assert instance["state"]["id"] == "o-1"
+        there = await api.client.get("create-order", instance["key"])
+        assert there is not None
+        assert there.trace == trace
         failed = await api.post("/orders/o-1/checkout", {**BODY, "simulate": "decline"}, status=422)
         assert failed["failedStep"] == "charge-payment"
         text = {"content-type": "text/plain"}
