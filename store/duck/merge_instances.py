@@ -33,6 +33,7 @@ _DOCUMENT = shape(
     effects='["JSON"]',
     error='{"type": "VARCHAR", "message": "VARCHAR"}',
     definition=of("VARCHAR"),
+    definition_version=of("INTEGER"),
     trace=of("VARCHAR"),
     prev=of("VARCHAR"),
     timers=of("MAP(VARCHAR, JSON)"),
@@ -69,7 +70,8 @@ SELECT seq, before_seq, committed_at, saga, key, hash(saga, key) AS ident, d.ver
     coalesce(d.cause.by, '') AS cause_by, coalesce(d.cause.reason, '') AS cause_reason,
     coalesce(d.cause.answers, '') AS answers, coalesce(d.cause.failed, false) AS failed,
     coalesce(d.cause.epoch, 0) AS epoch, d.effects, d.error.type AS error_type,
-    d.error.message AS error_message, d.definition, d.trace, d.prev,
+    d.error.message AS error_message, d.definition,
+    coalesce(d.definition_version, 1) AS definition_version, d.trace, d.prev,
     d.parent.saga AS parent_saga, d.parent.key AS parent_key, d.result,
     map_keys(d.commands) AS commands, coalesce(cardinality(d.timers), 0) AS open_timers,
     coalesce(len(list_filter(map_values(d.children), lambda one: one = 'running')), 0)
@@ -116,7 +118,7 @@ SELECT m.saga, m.key, m.version, m.seq, m.committed_at, c.status_before, m.statu
     (epoch_us(m.committed_at) - epoch_us(c.before_at)) / 1000 AS since_previous_ms,
     greatest(0, epoch_us(m.committed_at) - epoch_us(m.cause_at)) / 1000 AS waited_ms,
     coalesce(len(m.effects), 0) AS effect_count, m.error_type, m.error_message, m.definition,
-    m.trace, m.prev, m.ident, CASE WHEN m.status IS NOT DISTINCT FROM c.status_before THEN 0
+    m.definition_version, m.trace, m.prev, m.ident, CASE WHEN m.status IS NOT DISTINCT FROM c.status_before THEN 0
         WHEN m.status = 'parked' THEN 1 WHEN m.status = 'failed' THEN 3
         WHEN m.status IN {ENDED} THEN 2 ELSE 0 END AS turn
 FROM moved AS m JOIN chain AS c ON c.seq = m.seq ORDER BY m.seq""",
@@ -134,7 +136,8 @@ SELECT m.saga, m.key, m.version, m.status,
     CASE WHEN own LIKE '"%' THEN json_extract_string(own, '$') END AS own_status,
     m.state, m.started AS started_at, m.committed_at AS changed_at,
     CASE WHEN m.status IN {ENDED} THEN m.since END AS ended_at, m.since AS status_since, m.seq,
-    m.error_type, m.error_message, m.definition, m.trace, m.parent_saga, m.parent_key,
+    m.error_type, m.error_message, m.definition, m.definition_version, m.trace, m.parent_saga,
+    m.parent_key,
     m.cause_kind, m.cause_type, coalesce(len(m.commands), 0) AS open_commands, m.open_timers,
     m.open_children, m.backlog, m.result, m.ident
 FROM (
