@@ -211,8 +211,8 @@ def _check_durability(definition: SagaDefinition, replicas: int) -> None:
     """Refuse a saga that was promised more copies than the bucket has; raises StoreError."""
     if definition.durability == "t3":
         raise StoreError(
-            f"{definition.id} asks for durability t3, three replicas and a confirmed archive; there"
-            " is no archive yet: ask for t2"
+            f"{definition.id} asks for durability t3, three replicas and an archive that"
+            " confirms each commit; no archive does that yet: ask for t2"
         )
     if definition.durability == "t2" and replicas < 3:
         raise StoreError(

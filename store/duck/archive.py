@@ -8,6 +8,7 @@ and get their names when they are whole and synced.
 from __future__ import annotations
 
 import os
+import threading
 from array import array
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,9 +29,7 @@ na: Any = nanoarrow  # it has types for parts only
 
 FETCH = 2_000  # messages at once
 MEMORY = "1GB"  # one row group of large payloads must fit
-ROWS_MAX = 20_480  # of a row group; fewer when they are large
-ROWS_MIN = 2_048
-GROUP_BYTES = 32 * 1024 * 1024
+ROW_GROUP = 2_048  # the fewest there may be: an instance is found by reading a few of these
 
 MESSAGES = (
     "CREATE TABLE messages (seq BIGINT, at_ns BIGINT, subject VARCHAR, headers VARCHAR, data BLOB)"
@@ -55,7 +54,13 @@ _headers = msgspec.json.Decoder(dict[str, str])
 
 
 class ParquetSets:
-    """``store.archive.port.SetFiles``."""
+    """``store.archive.port.SetFiles``; one connection is opened when it is first needed, and kept,
+    since opening one takes as long as a query.
+    """
+
+    def __init__(self) -> None:
+        self._database: duckdb.DuckDBPyConnection | None = None
+        self._lock = threading.Lock()
 
     def begin(self, folder: Path, id: str) -> SetWriter:
         """See SetFiles."""
@@ -66,14 +71,14 @@ class ParquetSets:
         self, folder: Path, one: ArchivedSet, after: int = 0
     ) -> Iterator[Sequence[Stored]]:
         """See SetFiles."""
-        sql = f"{READ} WHERE seq > $after ORDER BY seq"
-        for rows in _rows(folder / one.messages_file.file, sql, {"after": after}):
+        sql = f"{READ} WHERE seq > $after"  # files are read in their own order
+        for rows in self._rows(folder / one.messages_file.file, sql, {"after": after}):
             yield [_stored(row) for row in rows]
 
     def subjects(self, folder: Path, one: ArchivedSet) -> Iterator[Sequence[ArchivedSubject]]:
         """See SetFiles."""
         sql = "SELECT * FROM read_parquet($path)"
-        for rows in _rows(folder / one.subjects_file.file, sql, {}):
+        for rows in self._rows(folder / one.subjects_file.file, sql, {}):
             yield [_subject(row) for row in rows]
 
     def find(
@@ -83,7 +88,7 @@ class ParquetSets:
         ids = {str(folder / one.subjects_file.file): one.id for one in sets}
         if not ids or not subjects:
             return []
-        with _reading(folder) as connection:
+        with self._reading(folder) as connection:
             connection.register("wanted", _texts("wanted", subjects))
             connection.execute(FIND, {"paths": list(ids)})
             rows = connection.fetchall()
@@ -93,16 +98,35 @@ class ParquetSets:
         """See SetFiles."""
         sql = f"{READ} WHERE seq BETWEEN $first AND $last AND subject = $subject ORDER BY seq"
         about = {"first": subject.first, "last": subject.last, "subject": subject.subject}
-        found = _rows(folder / one.messages_file.file, sql, about)
+        found = self._rows(folder / one.messages_file.file, sql, about)
         return [_stored(row) for rows in found for row in rows]
 
     def at(self, folder: Path, one: ArchivedSet, seq: int) -> Stored | None:
         """See SetFiles."""
         path = folder / one.messages_file.file
-        rows = [
-            row for part in _rows(path, f"{READ} WHERE seq = $seq", {"seq": seq}) for row in part
-        ]
-        return _stored(rows[0]) if rows else None
+        parts = list(self._rows(path, f"{READ} WHERE seq = $seq", {"seq": seq}))
+        return _stored(parts[0][0]) if parts else None
+
+    @contextmanager
+    def _reading(self, path: Path) -> Generator[duckdb.DuckDBPyConnection]:
+        """A connection for one query, on a database of nothing; its errors name the archive."""
+        try:
+            with self._lock:
+                if self._database is None:
+                    self._database = duckdb.connect(config={"memory_limit": MEMORY, "threads": 2})
+                connection = self._database.cursor()
+            with connection:
+                yield connection
+        except (duckdb.Error, msgspec.MsgspecError) as error:
+            raise ArchiveError(
+                f"{path} can't be read ({error}); take it from a backup, nothing else holds it"
+            ) from error
+
+    def _rows(self, path: Path, sql: str, parameters: dict[str, Any]) -> Iterator[list[Any]]:
+        with self._reading(path) as connection:
+            connection.execute(sql, {"path": str(path), **parameters})
+            while rows := connection.fetchmany(FETCH):
+                yield rows
 
 
 class _Writer:
@@ -111,7 +135,6 @@ class _Writer:
     def __init__(self, folder: Path, id: str) -> None:
         self._folder = folder
         self._id = id
-        self._count = self._bytes = 0
         self._scratch = folder / f"{id}.scratch"
         self._scratch.unlink(missing_ok=True)
         self._database: duckdb.DuckDBPyConnection | None = None
@@ -129,8 +152,6 @@ class _Writer:
     def add(self, messages: Sequence[Stored]) -> None:
         """See SetWriter."""
         self._run("messages", _message_rows(messages))
-        self._count += len(messages)
-        self._bytes += sum(len(one.data) for one in messages)
 
     def close(self, subjects: Sequence[ArchivedSubject]) -> tuple[ArchivedFile, ArchivedFile]:
         """See SetWriter."""
@@ -166,10 +187,8 @@ class _Writer:
         path = self._folder / f"{self._id}.{what}.parquet"
         part = path.with_suffix(".part")
         quoted = str(part).replace("'", "''")
-        fitting = GROUP_BYTES * max(1, self._count) // max(1, self._bytes)
-        rows_max = min(ROWS_MAX, max(ROWS_MIN, fitting))
         try:
-            self._open().execute(WRITE.format(rows=rows, path=quoted, rows_max=rows_max))
+            self._open().execute(WRITE.format(rows=rows, path=quoted, rows_max=ROW_GROUP))
         except duckdb.Error as error:
             part.unlink(missing_ok=True)
             raise ArchiveError(
@@ -184,25 +203,6 @@ class _Writer:
         if self._database is None:
             raise RuntimeError("the set is closed")
         return self._database
-
-
-@contextmanager
-def _reading(path: Path) -> Generator[duckdb.DuckDBPyConnection]:
-    """A database of nothing, for reading files; its errors name the archive."""
-    try:
-        with duckdb.connect(config={"memory_limit": MEMORY, "threads": 2}) as connection:
-            yield connection
-    except (duckdb.Error, msgspec.MsgspecError) as error:
-        raise ArchiveError(
-            f"{path} can't be read ({error}); take it from a backup, nothing else holds it"
-        ) from error
-
-
-def _rows(path: Path, sql: str, parameters: dict[str, Any]) -> Iterator[list[Any]]:
-    with _reading(path) as connection:
-        connection.execute(sql, {"path": str(path), **parameters})
-        while rows := connection.fetchmany(FETCH):
-            yield rows
 
 
 def _stored(row: Sequence[Any]) -> Stored:
