@@ -118,7 +118,8 @@ SELECT m.saga, m.key, m.version, m.seq, m.committed_at, c.status_before, m.statu
     (epoch_us(m.committed_at) - epoch_us(c.before_at)) / 1000 AS since_previous_ms,
     greatest(0, epoch_us(m.committed_at) - epoch_us(m.cause_at)) / 1000 AS waited_ms,
     coalesce(len(m.effects), 0) AS effect_count, m.error_type, m.error_message, m.definition,
-    m.definition_version, m.trace, m.prev, m.ident, CASE WHEN m.status IS NOT DISTINCT FROM c.status_before THEN 0
+    m.definition_version, m.trace, m.prev, m.ident,
+    CASE WHEN m.status IS NOT DISTINCT FROM c.status_before THEN 0
         WHEN m.status = 'parked' THEN 1 WHEN m.status = 'failed' THEN 3
         WHEN m.status IN {ENDED} THEN 2 ELSE 0 END AS turn
 FROM moved AS m JOIN chain AS c ON c.seq = m.seq ORDER BY m.seq""",
