@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from msgspec import Struct
 
 from server.live.hub import Hub
-from store.port import Backend, StoreError
+from store.port import Backend, Denied, StoreError
 from store.projection.port import ReadModel
 from store.room import RoomReader
 from store.subjects import Names
@@ -136,6 +136,8 @@ async def _guarded(name: str, check: Callable[[], Awaitable[Check]]) -> Check:
             return await check()
     except TimeoutError:
         return Check(name, False, "no answer in time; run `snorri doctor`")
+    except Denied:
+        return Check(name, True, "not for this user of NATS to see")  # nor to need: a worker
     except StoreError as error:
         log.warning("not ready, %s: %s", name, error)
         return Check(name, False, "the broker refused or did not answer; run `snorri doctor`")

@@ -45,6 +45,10 @@ class Refused(StoreError):
     """The broker refused a single publish for a reason that repeating will not cure."""
 
 
+class Denied(Refused):
+    """The broker's permissions do not let this user do that; another user may."""
+
+
 class Outgoing(Struct, frozen=True, gc=False):
     """One message of an atomic batch on the log.
 

@@ -26,7 +26,7 @@ from store.jetstream import wire
 from store.jetstream.login import ANYBODY, Login
 from store.jetstream.parser import LinkParser, info_of
 from store.jetstream.roaming import PING_INTERVAL_CLUSTER_S, PING_INTERVAL_S, RoamingClient
-from store.port import Refused, Unreachable
+from store.port import Denied, Unreachable
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +178,7 @@ class Link(RoamingClient):
     ) -> Any:
         """Register ``waiter`` under a fresh inbox, send, and wait for its future."""
         if self._deaf:
-            raise Refused(self._deaf)
+            raise Denied(self._deaf)
         self._tokens += 1
         token = b"%x" % self._tokens
         commands = build((self._mailbox + token).decode())
@@ -269,7 +269,7 @@ class Link(RoamingClient):
         told = False
         for waiter in list(self._waiters.values()):
             if (deaf or f'"{waiter.subject.lower()}"' in message) and not waiter.future.done():
-                waiter.future.set_exception(Refused(words))
+                waiter.future.set_exception(Denied(words))
                 told = True
         if "$js.api.consumer.delete." in message:
             self.may_tidy = False

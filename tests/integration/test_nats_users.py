@@ -7,6 +7,7 @@ processes, each with its own key; what any of them was denied would stand in its
 from __future__ import annotations
 
 import json
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,7 +61,10 @@ def test_a_checkout_runs_to_its_end_with_a_user_for_each_part(
 
     try:
         start("engine", "engine")
-        start("worker", "jobs")
+        worker = start("worker", "jobs", "--metrics-port", "0")
+        metrics = re.search(r"metrics and health are at (http://[\d.:]+)", worker.output)
+        assert metrics is not None
+        assert httpx.get(f"{metrics[1]}/health/ready").json()["ready"] is True
         api = start("api", "serve", "--port", "0")
         port = port_when_ready(api)
         publisher, viewer = _as(nats, "publisher", tmp_path), _as(nats, "viewer", tmp_path)
@@ -75,6 +79,9 @@ def test_a_checkout_runs_to_its_end_with_a_user_for_each_part(
         assert len(viewer.run("history", "CheckoutSaga", "o-1").stdout.splitlines()) > 3
         viewer.run("sagas")
         viewer.run("verify")
+        for user in ("viewer", "api"):
+            looked = _as(nats, user, tmp_path).json("doctor", "--port", port)
+            assert [one for one in looked if one["what"] in ("permissions", "installation")] == []
         operator = _as(nats, "api", tmp_path)
         operator.run("compensate", "CheckoutSaga", "o-1", "--reason", "sent back")
         eventually_sync(lambda: is_now("cancelled"), what="the checkout being undone")
