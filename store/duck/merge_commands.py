@@ -8,7 +8,7 @@ that the last one stands whichever stream is read first.
 
 from __future__ import annotations
 
-from store.duck.step import LAST_WORD, step
+from store.duck.step import LAST_WORD, Need, Step, step
 from store.projection.staged import (
     COMMANDS,
     LETTERS,
@@ -29,6 +29,23 @@ FROM acted WHERE kind = 'send' AND {_SENT_BY} = version""",
     REVISIONS,
     COMMANDS,
 )
+
+
+def oldest(ids: str, *needs: Need) -> Step:
+    """Note before which row no command of these ids stands.
+
+    One narrow column is read for that; an update without such a bound reads all that it needs of
+    every command there ever was.
+    """
+    return step(
+        f"""
+SET VARIABLE oldest_command = (
+    SELECT coalesce(min(rowid), {2**63 - 1}) FROM base.commands
+    WHERE hash IN (SELECT hash(id) FROM ({ids})))""",
+        *needs,
+    )
+
+
 _MESSAGES = """
     SELECT id, seq, sends, TRY_CAST(payload AS JSON) AS payload,
         TRY_CAST(nullif(deadline, '') AS TIMESTAMPTZ) AS deadline, trace
@@ -60,20 +77,30 @@ SELECT s.id, s.target, s.saga, s.key, s.version, coalesce(m.sends, 1) AS sends, 
 FROM sent AS s LEFT JOIN ({_MESSAGES}) AS m ON m.id = s.id
 LEFT JOIN (
     SELECT command, count(*) AS attempts, arg_max(error, seq) AS error, max(seq) AS seq
-    FROM base.executions WHERE stream = 'events' AND hash IN (SELECT hash FROM sent)
+    FROM base.executions WHERE stream = 'events'
+        AND rowid IN (SELECT rowid FROM base.executions WHERE hash IN (SELECT hash FROM sent))
     GROUP BY command
 ) AS e ON e.command = s.id
 ORDER BY s.sent_seq""",
     REVISIONS,
 )
+MOVED_SINCE = oldest("SELECT id FROM staged_commands", RESENT)
 MOVE = step(
     f"""
 UPDATE base.commands AS c
 SET seq = m.seq, sends = m.sends, payload = m.payload, deadline = m.deadline, trace = m.trace,
     tick = getvariable('tick')
 FROM ({_MESSAGES}) AS m
-WHERE c.hash = hash(m.id) AND c.id = m.id AND m.id NOT IN (SELECT id FROM sent)""",
+WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(m.id) AND c.id = m.id
+    AND m.id NOT IN (SELECT id FROM sent)""",
     RESENT,
+)
+SETTLED_SINCE = oldest(
+    """
+    SELECT answers AS id FROM moved UNION ALL SELECT id FROM acted WHERE kind = 'send'
+    UNION ALL SELECT command AS id FROM staged_letters""",
+    REVISIONS,
+    LETTERS,
 )
 SETTLE = step(
     f"""
@@ -85,7 +112,7 @@ SET status = f.status,
     error = CASE WHEN f.error_seq > c.error_seq THEN f.error ELSE c.error END,
     error_seq = greatest(c.error_seq, coalesce(f.error_seq, 0)), tick = getvariable('tick')
 FROM ({_SAID}) AS f
-WHERE c.hash = hash(f.id) AND c.id = f.id""",
+WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(f.id) AND c.id = f.id""",
     REVISIONS,
     LETTERS,
 )
@@ -98,4 +125,4 @@ WHERE c.ident = i.ident AND c.saga = i.saga AND c.key = i.key AND c.status = 'op
     AND c.version <= i.version AND NOT coalesce(list_contains(i.still_open, c.id), false)""",
     OPERATOR,
 )
-STEPS = (SENT, ADD, MOVE, SETTLE, DROP)
+STEPS = (SENT, ADD, MOVED_SINCE, MOVE, SETTLED_SINCE, SETTLE, DROP)

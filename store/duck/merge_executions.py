@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from store import codec
+from store.duck.merge_commands import oldest
 from store.duck.step import LAST_WORD, of, shape, step
 from store.projection.staged import ATTEMPTS
 
@@ -68,6 +69,7 @@ INSERT INTO base.executions BY NAME
 SELECT * EXCLUDE (error_seq) FROM ran ORDER BY stream, seq""",
     ATTEMPTS,
 )
+COUNTED_SINCE = oldest("SELECT command AS id FROM ran", ATTEMPTS)
 COUNT_ATTEMPTS = step(
     """
 UPDATE base.commands AS c
@@ -77,8 +79,8 @@ SET attempts = c.attempts + e.attempts,
 FROM (SELECT command, count(*) AS attempts, arg_max(error, error_seq) AS error,
         max(error_seq) AS error_seq
       FROM ran GROUP BY command) AS e
-WHERE c.hash = hash(e.command) AND c.id = e.command""",
+WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(e.command) AND c.id = e.command""",
     ATTEMPTS,
 )
 
-STEPS = (RAN, ADD_ILLEGIBLE, ADD, COUNT_ATTEMPTS)
+STEPS = (RAN, ADD_ILLEGIBLE, ADD, COUNTED_SINCE, COUNT_ATTEMPTS)

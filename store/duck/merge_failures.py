@@ -26,8 +26,9 @@ SELECT 'job' AS kind, m.saga, m.key, m.ident, m.version, m.definition, m.committ
     coalesce(m.cause_payload->>'error', '') AS error_type, m.cause_payload->>'reason' AS message,
     m.answers AS command, m.status = 'parked' AS parked, true AS counts
 FROM moved AS m LEFT JOIN (
-    SELECT id, target FROM base.commands
-    WHERE hash IN (SELECT hash(answers) FROM moved WHERE failed)
+    SELECT id, target FROM base.commands WHERE rowid IN (
+        SELECT rowid FROM base.commands
+        WHERE hash IN (SELECT hash(answers) FROM moved WHERE failed))
 ) AS c ON c.id = m.answers
 WHERE m.failed AND m.answers <> ''
 """
