@@ -6,18 +6,22 @@ processes, each with its own key; what any of them was denied would stand in its
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
 from jobs.examples import jobs as samples
 from server.nats_users import CONF
+from store.jetstream.dial import dial
 from store.jetstream.permissions import USERS, User
+from store.port import Denied
 from store.subjects import Names
 from tests.integration.cli_kit import Process, Snorri, port_when_ready
 from tests.nats_guarded import GuardedNats
@@ -46,6 +50,16 @@ def _environment(nats: GuardedNats, user: User) -> dict[str, str]:
         "SNORRI_NATS_CREDS": str(nats.users[user].file),
         "SNORRI_LOG_FORMAT": "json",
     }
+
+
+async def _ask(nats: GuardedNats, user: User, subject: str) -> dict[str, Any]:
+    """Ask the micro service as the nats command does."""
+    link = await dial(nats.url, login=nats.login(user))
+    try:
+        reply = await link.ask(subject, b'{"saga":"CheckoutSaga","key":"o-1"}')
+        return json.loads(reply.data)
+    finally:
+        await link.hang_up()
 
 
 def test_a_checkout_runs_to_its_end_with_a_user_for_each_part(
@@ -82,8 +96,12 @@ def test_a_checkout_runs_to_its_end_with_a_user_for_each_part(
         for user in ("viewer", "api"):
             looked = _as(nats, user, tmp_path).json("doctor", "--port", port)
             assert [one for one in looked if one["what"] in ("permissions", "installation")] == []
-        operator = _as(nats, "api", tmp_path)
-        operator.run("compensate", "CheckoutSaga", "o-1", "--reason", "sent back")
+        asked = asyncio.run(_ask(nats, "operator", Names().api("show")))
+        assert asked["status"] == "completed"
+        with pytest.raises(Denied):
+            asyncio.run(_ask(nats, "viewer", Names().api("show")))
+        acting = _as(nats, "api", tmp_path)
+        acting.run("compensate", "CheckoutSaga", "o-1", "--reason", "sent back")
         eventually_sync(lambda: is_now("cancelled"), what="the checkout being undone")
         rows = f"http://127.0.0.1:{port}/api/v1/sagas/instances"
         eventually_sync(lambda: "o-1" in httpx.get(rows).text, what="the checkout in the list")
