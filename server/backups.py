@@ -93,6 +93,7 @@ async def restore(settings: Settings, folder: Path, tell: Tell) -> Manifest:
     """
     restored = Restored(chain_of(folder), ParquetSets())
     restored.check()
+    _check_archive(restored, archive_folder(settings))
     async with _target(settings, restored.manifest) as restorer:
         await restorer.begin()
         try:
@@ -126,10 +127,21 @@ def _cards(restored: Restored) -> dict[str, bytes]:
     return {key: bytes(card) for key, card in restored.manifest.cards.items()}
 
 
-def _bring_archive(restored: Restored, target: Path) -> None:
-    """Put the archive of a backup where the restored installation looks for it; what is there
-    already is the same or another installation's.
+def _check_archive(restored: Restored, target: Path) -> None:
+    """Raise BackupError when the archive there has more than the backup: what the restored log
+    stores next would get the sequences of messages that are in it.
     """
+    known = {one.id for one in restored.manifest.archive}
+    for one in Catalog(target).sets():
+        if one.id not in known:
+            raise BackupError(
+                f"{target} has the archived set {one.id}, which this backup does not know; move "
+                "that folder away, or name an empty one with --archive"
+            )
+
+
+def _bring_archive(restored: Restored, target: Path) -> None:
+    """Put the archive of a backup where the restored installation looks for it."""
     catalog = Catalog(target)
     here = {one.id: one for one in catalog.sets()}
     for one in restored.manifest.archive:

@@ -32,7 +32,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
     metavar="DIR",
     help="An earlier backup: copy only what came after it.",
 )
-@settings_options(*CONNECTION, panel=PANEL_CONNECTION)
+@settings_options(*CONNECTION, "archive", panel=PANEL_CONNECTION)
 @json_option
 def backup(settings: Settings, folder: Path, since: Path | None, as_json: bool) -> None:
     """Copy everything into the new folder DIR while sagas run.
@@ -65,7 +65,7 @@ def backup(settings: Settings, folder: Path, since: Path | None, as_json: bool) 
     metavar="DIR",
     help="A new data directory, for `snorri dev --data`; the same as --data.",
 )
-@settings_options(*(*CONNECTION, "replicas", "sync_always"), panel=PANEL_CONNECTION)
+@settings_options(*(*CONNECTION, "archive", "replicas", "sync_always"), panel=PANEL_CONNECTION)
 @json_option
 def restore_command(settings: Settings, folder: Path, into: Path | None, as_json: bool) -> None:
     """Bring the backup DIR back, into an empty data directory or NATS server.

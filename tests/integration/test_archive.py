@@ -37,6 +37,7 @@ from store.archive.catalog import ArchiveError
 from store.archive.proving import prove_archive
 from store.archive.spanning import Spanning
 from store.archive.survey import OPEN
+from store.backup.manifest import BackupError
 from store.client import SagaClient
 from store.jetstream import JetStreamBackend, connect
 from store.port import Stored
@@ -331,6 +332,15 @@ async def test_backups_carry_the_archive_and_bring_it_back(site: _Site) -> None:
             await restored.archive("1h")
             assert await _histories(restored.whole) == before
             assert len(await restored.revisions("o-0")) == 1
+
+
+async def test_an_archive_that_knows_more_than_the_backup_is_not_taken(site: _Site) -> None:
+    folder, data = site.home / "backup", site.home / "data"
+    await back_up(site.settings, folder, None, lambda *_: None)
+    await site.archive()
+    with pytest.raises(BackupError, match="which this backup does not know"):
+        await restore(Settings(data=str(data)), folder, lambda *_: None)
+    assert not (data / "nats").exists()
 
 
 async def test_a_view_of_a_backup_shows_what_is_archived(site: _Site) -> None:
