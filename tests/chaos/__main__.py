@@ -32,14 +32,15 @@ def main() -> int:
     arguments = _arguments()
     seed = random.randrange(2**32) if arguments.seed is None else arguments.seed
     faults = arguments.faults or min(FAULTS_MAX, max(len(KINDS), arguments.sagas // 50))
-    print(f"--seed {seed} --sagas {arguments.sagas} --faults {faults}", flush=True)
+    only = f' --only "{arguments.only}"' if arguments.only else ""
+    print(f"--seed {seed} --sagas {arguments.sagas} --faults {faults}{only}", flush=True)
     forget_ids_soon()
     # Connections that break are the point; what comes of it is judged at the end.
     logging.disable(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         home = arguments.keep or Path(folder)
         home.mkdir(parents=True, exist_ok=True)
-        plan = make_plan(seed, arguments.sagas, faults)
+        plan = make_plan(seed, arguments.sagas, faults, arguments.only)
         outcome = asyncio.run(run(plan, home, lambda line: print(line, flush=True)))
     _tell(outcome)
     if arguments.report:
@@ -52,6 +53,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="repeats a run; by chance when left out")
     parser.add_argument("--sagas", type=int, default=2000, help="how many are begun (2000)")
     parser.add_argument("--faults", type=int, help="how many strike; one for 50 sagas")
+    parser.add_argument("--only", choices=sorted(KINDS), default="", help="this kind of fault only")
     parser.add_argument("--report", action="store_true", help="write docs/chaos-report.md")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="leave everything in this folder")
     return parser.parse_args()

@@ -39,12 +39,12 @@ class Plan(Struct, frozen=True, kw_only=True):
         return sum(len(round.scripts) for round in self.rounds)
 
 
-def make_plan(seed: int, sagas: int, faults: int) -> Plan:
-    """The plan of a seed: ``sagas`` instances over ``faults`` rounds."""
+def make_plan(seed: int, sagas: int, faults: int, only: str = "") -> Plan:
+    """The plan of a seed: ``sagas`` instances over ``faults`` rounds, all kinds or ``only`` one."""
     chance = random.Random(seed)
     numbers = iter(range(sagas))
     rounds: list[Round] = []
-    for number, kind in zip(range(faults), _kinds(chance), strict=False):
+    for number, kind in zip(range(faults), _kinds(chance, only), strict=False):
         fault = draw(kind, chance, engines=ENGINES, workers=WORKERS)
         strike_s = chance.uniform(0.4, 1.4)
         lasts_s = strike_s + fault.hold_s + 1.0
@@ -56,6 +56,7 @@ def make_plan(seed: int, sagas: int, faults: int) -> Plan:
     return Plan(seed=seed, rounds=tuple(rounds))
 
 
-def _kinds(chance: random.Random) -> Iterator[str]:
+def _kinds(chance: random.Random, only: str) -> Iterator[str]:
+    kinds = [only] if only else sorted(KINDS)
     while True:
-        yield from chance.sample(sorted(KINDS), len(KINDS))
+        yield from chance.sample(kinds, len(kinds))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections import Counter
 from pathlib import Path
@@ -33,7 +34,7 @@ MEANING: dict[judge.Fault, str] = {
 
 def summary(outcome: Outcome) -> list[str]:
     """What the run was, in lines."""
-    broker = [one.pause_s for one in outcome.recoveries if one.kind == "broker killed"]
+    broker = [one.next_s for one in outcome.recoveries if one.kind == "broker killed"]
     lines = [
         f"{outcome.instances} instances, {outcome.transitions} transitions,"
         f" {outcome.events} events acknowledged, {outcome.unknown} publishes without an answer,"
@@ -80,8 +81,9 @@ def render(outcome: Outcome) -> str:
         "ledger that the jobs wrote, and both streams; it asks the system for nothing.",
         "",
         *summary(outcome),
-        f"(Python {platform.python_version()}, {platform.machine()}, two cores that others used"
-        " as well.)",
+        "",
+        f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores, load"
+        f" average {outcome.busy:.0f}: over the number of cores everything waits for a processor.",
         "",
         "## What was found",
         "",
@@ -91,13 +93,13 @@ def render(outcome: Outcome) -> str:
         "",
         "## What struck, and how long it was felt",
         "",
-        "Seconds, median and maximum. *Pause*: the longest time without any transition between the"
-        " strike and the end of the",
-        "pass. *Wait*: the longest that an event lay before it was decided. *Complete*: how long"
-        " after the fault new orders",
-        "had gone through all their jobs.",
+        "Seconds, median and maximum. *Next*: from the strike to the next transition of anything."
+        " *Wait*: the longest that an",
+        "event lay before it was decided. *Complete*: how long after the fault new orders had gone"
+        " through all their jobs.",
+        "Waits and what comes next include the time that the killed takes to start again.",
         "",
-        "| fault | how it is made | times | pause | wait | complete |",
+        "| fault | how it is made | times | next | wait | complete |",
         "|---|---|---:|---:|---:|---:|",
         *(_row(kind, struck) for kind, struck in times.items()),
         "",
@@ -110,7 +112,7 @@ def _row(kind: str, struck: list[Recovery]) -> str:
     if not struck:
         return f"{described} | | |"
     columns = (
-        [one.pause_s for one in struck],
+        [one.next_s for one in struck],
         [one.waited_s for one in struck],
         [one.complete_s for one in struck],
     )

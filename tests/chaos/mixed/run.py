@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     job_runs: int
     effects: int
     took_s: float
+    busy: float  # load average of the machine, five minutes
 
 
 async def run(plan: Plan, home: Path, tell: Tell = lambda line: None) -> Outcome:
@@ -148,4 +150,5 @@ async def _judge(site: Site, plan: Plan, took_s: float) -> Outcome:
         job_runs=len(site.world.ledger.read_text().splitlines()),
         effects=sum(len(done) for done in evidence.ledger.values()),
         took_s=took_s,
+        busy=os.getloadavg()[1],
     )

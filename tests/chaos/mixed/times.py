@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from itertools import pairwise
 
 from msgspec import Struct
 
 from tests.chaos.mixed.judge import Evidence
 
+UNDER_WAY_NS = 100_000_000  # a commit that was sent before the strike may still be stored
+
 
 class Recovery(Struct, frozen=True, kw_only=True):
-    """One fault, all in seconds: how long it lasted, the longest time in which nothing at all was
-    decided, the longest that an event waited for its decision, and how long after the fault new
+    """One fault, all in seconds: how long it lasted, when after it struck the next transition was
+    stored, the longest that an event waited for its decision, and how long after the fault new
     orders were complete.
     """
 
     kind: str
     lasted_s: float
-    pause_s: float
+    next_s: float
     waited_s: float
     complete_s: float
 
@@ -44,7 +45,7 @@ def recoveries(evidence: Evidence) -> list[Recovery]:
                 Recovery(
                     kind=entry.word,
                     lasted_s=(healed_ns - struck_ns) / 1e9,
-                    pause_s=_pause_s(decided_ns, struck_ns, entry.at_ns),
+                    next_s=_next_s(decided_ns, struck_ns),
                     waited_s=_waited_s(waits, struck_ns, entry.at_ns),
                     complete_s=(entry.at_ns - healed_ns) / 1e9,
                 )
@@ -52,11 +53,10 @@ def recoveries(evidence: Evidence) -> list[Recovery]:
     return found
 
 
-def _pause_s(decided_ns: list[int], since_ns: int, until_ns: int) -> float:
-    """The longest time without any transition."""
-    inside = decided_ns[bisect_left(decided_ns, since_ns) : bisect_right(decided_ns, until_ns)]
-    gaps = (later - earlier for earlier, later in pairwise((since_ns, *inside, until_ns)))
-    return max(gaps, default=0) / 1e9
+def _next_s(decided_ns: list[int], struck_ns: int) -> float:
+    """How long after the fault anything was decided, not counting what was on its way."""
+    place = bisect_left(decided_ns, struck_ns + UNDER_WAY_NS)
+    return (decided_ns[place] - struck_ns) / 1e9 if place < len(decided_ns) else 0.0
 
 
 def _waited_s(waits: list[tuple[int, float]], since_ns: int, until_ns: int) -> float:
