@@ -257,7 +257,9 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
                     await arrived.wait()
             except TimeoutError:
                 raise Unreachable(
-                    f"reading {subject} stalled for {STALL_S:g} s; check the server and try again"
+                    f"reading {subject} stalled for {STALL_S:g} s after message {last}: the server"
+                    " is away, or holds a message that can't be read; `snorri verify` names what"
+                    " is gone"
                 ) from None
     finally:
         await reader.close()

@@ -13,6 +13,8 @@ import signal
 import pytest
 
 from store.jetstream import JetStreamBackend
+from store.port import Unreachable
+from tests.chaos.checks import histories
 from tests.chaos.inside import engine_inside
 from tests.chaos.processes import World
 from tests.chaos.test_lost_tail import _all_placed, _order
@@ -66,11 +68,17 @@ async def _goes_on(home: World, engine: JetStreamBackend) -> None:
     await eventually(placed, 20, "new orders being placed")
 
 
-async def test_a_revision_is_named_and_other_orders_go_on(home: World) -> None:
+async def test_a_revision_is_named_and_other_orders_go_on(
+    home: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await _with_a_bit_turned(home, home.names.log_stream, b'"key":"o-20"')
     code, told = await _verify(home)
     assert code == 1
     assert "ChaosOrder/o-20 has no version 1" in told, told
+    monkeypatch.setattr("store.jetstream.log.STALL_S", 2.0)
+    backend = await home.backend()
+    with pytest.raises(Unreachable, match="holds a message that can't be read; `snorri verify`"):
+        await histories(backend, home.names)
     async with engine_inside(home, id="after") as engine:
         await _goes_on(home, engine)
 
