@@ -23,6 +23,7 @@ from server.desk_waves import DeskWaves
 from server.settings import TOML_NAME, SettingWithOrigin, explain_settings
 from store.failure_notes import FailureNotes
 from store.job_runs import JobRuns
+from store.partitions import PartitionState, partition_states
 from store.projection.strays import Strays
 from ui.desk import Desk, Who
 from ui.sending import Sending
@@ -90,6 +91,9 @@ def system_of(deps: Deps) -> System:
         assert deps.projector is not None
         deps.projector.rebuilder.begin()
 
+    async def partitions() -> list[PartitionState]:
+        return await partition_states(deps.backend, deps.names)
+
     rows = explain_settings({}, os.environ, Path(TOML_NAME))
     shown: list[SettingWithOrigin] = []
     for one in rows:
@@ -103,6 +107,7 @@ def system_of(deps: Deps) -> System:
         rebuild=rebuild,
         begin_rebuild=begin if deps.projector is not None else None,
         broker=deps.broker,
+        partitions=partitions if deps.broker is not None else None,
         versions={
             "Python": platform.python_version(),
             **{name: metadata.version(name.lower()) for name in SHOWN_VERSIONS},

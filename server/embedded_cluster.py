@@ -41,8 +41,18 @@ class _Account(Struct, frozen=True):
     stream_detail: tuple[_Stream, ...] = ()
 
 
+class _Peer(Struct, frozen=True):
+    current: bool = False
+    offline: bool = False
+
+
+class _Meta(Struct, frozen=True):
+    replicas: tuple[_Peer, ...] = ()
+
+
 class _Page(Struct, frozen=True):
     account_details: tuple[_Account, ...] = ()
+    meta_cluster: _Meta = _Meta()
 
 
 class EmbeddedCluster:
@@ -183,13 +193,21 @@ class EmbeddedCluster:
             await asyncio.sleep(POLL_S)
 
     async def _led(self) -> bool:
-        """Whether every stream that there is has a leader: until then nothing can be stored."""
-        page = await self.nodes[0].monitor("/jsz?accounts=true&streams=true")
-        if page is None:
-            return False
-        accounts = msgspec.json.decode(page, type=_Page).account_details
+        """Whether somebody leads the cluster, and knows of all of it, and every stream that there
+        is has a leader: until then nothing can be made or stored.
+        """
+        asked = (node.monitor("/jsz?accounts=true&streams=true") for node in self.nodes)
+        answers = [answer for answer in await asyncio.gather(*asked) if answer is not None]
+        pages = [msgspec.json.decode(answer, type=_Page) for answer in answers]
+        seen = [page.meta_cluster.replicas for page in pages]
+        whole = any(  # the leader alone calls the others current
+            len(peers) == len(self.nodes) - 1
+            and all(peer.current and not peer.offline for peer in peers)
+            for peers in seen
+        )
+        accounts = [account for page in pages for account in page.account_details]
         streams = [stream for account in accounts for stream in account.stream_detail]
-        return all(stream.cluster.leader for stream in streams)
+        return whole and all(stream.cluster.leader for stream in streams)
 
     def _made(self, place: int) -> EmbeddedServer:
         member = self._members[place]

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from msgspec import Struct
 
 from store.broker_state import BrokerState
+from store.partitions import PartitionState
 
 
 class Check(Struct, frozen=True):
@@ -35,8 +36,8 @@ class Rebuild(Struct, frozen=True):
 
 class System(Struct, frozen=True):
     """What a page asks of the process; ``begin_rebuild`` is None where somebody else projects,
-    ``broker`` where there is no broker to ask; it raises StoreErrors. ``versions`` are of what
-    Snorri stands on, by name.
+    ``broker`` and ``partitions`` where there is no broker to ask; they raise StoreErrors.
+    ``versions`` are of what Snorri stands on, by name.
     """
 
     version: str
@@ -45,4 +46,5 @@ class System(Struct, frozen=True):
     rebuild: Callable[[], Rebuild | None]
     begin_rebuild: Callable[[], None] | None
     broker: Callable[[], Awaitable[BrokerState]] | None
+    partitions: Callable[[], Awaitable[list[PartitionState]]] | None
     versions: Mapping[str, str]

@@ -169,7 +169,13 @@ def _option(name: str, panel: str | None) -> Callable[[F], F]:
 
 
 def _metavar(name: str, hint: object) -> str:
-    words = {"nats_url": "URL", "data": "DIR", "nats_creds": "FILE", "auth": "FILE", "archive": "DIR"}
+    words = {
+        "nats_url": "URL",
+        "data": "DIR",
+        "nats_creds": "FILE",
+        "auth": "FILE",
+        "archive": "DIR",
+    }
     return words.get(name, "NUMBER" if "int" in str(hint) else "TEXT")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from store.audit import positions_of
 from store.cards import EngineCard
 from store.jetstream import JetStreamBackend
 from store.port import StoreError, Unreachable
@@ -41,7 +42,7 @@ class ClusterWorld(Installation):
         """A connection, once the brokers have made the streams."""
         try:
             return await self.backend()
-        except Unreachable:
+        except StoreError:
             return None
 
 
@@ -98,7 +99,22 @@ class Trial:
 
         await eventually(whole, 40, "all copies being in step")
         await eventually(self.shared, 40, "an even share of the partitions")
+        before = await self._positions()
+
+        async def moved() -> bool:
+            now = await self._positions()
+            return all(now[number] != at for number, at in before.items())
+
+        await eventually(moved, 40, "every partition moving")
         await self.calm()
+
+    async def _positions(self) -> dict[int, int]:
+        """The revision of each partition's position; of none while nobody answers."""
+        try:
+            found = await positions_of(self.backend.log, self.world.names, self.backend.partitions)
+        except StoreError:
+            return dict.fromkeys(range(self.backend.partitions), 0)
+        return {number: stored.seq for number, stored in found.items()}
 
     async def shared(self) -> bool:
         """Whether the engines that run share the partitions evenly."""

@@ -9,10 +9,12 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
+
 from store.jetstream import connect
 from store.subjects import Names
 from tests.conftest import NatsServer
-from tests.integration.cli_kit import Snorri, dev
+from tests.integration.cli_kit import Snorri, dev, port_when_ready
 from tests.waiting import eventually_sync
 
 
@@ -34,6 +36,9 @@ def test_every_partition_has_its_engine(tmp_path: Path) -> None:
         shown = beside.run("partitions").stdout
         assert shown.count("dev") == 2
         assert "nobody" not in shown
+        page = httpx.get(f"http://127.0.0.1:{port_when_ready(process)}/system").text
+        table = page.partition('aria-label="Partitions"')[2].partition("</section>")[0]
+        assert table.count(">dev<") == 2
     finally:
         process.close()
 

@@ -45,7 +45,7 @@ async def test_what_is_acknowledged_survives_the_end_of_any_one_and_a_start_anew
 
         await eventually(stored, 20, "a commit with two servers of three")
         await cluster.nodes[0].restart()
-        assert await cluster.healthy()
+        await eventually(cluster.healthy, 20, "the cluster being well")
         pids = [node.pid for node in cluster.nodes]
         await backend.close()
     assert all("nats-server" not in command_line(pid) for pid in pids)

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from store.broker_state import BrokerState, ConsumerState
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
+from store.partitions import PartitionState
 from store.port import StoreError
 from store.projection.port import Progress
 from ui.addresses import Addresses
@@ -46,13 +47,14 @@ class SystemPage(Struct, frozen=True, kw_only=True):
     versions: Mapping[str, str]
     broker: BrokerState | None
     broker_fault: str
+    partitions: list[PartitionState]
     consumers: tuple[ConsumerState, ...]
 
 
 @get("/system", opt={"role": "viewer"})
 async def system(request: Request[Who, Any, State], desk: NamedDependency[Desk]) -> Response[str]:
     """The parts of the installation and how each is."""
-    (rows, checks, engines, workers), (broker, fault) = await asyncio.gather(
+    (rows, checks, engines, workers), (broker, fault), partitions = await asyncio.gather(
         asyncio.gather(
             desk.read.fetch(ROWS, {}, Rows),
             desk.system.checks(),
@@ -60,6 +62,7 @@ async def system(request: Request[Who, Any, State], desk: NamedDependency[Desk])
             worker_cards(desk.meta),
         ),
         _broker(desk),
+        _partitions(desk),
     )
     context = SystemPage(
         version=desk.system.version,
@@ -74,6 +77,7 @@ async def system(request: Request[Who, Any, State], desk: NamedDependency[Desk])
         versions=desk.system.versions,
         broker=broker,
         broker_fault=fault,
+        partitions=partitions,
         consumers=broker.consumers[:CONSUMERS_SHOWN] if broker is not None else (),
     )
     return page(request, desk, "system.html", context, title="System")
@@ -90,6 +94,17 @@ async def _broker(desk: Desk) -> tuple[BrokerState | None, str]:
         return None, "The broker does not answer in time: run snorri doctor."
     except StoreError as error:
         return None, f"The broker does not tell: {error}"
+
+
+async def _partitions(desk: Desk) -> list[PartitionState]:
+    """Who works on which partition; none when the broker does not tell, which is told above."""
+    if desk.system.partitions is None:
+        return []
+    try:
+        async with asyncio.timeout(BROKER_S):
+            return await desk.system.partitions()
+    except (TimeoutError, StoreError):
+        return []
 
 
 @post("/system/rebuild", opt={"role": "admin"}, status_code=303)
