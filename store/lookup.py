@@ -64,6 +64,10 @@ def revision_of(stored: Stored) -> Revision:
     )
 
 
+class HistoryElsewhere(IllegalTransition):
+    """Versions of an instance are not in the log, and no archive at hand has them."""
+
+
 class Lookup:
     """Reads instances; every method raises Unreachable when the broker does not answer."""
 
@@ -83,7 +87,7 @@ class Lookup:
             async for stored in messages:
                 revision = revision_of(stored)
                 if before is None and revision.instance.version > 1:
-                    raise IllegalTransition(
+                    raise HistoryElsewhere(
                         f"{saga}/{key}: the versions 1 to {revision.instance.version - 1} are not"
                         " in the log; if they were archived, name that folder with --archive"
                     )
@@ -111,7 +115,12 @@ class Lookup:
         found = await asyncio.gather(*(self._log.at("log", seq) for seq in seqs))
         revisions: list[Revision] = []
         for seq, stored in zip(seqs, found, strict=True):
-            if stored is None or stored.subject != subject:
+            if stored is None:
+                raise HistoryElsewhere(
+                    f"{saga}/{key}: the version under the sequence {seq} is not in the log; if it"
+                    " was archived, name that folder with --archive"
+                )
+            if stored.subject != subject:
                 raise IllegalTransition(f"{saga}/{key} has no version under the sequence {seq}")
             revision = revision_of(stored)
             if revisions:

@@ -8,13 +8,17 @@ is found by reading the whole history.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import msgspec
+from litestar import Request, Response
+from litestar.datastructures import State
 from msgspec import Struct, structs
 
 from sagas.instance import Instance, encode
-from store.lookup import Revision
-from ui.desk import Desk
+from store.lookup import HistoryElsewhere, Revision
+from ui.desk import Desk, Who
+from ui.render import missing
 
 VERSIONS_MAX = 100  # shown at once; the address of a version reaches every other one
 
@@ -87,6 +91,14 @@ async def _by_place(
     if [one.version for one in places] != list(range(first, last + 1)):
         return None
     return await desk.client.revisions(saga, key, [one.seq for one in places])
+
+
+def elsewhere(
+    request: Request[Who, Any, State], desk: Desk, error: HistoryElsewhere
+) -> Response[str]:
+    """The page for a history whose archive is not at hand."""
+    what = "A part of this history is not at hand"
+    return missing(request, desk, what, f"{error}.", desk_link=("/instances", {}))
 
 
 def masked(revision: Revision, mask: Mask) -> Revision:

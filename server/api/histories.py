@@ -25,7 +25,7 @@ from server.api.problems import Problem
 from server.api.shown import Asked, Show, Unmask, document, shower
 from store.closing import closing
 from store.differences import Difference, differences
-from store.lookup import Revision
+from store.lookup import HistoryElsewhere, Revision
 from store.projection.times import BadTime, parse_time
 
 BYTES_MAX = 8_000_000  # of the documents of one page, the first one aside
@@ -127,6 +127,15 @@ async def versions(deps: Deps, saga: str, key: str) -> AsyncGenerator[Revision]:
         async with closing(deps.client.history(saga, key)) as revisions:
             async for revision in revisions:
                 yield revision
+    except HistoryElsewhere as error:
+        raise Problem(
+            503,
+            "history-elsewhere",
+            "A part of this history is not at hand",
+            f"{error}.",
+            "Start the API with the folder of the archive (--archive, SNORRI_ARCHIVE). The instance"
+            " as it stands now can be read.",
+        ) from error
     except IllegalTransition as error:
         raise Problem(
             500,

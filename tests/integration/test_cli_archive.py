@@ -1,9 +1,9 @@
-"""Goal: `snorri archive` does on the command line what it says, and commands, API and dashboard show
-what was archived as before.
+"""Goal: `snorri archive` does on the command line what it says, and commands, API and dashboard
+show what was archived as before.
 
-Method: a running `snorri dev` with the samples, whose orders have ended. What `show`, `history`, the
-API and SQL say is kept, the orders are archived, and all is asked again, also of another process
-without the folder, which must say what is missing.
+Method: a running `snorri dev` with the samples, whose orders have ended. What `show`, `history`,
+the API and SQL say is kept, the orders are archived, and all is asked again, also of another
+process without the folder, which must say what is missing.
 """
 
 from __future__ import annotations
@@ -95,6 +95,18 @@ def test_what_is_archived_is_shown_as_before(tmp_path: Path) -> None:
         assert process.json("show", "CheckoutSaga", "o-0") == before[0]
     finally:
         process.close()
+    without = dev(tmp_path, "--archive", "elsewhere")
+    try:
+        api = f"http://127.0.0.1:{port_when_ready(without)}"
+        page = httpx.get(f"{api}/instances/CheckoutSaga/o-0")
+        assert page.status_code == 404
+        assert "name that folder with --archive" in page.text
+        told = httpx.get(f"{api}/api/v1/sagas/instances/CheckoutSaga/o-0/transitions")
+        assert (told.status_code, told.json()["type"][-18:]) == (503, ":history-elsewhere")
+        now = httpx.get(f"{api}/api/v1/sagas/instances/CheckoutSaga/o-0").json()
+        assert now["status"] == "completed"
+    finally:
+        without.close()
 
 
 def test_an_age_that_is_none_is_refused(tmp_path: Path) -> None:

@@ -21,14 +21,14 @@ from sagas.instance import Failure, Instance, encode
 from store.cards import MadeOf, SagaCard, saga_cards
 from store.diagnosis import Wait
 from store.differences import Difference, differences
-from store.lookup import Revision
+from store.lookup import HistoryElsewhere, Revision
 from ui.copying import Line, instance_lines
 from ui.desk import Desk, Who
 from ui.graph import FOLLOWS, Follow, Graph, graph
 from ui.render import missing, page
 from ui.sequence import Diagram, sequence
 from ui.steps import Flow, flow
-from ui.stretch import Mask, Stretch, masked, stretch_around
+from ui.stretch import Mask, Stretch, elsewhere, masked, stretch_around
 from ui.timeline import Attempt, Scale, Timeline, timeline
 from ui.told import Commands, Told, came, commands_of, told
 
@@ -168,7 +168,10 @@ async def instance(
 ) -> Response[str]:
     """An instance as it stands, and at the version asked for."""
     mask = desk.shower(request, unmask, f"the page of {saga}/{key}")
-    stretch = await stretch_around(desk, saga, key, version, mask)
+    try:
+        stretch = await stretch_around(desk, saga, key, version, mask)
+    except HistoryElsewhere as error:
+        return elsewhere(request, desk, error)
     if stretch is None:
         return missing(
             request,

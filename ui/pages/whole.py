@@ -16,9 +16,10 @@ from msgspec import Raw
 
 from sagas.instance import encode
 from store.closing import closing
+from store.lookup import HistoryElsewhere
 from ui.desk import Desk, Who
 from ui.render import missing
-from ui.stretch import Mask, masked, stretch_around
+from ui.stretch import Mask, elsewhere, masked, stretch_around
 
 
 @get("/instances/{saga:str}/{key:str}/document", opt={"role": "viewer"})
@@ -32,7 +33,10 @@ async def document(
 ) -> Response[Any]:
     """The KV value of a version (default: the last), secret fields masked."""
     mask = desk.shower(request, unmask, f"the document of {saga}/{key}")
-    stretch = await stretch_around(desk, saga, key, version, mask)
+    try:
+        stretch = await stretch_around(desk, saga, key, version, mask)
+    except HistoryElsewhere as error:
+        return elsewhere(request, desk, error)
     revision = stretch.at(version or stretch.last) if stretch is not None else None
     if revision is None:
         return _missing(request, desk, saga, key)
