@@ -27,7 +27,7 @@ from tests.chaos.mixed.roles import WINDOW_S
 from tests.chaos.mixed.run import Outcome, run
 from tests.conftest import LONG
 
-pytestmark = pytest.mark.timeout(900 if LONG else 240)
+pytestmark = pytest.mark.timeout(1200 if LONG else 400)
 
 SAGAS, FAULTS = (600, len(KINDS)) if LONG else (80, 3)
 

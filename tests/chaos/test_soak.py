@@ -17,7 +17,7 @@ from tests.chaos.mixed.roles import WINDOW_S
 from tests.chaos.mixed.samples import BROKER, Measure, Sample, Trend, trends
 from tests.chaos.mixed.soak import Soaked, render, soak
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(400)
 
 LASTED_S = 100.0
 
