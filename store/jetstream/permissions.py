@@ -56,7 +56,7 @@ def permissions(
     return Permissions(
         publish=tuple(publish),
         subscribe=tuple(subscribe),
-        deny=() if user in ("worker", "engine", "operator") else tuple(_queues(names, targets)),
+        deny=tuple(_queues(names, targets)) if user in ("api", "viewer") else (),
     )
 
 
