@@ -14,6 +14,7 @@ from pathlib import Path
 
 from msgspec import Struct, structs
 
+from server.archives import with_archive
 from server.backups import restore_for_looking
 from server.composition import Runtime, open_embedded, open_remote
 from server.loading import App
@@ -68,13 +69,16 @@ async def opened(settings: Settings, backup: Path | None) -> AsyncGenerator[Runt
             yield runtime
 
 
-async def check(runtime: Runtime, app: App, *, replays: bool, tell: Tell) -> Checked:
+async def check(
+    settings: Settings, runtime: Runtime, app: App, *, replays: bool, tell: Tell
+) -> Checked:
     """Look and, with ``replays``, give every recorded message to the app; raises StoreError."""
     looked = await survey(
         *(runtime.backend, runtime.names, app.registry, app.jobs.targets),
         tell=lambda saga, done: tell(f"instances of {saga}", done, done),
     )
-    client = SagaClient(runtime.backend, runtime.names)
+    backend = with_archive(settings, runtime.backend, runtime.names)
+    client = SagaClient(backend, runtime.names)
     tallies: dict[str, ReplayTally] = {}
     for definition in app.registry if replays else ():
         keys = sorted({key async for key in client.all_keys(definition.id)})

@@ -32,6 +32,7 @@ from server.access.roles import Identity
 from server.action_routes import ActionRoutes, EntityAction
 from server.api.errors import answer
 from server.api.problems import Problem
+from server.archives import with_archive
 from server.composition import (
     Process,
     Role,
@@ -148,7 +149,8 @@ class SnorriPlugin(InitPlugin):
             )
             await process.supervisor.start()
             watch = asyncio.create_task(self._watch(process))
-            client = SagaClient(runtime.backend, runtime.names)
+            backend = with_archive(self.settings, runtime.backend, runtime.names)
+            client = SagaClient(backend, runtime.names)
             self._running = _Running(client, process.serving)
             try:
                 async with AsyncExitStack() as inner:

@@ -33,7 +33,7 @@ from store.replay_jobs import ReplayTally
     help="Look at this backup instead of an installation that runs.",
 )
 @click.option("--no-replay", is_flag=True, help="Only running instances, no history.")
-@settings_options(*CONNECTION, "app", panel=PANEL_CONNECTION)
+@settings_options(*CONNECTION, "archive", "app", panel=PANEL_CONNECTION)
 @json_option
 def check_command(settings: Settings, folder: Path | None, no_replay: bool, as_json: bool) -> int:
     """What would this code strand, and what would it decide differently?
@@ -46,7 +46,7 @@ def check_command(settings: Settings, folder: Path | None, no_replay: bool, as_j
     async def work() -> Checked:
         async with opened(settings, folder) as runtime:
             with progress_bar("checking") as tell:
-                return await check(runtime, app, replays=not no_replay, tell=tell)
+                return await check(settings, runtime, app, replays=not no_replay, tell=tell)
 
     found = run(work())
     if as_json:
