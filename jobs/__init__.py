@@ -11,6 +11,7 @@ from jobs.database import Database, DatabaseTransaction
 from jobs.dependencies import DependencyError, Providers, RunId
 from jobs.job import Job, JobRegistry, job
 from jobs.outcome import PermanentFailure, failure, success
+from jobs.step_calls import CallFailed, CallTimedOut
 from jobs.step_context import StepContext
 from jobs.step_errors import (
     ErrorPolicy,
@@ -20,8 +21,11 @@ from jobs.step_errors import (
     unregister_terminal_errors,
 )
 from jobs.steps import step_jobs
+from store.job_calls import UnknownTarget
 
 __all__ = [
+    "CallFailed",
+    "CallTimedOut",
     "Database",
     "DatabaseTransaction",
     "DependencyError",
@@ -33,6 +37,7 @@ __all__ = [
     "Providers",
     "RunId",
     "StepContext",
+    "UnknownTarget",
     "clear_terminal_errors",
     "failure",
     "job",

@@ -32,12 +32,13 @@ def read_command(subject: str, headers: Mapping[str, str], target: str) -> Comma
     token = subject.rpartition(".")[2]
     try:
         saga, own_key = get(codec.SAGA), get(codec.IDEMPOTENCY_KEY)
+        key = get(codec.KEY)  # a call of a step has a subject of its own, and the key of its run
         deadline, retry = get(codec.DEADLINE), get(codec.RETRY)
         version, sends = get(codec.VERSION), get(codec.ATTEMPT)
         return Command(
             id=id,
             target=target,
-            key=unescape(token),
+            key=unescape(key) if key else unescape(token),
             key_token=token,
             idempotency_key=unescape(own_key) if own_key else id,
             saga=unescape(saga) if saga else "",

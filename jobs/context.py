@@ -16,6 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from sagas.names import check_key, check_name
 from sagas.retry import RetryPolicy
+from store.job_calls import JobCalls
 
 if TYPE_CHECKING:
     from jobs.dependencies import Need
@@ -59,6 +60,11 @@ class Desk(Protocol):
 
     async def resolve_need(self, need: Need) -> tuple[bool, object]:
         """Whether somebody provides a parameter, and its value; raises DependencyError."""
+        ...
+
+    @property
+    def calls(self) -> JobCalls:
+        """What a step asks of other jobs goes through this."""
         ...
 
 

@@ -25,6 +25,7 @@ from jobs.scopes import Scopes
 from jobs.telemetry import JobEnded, JobStarted, Teller
 from jobs.threads import call_in_thread
 from store import codec
+from store.job_calls import JobCalls
 from store.masking import AT_WORK, Mask
 from store.port import Door, Work
 from store.subjects import Names
@@ -47,6 +48,7 @@ class Crew:
     reporter: Reporter
     teller: Teller
     scopes: Scopes
+    calls: JobCalls
     threads: ThreadPoolExecutor | None
     now: Callable[[], datetime]
     fraction: Callable[[], float]
@@ -201,6 +203,11 @@ class Attempt:
     async def resolve_need(self, need: Need) -> tuple[bool, object]:
         """What a parameter asks for, in this command's scope."""
         return await self._open_scope().resolve_need(need)
+
+    @property
+    def calls(self) -> JobCalls:
+        """See Desk."""
+        return self._crew.calls
 
     def _open_scope(self) -> Resolver:
         if self._scope is None:

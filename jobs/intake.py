@@ -19,7 +19,7 @@ from sagas.definition import Registry, SagaDefinition
 from sagas.draft import GATE_SAGA
 from sagas.gate import gate_definition
 from sagas.messages import Cause, to_raw
-from sagas.names import BadName, check_key, check_name, is_by_hand, parse_command_id
+from sagas.names import BadName, check_key, check_name, is_by_hand, is_call, parse_command_id
 from sagas.routing import route
 from store import codec
 from store.codec import DeadLetter, Envelope, Note
@@ -207,6 +207,10 @@ class Reader:
                 " done"
             )
             intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
+            return
+        if is_call(cause.answers):
+            reason = "it answers a job that a step has called, which alone waits for it"
+            intake.notes.append(intake.note(type, "called", reason, id=cause.id))
             return
         if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):
             cause = structs.replace(cause, trace="")

@@ -26,7 +26,8 @@ class Failure(Struct, frozen=True):
     """The answer is no, and trying again will not change it.
 
     ``data`` is merged into the payload of the failure event, ``error`` is the exception's type or
-    empty. ``defect`` says that somebody has to mend something: the command becomes a dead letter.
+    empty, ``code`` the kind of failure where the job named it. ``defect`` says that somebody has to
+    mend something: the command becomes a dead letter.
     """
 
     reason: str
@@ -34,6 +35,7 @@ class Failure(Struct, frozen=True):
     error: str = ""
     defect: bool = False
     timed_out: bool = False
+    code: str = ""
 
 
 class Crash(Struct, frozen=True):
@@ -59,7 +61,7 @@ class PermanentFailure(Exception):
     """Raise it in a job to end the command as failed, without another attempt.
 
     ``data`` joins the payload of the failure event, as in ``failure(reason, data)``; in a step it
-    is for the undo, and ``code`` names the kind of failure.
+    is for the undo. ``code`` names the kind of failure.
     """
 
     def __init__(self, reason: str, data: object = None, *, code: str = "") -> None:
@@ -109,7 +111,8 @@ def outcome_of(returned: object) -> Success | Failure:
 def outcome_of_error(error: BaseException) -> Failure | Crash:
     """The outcome of a job that raised."""
     if isinstance(error, PermanentFailure):
-        return Failure(clip(error.reason), error.data, type(error).__name__)
+        name = type(error).__name__
+        return Failure(clip(error.reason), error.data, name, code=error.code)
     return Crash(clip(describe(error)), type(error).__name__)
 
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 from jobs.context import Command
 from jobs.job import AnyJob
 from jobs.outcome import Crash, Failure, Outcome, Returned, Success, clip
-from sagas.names import is_by_hand
+from sagas.names import is_by_hand, is_call
 from sagas.retry import RetryPolicy, delay, may_retry
 from store import codec
 from store.codec import Execution
@@ -84,7 +84,9 @@ def judge(attempt: Attempted, outcome: Outcome, fraction: float) -> Verdict:
             return Answered(outcome.data, "completed")
         case Failure():
             return Answered(
-                _failure_payload(attempt, outcome.reason, outcome.error, outcome.data),
+                _failure_payload(
+                    attempt, outcome.reason, outcome.error, outcome.data, outcome.code
+                ),
                 "timed_out" if outcome.timed_out else "failed",
                 outcome.reason,
                 outcome.reason if outcome.defect else "",
@@ -147,18 +149,18 @@ class Reporter:
         own, general = job.on_success, codec.COMPLETED
         if failed:
             own, general = job.on_failure, codec.FAILED
-        by_hand = is_by_hand(command.id)
+        # Whoever ran it by hand or called it gets the answer, and so does the run of a step.
+        asked = is_by_hand(command.id) or is_call(command.id)
         headers = [(codec.CAUSE, command.id)]
         if command.trace:
             headers.append((codec.TRACEPARENT, command.trace))
         if failed:
             headers.append((codec.OUTCOME, "failed"))
         headers.append((codec.EXECUTION, _execution(attempt, verdict.outcome, verdict.error)))
-        # Whoever ran it by hand gets the answer, and so does the run of a step.
-        if verdict.dead and job.letters and not by_hand:
+        if verdict.dead and job.letters and not asked:
             headers.append((codec.DEAD_LETTER, header_text(verdict.dead)))
-        # No saga may take the result of a run by hand for one of its own.
-        type = general if by_hand else own or general
+        # No saga may take such a result for one of its own.
+        type = general if asked else own or general
         subject = self._head(type) + command.key_token
         return Report(
             Outgoing(subject, verdict.payload, tuple(headers)), verdict.outcome, verdict.error
@@ -214,7 +216,9 @@ def _execution(attempt: Attempted, outcome: codec.Outcome, error: str) -> str:
     return header_json(document)
 
 
-def _failure_payload(attempt: Attempted, reason: str, error: str, data: object) -> bytes:
+def _failure_payload(
+    attempt: Attempted, reason: str, error: str, data: object, code: str = ""
+) -> bytes:
     """The facts of a failure and the job's own data; its fields win over ours of the same name."""
     payload: dict[str, object] = {
         "reason": reason,
@@ -222,6 +226,8 @@ def _failure_payload(attempt: Attempted, reason: str, error: str, data: object) 
         "attempts": attempt.number,
         "target": attempt.job.target,
     }
+    if code:
+        payload["code"] = code
     try:
         extra: object = {} if data is None else msgspec.json.decode(_encode(data))
         payload.update(extra if isinstance(extra, dict) else {"data": extra})

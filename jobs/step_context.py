@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast, overload
 
 import msgspec
 from msgspec import Raw, Struct
@@ -17,10 +17,12 @@ from jobs.context import Command, Desk, JobContext
 from jobs.database import DatabaseTransaction
 from jobs.dependencies import Need
 from jobs.outcome import PermanentFailure, describe
+from jobs.step_calls import StepCalls
 from sagas.messages import NULL
-from sagas.programs.steps import StepCall
+from sagas.programs.steps import Duration, StepCall
 
 I = TypeVar("I")  # noqa: E741 - the input of a step
+T = TypeVar("T")
 
 NOTHING: Mapping[str, Any] = types.MappingProxyType({})
 
@@ -44,7 +46,7 @@ class StepContext(JobContext[StepCall], Generic[I]):
     ``trace``, ``heartbeat``, ``publish`` and ``resolve``.
     """
 
-    __slots__ = ("_data", "_gathers", "_input", "_order", "_transaction", "added", "left")
+    __slots__ = ("_calls", "_data", "_gathers", "_input", "_order", "_transaction", "added", "left")
 
     def __init__(
         self, command: Command, attempt: int, order: StepOrder, desk: Desk, *, gathers: bool
@@ -58,6 +60,7 @@ class StepContext(JobContext[StepCall], Generic[I]):
         self.added: dict[str, object] = {}
         self.left: object = None
         self._transaction: DatabaseTransaction | None = None
+        self._calls: StepCalls | None = None
 
     async def resolve_need(self, need: Need) -> tuple[bool, object]:
         """Whether somebody provides what a parameter asks for, and its value. Raises
@@ -148,6 +151,58 @@ class StepContext(JobContext[StepCall], Generic[I]):
     def leave(self, data: object) -> None:
         """Leave ``data`` for the undo, also if the step fails after this: what is half done."""
         self.left = data
+
+    # --- other jobs
+
+    @overload
+    async def call(
+        self,
+        target: str,
+        payload: object = None,
+        *,
+        timeout: Duration | None = None,
+        name: str = "",
+    ) -> Any: ...
+
+    @overload
+    async def call(
+        self,
+        target: str,
+        payload: object = None,
+        *,
+        type: type[T],
+        timeout: Duration | None = None,
+        name: str = "",
+    ) -> T: ...
+
+    async def call(
+        self,
+        target: str,
+        payload: object = None,
+        *,
+        type: Any = Any,
+        timeout: Duration | None = None,
+        name: str = "",
+    ) -> Any:
+        """Have a job run and wait for its answer, decoded to ``type``.
+
+        The same call in another attempt at this step gives the answer of the first one. Calls are
+        told apart by their target and their order, or by ``name``. Raises CallFailed when the job
+        failed for good, CallTimedOut after ``timeout`` (default: as long as the step may take),
+        UnknownTarget, PermanentFailure for a payload or an answer that can't be, and StoreError.
+        """
+        return await self._job_calls().call(target, payload, type, timeout, name)
+
+    async def send(self, target: str, payload: object = None, *, name: str = "") -> str:
+        """Have a job run, once for all attempts at this step, and wait for nothing but that it is
+        stored; the id of its command. Raises what ``call`` does before it waits.
+        """
+        return await self._job_calls().send(target, payload, name)
+
+    def _job_calls(self) -> StepCalls:
+        if self._calls is None:
+            self._calls = StepCalls(self._desk.calls, self._command)
+        return self._calls
 
     # --- for undos
 

@@ -39,6 +39,7 @@ from jobs.service import Life
 from jobs.telemetry import CommandRefused, Hook, Teller
 from sagas.names import escape
 from store.cards import WorkerCard
+from store.job_calls import JobCalls
 from store.masking import Mask
 from store.port import Backend, StoreError, Work
 from store.subjects import Names
@@ -113,6 +114,7 @@ class Worker:
             reporter=Reporter(names, backend.payload_max),
             teller=self._teller,
             scopes=self._scopes,
+            calls=JobCalls(backend, names),
             threads=self._threads,
             now=now,
             fraction=fraction,

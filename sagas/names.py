@@ -21,6 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 _BY_HAND = re.compile(r"by-hand\.[A-Za-z0-9_-]{1,100}")
+_CALL = re.compile(r".+\.call-[0-9a-f]{32}")
 _COMMAND_ID = re.compile(r"([^.]+)\.([^.]+)\.([0-9]{1,15})\.([0-9]{1,15})")
 
 
@@ -111,8 +112,20 @@ def by_hand_command_id(token: str) -> str:
 
 
 def is_by_hand(command_id: str) -> bool:
-    """Whether a command belongs to no saga, so that no instance waits for its answer."""
+    """Whether somebody runs a job by hand, so that no instance waits for its answer."""
     return _BY_HAND.fullmatch(command_id) is not None
+
+
+def call_command_id(command_id: str, token: str) -> str:
+    """The id of a command that a step sends itself, told by ``token`` (32 hex digits) from all
+    others that it sends.
+    """
+    return f"{command_id}.call-{token}"
+
+
+def is_call(command_id: str) -> bool:
+    """Whether a command was sent by a step itself, which alone waits for its answer."""
+    return _CALL.fullmatch(command_id) is not None
 
 
 def trace_for(saga: str, key: str, traceparent: str, seq: int) -> str:

@@ -8,6 +8,7 @@ a general type, so that no saga mistakes it for an answer of its own; no engine 
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import datetime
 
 import msgspec
@@ -17,7 +18,7 @@ from sagas.messages import NULL
 from sagas.names import by_hand_command_id, check_key, check_name, escape
 from store import codec
 from store.codec import Execution
-from store.port import Backend, Feed, Stored
+from store.port import Backend, Feed, Feeds, Stored
 from store.subjects import Names
 
 TAKE_MAX = 100
@@ -84,24 +85,32 @@ class JobRuns:
 
     async def result(self, run: JobRun, timeout_s: float) -> JobResult | None:
         """The result of a run, None when it has none within the time."""
-        arrived = asyncio.Event()
-        filters = [
-            self._names.stored_event(type, run.key) for type in (codec.COMPLETED, codec.FAILED)
-        ]
-        feed = await self._backend.feeds.open("events", filters, 0, arrived.set)
         try:
             async with asyncio.timeout(timeout_s):
-                return await _answer(feed, arrived, run.command)
+                return await answer(self._backend.feeds, self._names, run.command, run.key)
         except TimeoutError:
             return None
-        finally:
-            await feed.close()
 
 
-async def _answer(feed: Feed, arrived: asyncio.Event, command: str) -> JobResult:
+async def answer(feeds: Feeds, names: Names, command: str, key: str) -> JobResult:
+    """The result of a command that no saga has sent, under the key of its subject, whenever it
+    comes; raises Unreachable.
+    """
+    arrived = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        opened: list[Feed] = []
+        # One for each: permissions can say what may be read only by a single filter.
+        for type in (codec.COMPLETED, codec.FAILED):
+            feed = await feeds.open("events", [names.stored_event(type, key)], 0, arrived.set)
+            stack.push_async_callback(feed.close)
+            opened.append(feed)
+        return await _answer(opened, arrived, command)
+
+
+async def _answer(feeds: list[Feed], arrived: asyncio.Event, command: str) -> JobResult:
     while True:
         arrived.clear()
-        taken = feed.take(TAKE_MAX)
+        taken = [stored for feed in feeds for stored in feed.take(TAKE_MAX)]
         for stored in taken:
             if stored.headers.get(codec.CAUSE) == command and codec.EXECUTION in stored.headers:
                 return _read(stored)

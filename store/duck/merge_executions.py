@@ -23,7 +23,8 @@ _EXECUTION = shape(
     outcome=of("VARCHAR"),
     error=of("VARCHAR"),
 )
-_COMMAND = r"[^.]+\.[^.]+\.[0-9]{1,15}\.[0-9]{1,15}"
+# A call of a step has the id of the step's command and a word more.
+_COMMAND = r"[^.]+\.[^.]+\.[0-9]{1,15}\.[0-9]{1,15}(\.call-[0-9a-f]{32})?"
 
 
 def _token(place: int) -> str:

@@ -12,6 +12,7 @@ from typing import Literal, TypeAlias, get_args
 
 from msgspec import Struct
 
+from store import codec
 from store.jetstream.queues import consumer_name
 from store.subjects import Names
 
@@ -20,7 +21,7 @@ USERS: tuple[User, ...] = get_args(User)
 
 ABOUT: dict[User, str] = {
     "publisher": "publishes events: programs of yours, `snorri publish`",
-    "worker": "`snorri jobs`: takes commands of its jobs and publishes their results",
+    "worker": "`snorri jobs`: takes commands of its jobs, publishes their results, calls jobs",
     "engine": "`snorri engine`, also with --with-jobs: writes the log",
     "api": "`snorri serve` and the commands that act: reads all, sends what operators do",
     "viewer": "`snorri show`, `history`, `verify` and other readers: changes nothing",
@@ -73,8 +74,21 @@ def _worker(names: Names, targets: Sequence[str]) -> list[str]:
             f"$JS.API.CONSUMER.CREATE.{log}.{consumer}.{filter}",
             f"$JS.API.CONSUMER.MSG.NEXT.{log}.{consumer}",
             f"$JS.ACK.{log}.{consumer}.>",
+            filter,  # steps call jobs
+            f"$JS.API.DIRECT.GET.{log}.{filter}",
         ]
-    return rights
+    return [*rights, *_results(names)]
+
+
+def _results(names: Names) -> list[str]:
+    """To read the results of jobs, for the steps that call them, and no other events."""
+    events = names.events_stream
+    answers = (names.stored_event(type, "x") for type in (codec.COMPLETED, codec.FAILED))
+    return [
+        *(f"$JS.API.CONSUMER.CREATE.{events}.*.{answer.removesuffix('x')}*" for answer in answers),
+        f"$JS.API.CONSUMER.MSG.NEXT.{events}.*",
+        f"$JS.API.CONSUMER.DELETE.{events}.*",
+    ]
 
 
 def _engine(names: Names, _targets: Sequence[str]) -> list[str]:

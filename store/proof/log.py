@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from sagas.draft import GATE_SAGA
 from sagas.instance import document_hash
+from sagas.names import is_call
 from store import codec
 from store.port import BATCH_MESSAGES_MAX, Stored
 from store.proof.findings import Findings
@@ -68,6 +69,7 @@ class LogProof:
         self._commands = f"{names.namespace}.commands."
         self._last: dict[int, int] = {}
         self._sent: dict[str, int] = {}  # commands of revisions that have not come yet
+        self._called: set[int] = set()  # digests of the ids of what steps have sent themselves
 
     @property
     def instances(self) -> int:
@@ -153,8 +155,10 @@ class LogProof:
                 "orphan_command",
                 f"command {id} ({stored.seq}): {saga}/{key} has no version {version}",
             )
-        else:
+        elif not is_call(id) or _digest(id) in self._called:
             self._found.add("double_command", f"command {id} is there a second time ({stored.seq})")
+        else:
+            self._called.add(_digest(id))
 
     def _record(self, stored: Stored) -> None:
         try:
@@ -173,6 +177,6 @@ class LogProof:
             self._found.add("lost_command", f"command {id} of revision {sent} is not in the log")
 
 
-def _digest(subject: str) -> int:
-    hashed = hashlib.blake2b(subject.encode("utf-8", "surrogateescape"), digest_size=12)
+def _digest(text: str) -> int:
+    hashed = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=12)
     return int.from_bytes(hashed.digest(), "big")

@@ -22,6 +22,7 @@ from jobs.outcome import Failure, Success, outcome_of
 from sagas.effects import Send
 from sagas.examples import definitions, registry
 from sagas.testing import given
+from store.job_calls import JobCalls
 
 
 class _Desk(Desk):
@@ -41,6 +42,10 @@ class _Desk(Desk):
 
     async def resolve_need(self, need: Need) -> tuple[bool, object]:
         raise AssertionError(f"no sample is a step that asks for {need.name}")
+
+    @property
+    def calls(self) -> JobCalls:
+        raise AssertionError("no sample is a step that asks another job")
 
 
 def _run(one: AnyJob, payload: dict[str, Any], attempt: int = 1) -> Success | Failure:

@@ -36,6 +36,7 @@ from sagas.definition import SagaDefinition
 from sagas.errors import DefinitionError
 from sagas.messages import to_raw
 from sagas.programs.steps import StepCall, StepResult
+from store.job_calls import JobCalls
 
 
 class Order(Struct, forbid_unknown_fields=True):
@@ -68,6 +69,10 @@ class _Desk:
 
     async def resolve_need(self, need: Need) -> tuple[bool, object]:
         return (False, None) if need.optional else (True, f"the {need.name}")
+
+    @property
+    def calls(self) -> JobCalls:
+        raise AssertionError("no step here asks another job")
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from jobs import JobRegistry
 from jobs.engine import Engine
 from jobs.worker import Worker
 from sagas.definition import Registry
+from sagas.names import call_command_id
 from store.memory import MemoryBroker
 from store.port import Stored
 from store.proof.findings import SHOWN_MAX, Findings
@@ -145,6 +146,17 @@ async def test_a_command_sent_again_by_an_operator_is_no_fault(log: Log) -> None
     headers = {**copy.headers, "Snorri-Attempt": "2"}
     log.append(structs.replace(copy, seq=log[-1].seq + 1, headers=headers))
     assert _found(log) == {}
+
+
+@pytest.mark.asyncio
+async def test_what_a_step_has_sent_itself_is_no_fault_once(log: Log) -> None:
+    copy = log[_place(log, _is_command)]
+    id = call_command_id(copy.headers["Snorri-Command-Id"], "0" * 32)
+    headers = {**copy.headers, "Snorri-Command-Id": id}
+    log.append(structs.replace(copy, seq=log[-1].seq + 1, headers=headers))
+    assert _found(log) == {}
+    log.append(structs.replace(copy, seq=log[-1].seq + 1, headers=headers))
+    assert "a second time" in _found(log)["double_command"]
 
 
 def test_bytes_that_are_no_document_are_named() -> None:
