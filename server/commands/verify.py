@@ -159,10 +159,13 @@ def _settle(client: httpx.Client, proof: Proof) -> None:
         answer = client.get("/api/v1/projections")
         check(answer)
         state = msgspec.json.decode(answer.content, type=dict[str, Any])
-        # A log ends with positions and the like, which make no rows: no lag is as good.
+        # A log ends with positions and the like, which make no rows: no lag is as good, where it
+        # is known by now how far the streams go.
+        there = int(state["logLast"]) >= proof.cut.log
+        there = there and int(state["eventsLast"]) >= proof.cut.events
         return (
             int(state["logSeq"]) >= proof.cut.log and int(state["eventsSeq"]) >= proof.cut.events
-        ) or state["lag"] == 0
+        ) or (there and state["lag"] == 0)
 
     if not _until(reached, SETTLE_S):
         raise Failed(f"the projections did not follow within {SETTLE_S:g} s; see `snorri doctor`")
@@ -170,9 +173,22 @@ def _settle(client: httpx.Client, proof: Proof) -> None:
 
 def _stretches(client: httpx.Client, sql: str, upto: int) -> Stretches:
     body = {"sql": sql, "params": {"upto": upto, "stretch": STRETCH}, "limit": ROWS_MAX}
-    answer = client.post("/api/v1/sql", json=body)
-    check(answer)
-    rows = msgspec.json.decode(answer.content, type=dict[str, Any])["rows"]
+    reached = msgspec.json.decode(client.get("/api/v1/projections").content, type=dict[str, Any])
+    told: dict[str, Any] = {}
+
+    def fresh() -> bool:
+        """SQL reads a copy, which may be a moment older than what is projected."""
+        answer = client.post("/api/v1/sql", json=body)
+        check(answer)
+        told.update(msgspec.json.decode(answer.content, type=dict[str, Any]))
+        copy = told["projection"]
+        return int(copy["seq"]) >= int(reached["logSeq"]) and int(copy["eventsSeq"]) >= int(
+            reached["eventsSeq"]
+        )
+
+    if not _until(fresh, SETTLE_S):
+        raise Failed(f"SQL did not follow within {SETTLE_S:g} s; see `snorri doctor`")
+    rows = told["rows"]
     found = Stretches()
     for stretch, count, digest in rows:
         found.add_all(int(stretch), int(count), int(digest))
