@@ -209,7 +209,9 @@ class Reader:
             intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
             return
         if is_call(cause.answers):
-            reason = "it answers a job that a step has called, which alone waits for it"
+            if reason := headers.get(codec.DEAD_LETTER):
+                self._bury_command(intake, cause, reason)
+            reason = "it answers a job that a step has called, for which no instance waits"
             intake.notes.append(intake.note(type, "called", reason, id=cause.id))
             return
         if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):
@@ -240,7 +242,9 @@ class Reader:
             intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
 
     def _bury_command(self, intake: Intake, cause: Cause, reason: str) -> None:
-        origin = parse_command_id(cause.answers)
+        id = cause.answers
+        # What a step has sent has the id of the step's own command, and a word more.
+        origin = parse_command_id(id.rpartition(".")[0] if is_call(id) else id)
         saga, key = (origin[0], origin[1]) if origin else ("", "")
         letter = intake.letter(cause.type, reason, saga=saga, key=key, command=cause.answers)
         intake.letters.append(structs.replace(letter, id=f"{letter.id}-job"))

@@ -17,7 +17,7 @@ from msgspec import Struct
 from jobs.context import Command
 from jobs.job import AnyJob
 from jobs.outcome import Crash, Failure, Outcome, Returned, Success, clip
-from sagas.names import is_by_hand, is_call
+from sagas.names import is_awaited, is_by_hand, is_call
 from sagas.retry import RetryPolicy, delay, may_retry
 from store import codec
 from store.codec import Execution
@@ -149,18 +149,18 @@ class Reporter:
         own, general = job.on_success, codec.COMPLETED
         if failed:
             own, general = job.on_failure, codec.FAILED
-        # Whoever ran it by hand or called it gets the answer, and so does the run of a step.
-        asked = is_by_hand(command.id) or is_call(command.id)
         headers = [(codec.CAUSE, command.id)]
         if command.trace:
             headers.append((codec.TRACEPARENT, command.trace))
         if failed:
             headers.append((codec.OUTCOME, "failed"))
         headers.append((codec.EXECUTION, _execution(attempt, verdict.outcome, verdict.error)))
-        if verdict.dead and job.letters and not asked:
+        # Whoever ran it by hand or called it gets the answer, and so does the run of a step.
+        if verdict.dead and job.letters and not is_awaited(command.id):
             headers.append((codec.DEAD_LETTER, header_text(verdict.dead)))
-        # No saga may take such a result for one of its own.
-        type = general if asked else own or general
+        # No saga may take the result of what it has not sent for one of its own.
+        others = is_by_hand(command.id) or is_call(command.id)
+        type = general if others else own or general
         subject = self._head(type) + command.key_token
         return Report(
             Outgoing(subject, verdict.payload, tuple(headers)), verdict.outcome, verdict.error

@@ -92,7 +92,7 @@ class StepCalls:
 
     async def send(self, target: str, payload: object, name: str) -> str:
         """See StepContext."""
-        call = self._call(target, self._place(name), _encoded(target, payload), 1)
+        call = self._call(target, self._place(name), _encoded(target, payload), 1, waits=False)
         await self._send(call)
         return call.command
 
@@ -125,7 +125,9 @@ class StepCalls:
         self._count += 1
         return PLACE, self._count
 
-    def _call(self, target: str, place: tuple[str, object], body: Raw, time: int) -> JobCall:
+    def _call(
+        self, target: str, place: tuple[str, object], body: Raw, time: int, *, waits: bool = True
+    ) -> JobCall:
         command = self._command
         same = [command.id, target, *place, time]
         token = hashlib.blake2b(msgspec.json.encode(same), digest_size=16).hexdigest()
@@ -138,6 +140,7 @@ class StepCalls:
             key=command.key,
             version=command.version,
             traceparent=command.trace,
+            waits=waits,
         )
 
 

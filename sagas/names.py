@@ -21,7 +21,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]+")
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_-]")
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 _BY_HAND = re.compile(r"by-hand\.[A-Za-z0-9_-]{1,100}")
-_CALL = re.compile(r".+\.call-[0-9a-f]{32}")
+_CALL = re.compile(r".+\.(call|send)-[0-9a-f]{32}")
 _COMMAND_ID = re.compile(r"([^.]+)\.([^.]+)\.([0-9]{1,15})\.([0-9]{1,15})")
 
 
@@ -116,16 +116,24 @@ def is_by_hand(command_id: str) -> bool:
     return _BY_HAND.fullmatch(command_id) is not None
 
 
-def call_command_id(command_id: str, token: str) -> str:
+def call_command_id(command_id: str, token: str, *, waits: bool) -> str:
     """The id of a command that a step sends itself, told by ``token`` (32 hex digits) from all
-    others that it sends.
+    others that it sends; ``waits`` says whether it waits for the answer.
     """
-    return f"{command_id}.call-{token}"
+    return f"{command_id}.{'call' if waits else 'send'}-{token}"
 
 
 def is_call(command_id: str) -> bool:
-    """Whether a command was sent by a step itself, which alone waits for its answer."""
+    """Whether a command was sent by a step itself, so that no instance waits for its answer."""
     return _CALL.fullmatch(command_id) is not None
+
+
+def is_awaited(command_id: str) -> bool:
+    """Whether somebody outside of all instances waits for the answer of a command: the step that
+    called, or whoever runs a job by hand.
+    """
+    called = _CALL.fullmatch(command_id)
+    return is_by_hand(command_id) if called is None else called[1] == "call"
 
 
 def trace_for(saga: str, key: str, traceparent: str, seq: int) -> str:

@@ -16,13 +16,13 @@ from msgspec import Raw, Struct
 from sagas.actions import ABSENT, ActionRequest, given
 from sagas.instance import FINISHED
 from sagas.messages import Address, to_raw
-from sagas.names import BadName, escape
+from sagas.names import BadName, escape, is_call
 from store import codec
 from store.abandoned import abandoned_child
 from store.codec import ActionReply, DeadLetter, DeadLetterStatus
 from store.lookup import Lookup
 from store.operations import Operations
-from store.port import Backend, Committed, MessageTooLarge, Outgoing, Refused, Stored
+from store.port import Backend, Committed, Headers, MessageTooLarge, Outgoing, Refused, Stored
 from store.subjects import Names
 
 LIST_MAX = 1000
@@ -96,7 +96,9 @@ class Postman:
         if letter.status != "open":
             return _closed(letter, change)
         raw = ABSENT if payload is msgspec.UNSET else to_raw(payload)
-        if letter.command:
+        if is_call(letter.command):
+            reply = await self._send_command(letter, record.seq, raw)
+        elif letter.command:
             reply = await self._retry_command(letter, change, raw)
         else:
             reply = await self._send_again(letter, record.seq, raw)
@@ -154,6 +156,31 @@ class Postman:
             done=reply.done, id=letter.id, reason=_not_sent(letter, reply), seq=reply.seq
         )
 
+    async def _send_command(self, letter: DeadLetter, revision: int, raw: Raw) -> LetterReply:
+        """Have the job run again that a step has sent and does not wait for."""
+        result = await self._backend.log.at(letter.stream, letter.seq)
+        sent = None if result is None else await self._sent_for(result)
+        if sent is None:
+            reason = "its command is not stored any more; run the job by hand, then discard this"
+            return LetterReply(done=False, id=letter.id, reason=reason)
+        sends = int(sent.headers.get(codec.ATTEMPT, "1")) + 1
+        try:
+            accepted = await self._backend.door.publish(
+                sent.subject,
+                bytes(raw) if given(raw) else sent.data,
+                {**_own(sent.headers), codec.ATTEMPT: str(sends)},
+                msg_id=f"redrive-{letter.id}-{revision}",
+            )
+        except (Refused, MessageTooLarge) as error:
+            return LetterReply(done=False, id=letter.id, reason=str(error))
+        return LetterReply(done=True, id=letter.id, seq=accepted.seq)
+
+    async def _sent_for(self, result: Stored) -> Stored | None:
+        """The command that a result answers, which no instance holds."""
+        execution = msgspec.json.decode(result.headers[codec.EXECUTION], type=codec.Execution)
+        _, key = self._names.parse_event(result.subject)
+        return await self._backend.log.read(self._names.command(execution.target, key or ""))
+
     async def _send_again(self, letter: DeadLetter, revision: int, raw: Raw) -> LetterReply:
         stored = await self._backend.log.at(letter.stream, letter.seq)
         if stored is None:
@@ -190,8 +217,7 @@ class Postman:
             subject = self._names.signal(cause.kind, to.key)
             return Outgoing(subject, msgspec.json.encode(envelope), ((codec.REDRIVEN, letter.id),))
         type, key = self._names.parse_event(stored.subject)
-        # Orders to the server (Nats-…) were for the first time; the id would hide the repetition.
-        headers = {n: v for n, v in stored.headers.items() if not n.startswith("Nats-")}
+        headers = _own(stored.headers)
         headers[codec.REDRIVEN] = letter.id
         if letter.saga:
             headers[codec.SAGA] = escape(letter.saga)
@@ -232,6 +258,13 @@ class Postman:
             f"busy ({outcome.reason}); look at it again",
             seq=seq,
         )
+
+
+def _own(headers: Headers) -> dict[str, str]:
+    """Headers without orders to the server (Nats-…), which were for the first time: the id would
+    hide the repetition.
+    """
+    return {name: value for name, value in headers.items() if not name.startswith("Nats-")}
 
 
 def _decode(stored: Stored) -> DeadLetter:

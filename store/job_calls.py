@@ -44,7 +44,8 @@ class UnknownTarget(StoreError):
 
 class JobCall(Struct, frozen=True, kw_only=True):
     """What a step asks of a job: ``token`` (32 hex digits) tells it from all else that it asks,
-    ``sender`` is the id of the step's command; ``saga``, ``key`` and ``version`` are its run's.
+    ``sender`` is the id of the step's command; ``saga``, ``key`` and ``version`` are its run's;
+    ``waits`` says whether the step waits for the answer.
     """
 
     token: str
@@ -55,11 +56,12 @@ class JobCall(Struct, frozen=True, kw_only=True):
     key: str
     version: int = 0
     traceparent: str = ""
+    waits: bool = True
 
     @property
     def command(self) -> str:
         """The id of its command."""
-        return call_command_id(self.sender, self.token)
+        return call_command_id(self.sender, self.token, waits=self.waits)
 
 
 class JobCalls:

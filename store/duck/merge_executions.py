@@ -24,7 +24,7 @@ _EXECUTION = shape(
     error=of("VARCHAR"),
 )
 # A call of a step has the id of the step's command and a word more.
-_COMMAND = r"[^.]+\.[^.]+\.[0-9]{1,15}\.[0-9]{1,15}(\.call-[0-9a-f]{32})?"
+_COMMAND = r"[^.]+\.[^.]+\.[0-9]{1,15}\.[0-9]{1,15}(\.(call|send)-[0-9a-f]{32})?"
 
 
 def _token(place: int) -> str:

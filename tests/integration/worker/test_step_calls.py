@@ -57,6 +57,7 @@ class Till:
         self.asked: list[Any] = []
         self.seen: list[tuple[str, str, str]] = []
         self.refuse = False
+        self.fault = False
         self.go_on = asyncio.Event()
         self.go_on.set()
 
@@ -69,6 +70,8 @@ class Till:
             self.asked.append(payload)
             self.seen.append((ctx.saga, ctx.key, ctx.command_id))
             await self.go_on.wait()
+            if self.fault:
+                raise RuntimeError("the till is stuck")
             if self.refuse:
                 raise PermanentFailure("the card was declined", {"card": 7}, code="DECLINED")
             return {"receipt": f"r-{len(self.asked)}"}
@@ -164,6 +167,31 @@ async def test_what_a_job_refuses_ends_the_step_with_its_code_and_words(
     assert failed.answer["card"] == 7
     assert till.asked == [{"amount": 1}, {"amount": 2}]
     assert await SagaClient(floor.backend, floor.names).dead_letters() == []
+
+
+async def test_what_was_sent_and_has_failed_is_a_dead_letter_that_can_be_sent_again(
+    floor: Floor, till: Till, stages: list[Stage]
+) -> None:
+    till.fault = True
+
+    async def charge(ctx: StepContext[Any]) -> Any:
+        return await ctx.send("pay", {"amount": 2})
+
+    stage = await _stage(floor, stages, till, steps("order", [step("charge", charge)]))
+    ended = await stage.run("order", "o-1", {})
+    assert ended.status == "completed"
+    client = SagaClient(floor.backend, floor.names)
+    letters = await eventually(client.dead_letters, WITHIN_S, "the dead letter")
+    (letter,) = letters
+    assert (letter.saga, letter.key, letter.command) == ("order", "o-1", output_of(ended, "charge"))
+    assert "RuntimeError: the till is stuck" in letter.reason
+    till.fault = False
+    reply = await client.redrive(letter.id, by="ann", reason="it is mended")
+    assert (reply.done, reply.status) == (True, "redriven")
+    await eventually(lambda: len(till.asked) == 2, WITHIN_S, "the job being run again")
+    assert till.asked == [{"amount": 2}, {"amount": 2}]
+    assert {id for _, _, id in till.seen} == {letter.command}
+    assert await client.dead_letters() == []
 
 
 async def test_an_undo_calls_for_itself(floor: Floor, till: Till, stages: list[Stage]) -> None:

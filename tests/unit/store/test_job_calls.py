@@ -9,7 +9,7 @@ import pytest
 from msgspec import Raw, structs
 
 import store.job_calls
-from sagas.names import BadName, is_by_hand, is_call, parse_command_id
+from sagas.names import BadName, is_awaited, is_by_hand, is_call, parse_command_id
 from store import codec
 from store.job_calls import JobCall, JobCalls, UnknownTarget
 from store.memory import MemoryBroker, SystemClock
@@ -72,6 +72,8 @@ async def test_what_is_stored_says_whose_it_is() -> None:
     id = headers[codec.COMMAND_ID]
     assert id == f"order.o=2E1.3.0.call-{CALL.token}" == CALL.command
     assert (is_call(id), is_by_hand(id), parse_command_id(id)) == (True, False, None)
+    sent = structs.replace(CALL, waits=False).command
+    assert (is_call(sent), is_awaited(sent), is_awaited(id)) == (True, False, True)
     assert (headers[codec.SAGA], headers[codec.KEY], headers[codec.VERSION]) == (
         *("order", "o=2E1", "3"),
     )

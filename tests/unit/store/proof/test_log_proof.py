@@ -151,7 +151,7 @@ async def test_a_command_sent_again_by_an_operator_is_no_fault(log: Log) -> None
 @pytest.mark.asyncio
 async def test_what_a_step_has_sent_itself_is_no_fault_once(log: Log) -> None:
     copy = log[_place(log, _is_command)]
-    id = call_command_id(copy.headers["Snorri-Command-Id"], "0" * 32)
+    id = call_command_id(copy.headers["Snorri-Command-Id"], "0" * 32, waits=True)
     headers = {**copy.headers, "Snorri-Command-Id": id}
     log.append(structs.replace(copy, seq=log[-1].seq + 1, headers=headers))
     assert _found(log) == {}
