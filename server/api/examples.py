@@ -141,6 +141,7 @@ HISTORY: Json = {
         }
     ],
     "next": None,
+    "archived": 0,
 }
 DIFFERENCE: Json = {
     "saga": "CheckoutSaga",

@@ -32,6 +32,7 @@ HELD_BYTES_MAX = 32 * 1024 * 1024  # over this no more are asked for
 ASK_BYTES_MAX = 8 * 1024 * 1024  # of one request
 EXPIRES_S = 30.0
 HEARTBEAT_S = 1.0  # twice as long without a word, and the consumer is taken for lost
+CLOSE_S = 1.0
 REMAKE_S = 2.0  # for the first answer to another one: who should answer may be gone with it
 INACTIVE_S = 90
 OPEN_TIMEOUT_S = 10.0
@@ -114,8 +115,9 @@ class Reader:
             return
         if self._break in self._link.reconnected:
             self._link.reconnected.remove(self._break)
-        task.cancel()
-        await asyncio.wait({task})
+        while not task.done():  # a cancellation can be swallowed in a library's wait_for
+            task.cancel()
+            await asyncio.wait({task}, timeout=CLOSE_S)
         await self._drop()
 
     # --- one consumer
