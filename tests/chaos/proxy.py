@@ -98,9 +98,10 @@ class Proxy:
             self._tasks -= {up, down}
             for task in (up, down):
                 task.cancel()
+            for side in (ours, writer):  # before anything is awaited: this may be cancelled, too
+                side.close()
             await asyncio.gather(up, down, return_exceptions=True)
             for side in (ours, writer):
-                side.close()
                 with contextlib.suppress(OSError):
                     await side.wait_closed()
 
