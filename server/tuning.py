@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import atexit
 import gc
-import sys
 
 YOUNG_OBJECTS_MAX = 200_000
-SWITCH_S = 0.0005
 
 
 def tune() -> None:
-    """Let the garbage collector look at short-lived objects less often, and threads take turns
-    more often.
+    """Let the garbage collector look at short-lived objects less often.
 
     An engine makes thousands of small objects for each commit and hardly any cycles; with the
     interpreter's default of 700 the collector takes a fifth of its time. Call it once, after the
@@ -22,7 +19,4 @@ def tune() -> None:
     gc.freeze()
     # Looked at again at the end: DuckDB would complain of what stays frozen as leaked.
     atexit.register(gc.unfreeze)
-    # The thread that writes the projections is mostly inside the database. After each statement it
-    # waits for another thread to let go of the interpreter, by default for up to 5 ms.
-    sys.setswitchinterval(SWITCH_S)
     gc.set_threshold(YOUNG_OBJECTS_MAX, 20, 50)
