@@ -97,6 +97,8 @@ class RoamingClient(LoginClient):
     def _next_server(
         self, servers: list[Server], _info: dict[str, Any]
     ) -> tuple[Server | None, float]:
+        if self._transport is not None:  # nats-py leaves that of an attempt that failed open
+            self._transport.close()
         delay_s = min(RECONNECT_DELAY_MAX_S, RECONNECT_DELAY_MIN_S * 2 ** min(self._attempts, 10))
         if not self._attempts and self._current_server is not None:
             self._left = self._current_server.uri.netloc
