@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from server.archives import archive_folder, open_archive
-from server.composition import open_remote
+from server.composition import Runtime, open_embedded, open_remote
 from server.embedded import EmbeddedServer
 from server.knock import knock
 from server.login import login_of
@@ -121,6 +123,43 @@ async def restore_for_looking(settings: Settings, folder: Path, until: datetime 
         await _send(restorer, restored, whole=True)
         await restorer.finish((), _cards(restored))
     return restored.manifest
+
+
+class Looking(NamedTuple):
+    """A backup that is looked at: a private server, the settings for it, and which backup it is."""
+
+    runtime: Runtime
+    settings: Settings
+    manifest: Manifest
+
+
+@asynccontextmanager
+async def open_backup(
+    settings: Settings, folder: Path, until: datetime | None = None
+) -> AsyncGenerator[Looking]:
+    """A private server with a backup, without engines, workers and timers, gone when this ends.
+
+    Raises BackupError, SetupError, StoreError.
+    """
+    with tempfile.TemporaryDirectory(prefix="snorri-backup-") as home:
+        here = structs.replace(
+            settings,
+            data=home,
+            nats_url=None,
+            nats_port=0,
+            cluster=1,
+            sync_always=False,
+            auth=None,
+        )
+        manifest = await restore_for_looking(here, folder, until)
+        here = structs.replace(
+            here,
+            namespace=manifest.namespace,
+            bucket=manifest.bucket,
+            partitions=manifest.partitions,
+        )
+        async with open_embedded(here) as runtime:
+            yield Looking(runtime, here, manifest)
 
 
 def _cards(restored: Restored) -> dict[str, bytes]:

@@ -7,16 +7,15 @@ backup is put into a private server without engines, workers and timers, gone wh
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from server.archives import with_archive
-from server.backups import restore_for_looking
-from server.composition import Runtime, open_embedded, open_remote
+from server.backups import open_backup
+from server.composition import Runtime, open_remote
 from server.loading import App
 from server.settings import Settings
 from store.client import SagaClient
@@ -54,19 +53,8 @@ async def opened(settings: Settings, backup: Path | None) -> AsyncGenerator[Runt
         async with open_remote(settings, make=False) as runtime:
             yield runtime
         return
-    with tempfile.TemporaryDirectory(prefix="snorri-check-") as home:
-        here = structs.replace(
-            settings, data=home, nats_url=None, nats_port=0, sync_always=False, auth=None
-        )
-        manifest = await restore_for_looking(here, backup, None)
-        here = structs.replace(
-            here,
-            namespace=manifest.namespace,
-            bucket=manifest.bucket,
-            partitions=manifest.partitions,
-        )
-        async with open_embedded(here) as runtime:
-            yield runtime
+    async with open_backup(settings, backup) as looking:
+        yield looking.runtime
 
 
 async def check(

@@ -6,16 +6,13 @@ when this ends. Everybody on this machine is a viewer, nobody more.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from msgspec import structs
-
 from jobs.service import Supervisor
-from server.backups import restore_for_looking
-from server.composition import names_of, open_embedded, run_until_signal
+from server.backups import open_backup
+from server.composition import run_until_signal
 from server.loading import App
 from server.serving import build_serving
 from server.settings import Settings
@@ -36,27 +33,10 @@ async def view(
         raise BackupError(
             f"the backup ends at {end:%Y-%m-%d %H:%M:%S} UTC; give an earlier time, or none"
         )
-    with tempfile.TemporaryDirectory(prefix="snorri-view-") as home:
-        here = structs.replace(
-            settings,
-            data=home,
-            nats_url=None,
-            nats_port=0,
-            cluster=1,
-            sync_always=False,
-            auth=None,
+    name = f"backup of {until or end:%Y-%m-%d %H:%M:%S} UTC"
+    async with open_backup(settings, folder, until) as (runtime, here, manifest):
+        serving = build_serving(
+            *(runtime.backend, runtime.url, runtime.names, app, here), backup=name
         )
-        manifest = await restore_for_looking(here, folder, until)
-        here = structs.replace(
-            here,
-            namespace=manifest.namespace,
-            bucket=manifest.bucket,
-            partitions=manifest.partitions,
-        )
-        name = f"backup of {until or end:%Y-%m-%d %H:%M:%S} UTC"
-        async with open_embedded(here) as runtime:
-            serving = build_serving(
-                *(runtime.backend, runtime.url, names_of(here), app, here), backup=name
-            )
-            supervisor = Supervisor(serving.services, "view")
-            return await run_until_signal(supervisor, lambda: ready(serving.address, manifest))
+        supervisor = Supervisor(serving.services, "view")
+        return await run_until_signal(supervisor, lambda: ready(serving.address, manifest))
