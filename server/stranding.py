@@ -11,7 +11,7 @@ import logging
 from server.composition import Runtime
 from server.errors import SetupError
 from server.loading import App
-from store.stranding import Survey, survey
+from store.stranding import Survey, retire, survey
 
 log = logging.getLogger("snorri")
 
@@ -56,9 +56,8 @@ async def look_before_start(runtime: Runtime, app: App, *, allow: bool) -> None:
     if app.jobs.targets:
         for target, count in found.jobs.items():
             log.warning("%d commands wait for the job %r, which this app has not", count, target)
-    if not found.stranded:
-        return
-    if not allow:
+    if found.stranded and not allow:
         raise WouldStrand(found)
+    await retire(runtime.backend.meta, found.idle)
     for line in told(found):
         log.warning("stranded: %s", line.strip())

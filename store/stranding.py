@@ -2,8 +2,8 @@
 
 Reads the last document of each instance of the sagas in question from the log, once, and of what is
 ended nothing but its status. The registry tells what the code before had: a saga whose hash is the
-same needs no look. Nothing is written, except that a saga whose code is gone and that has no open
-instance left is marked, so that it is not looked at again.
+same needs no look. A look writes nothing; ``retire`` marks sagas whose code is gone and that have
+no open instance left, so that they are not looked at again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sagas.stranding import lost_types, strands
 from store.cards import SagaCard, saga_cards, worker_cards
 from store.cards import job_cards as read_job_cards
 from store.closing import closing
-from store.port import Backend
+from store.port import Backend, Meta
 from store.subjects import Names
 
 BREATH = 500  # documents read before others of this process have their turn
@@ -44,13 +44,15 @@ class Stranded(Struct, frozen=True, kw_only=True):
 class Survey(Struct, frozen=True, kw_only=True):
     """What a look at the open instances found; ``looked`` of them, of ``sagas`` sagas.
 
-    ``jobs`` are targets without code that have commands waiting, with how many.
+    ``jobs`` are targets without code that have commands waiting, with how many; ``idle`` are sagas
+    without code that have no open instance.
     """
 
     sagas: int
     looked: int
     stranded: tuple[Stranded, ...]
     jobs: Mapping[str, int]
+    idle: tuple[str, ...] = ()
 
     @property
     def instances(self) -> int:
@@ -98,6 +100,7 @@ async def survey(
     """
     cards = {card.id: card for card in await saga_cards(backend.meta)}
     counts: list[_Count] = []
+    idle: list[str] = []
     looked = 0
     for saga in sorted({*cards, *(definition.id for definition in registry)} - {GATE_SAGA}):
         definition, card = registry.get(saga), cards.get(saga)
@@ -105,9 +108,8 @@ async def survey(
             continue
         count = _Count(saga)
         looked += await _look(backend, names, registry, definition, count, partial(tell, saga))
-        if definition is None and card is not None and not count.open:
-            gone = msgspec.json.encode(structs.replace(card, enabled=False))
-            await backend.meta.put(f"saga.{escape(saga)}", gone)
+        if definition is None and not count.open:
+            idle.append(saga)
         if definition is not None and card is not None and count.open:
             for reason in lost_types(definition, card.types, card.signals, card.compensations):
                 count.add(reason, "", count.open)
@@ -117,7 +119,17 @@ async def survey(
         looked=looked,
         stranded=tuple(one for count in counts for one in count.stranded()),
         jobs=await _jobs_gone(backend, set(jobs)),
+        idle=tuple(idle),
     )
+
+
+async def retire(meta: Meta, sagas: Iterable[str]) -> None:
+    """Mark sagas in the registry as having no code any more; raises Unreachable."""
+    gone = set(sagas)
+    for card in await saga_cards(meta):
+        if card.id in gone and card.enabled:
+            marked = msgspec.json.encode(structs.replace(card, enabled=False))
+            await meta.put(f"saga.{escape(card.id)}", marked)
 
 
 def _is_changed(definition: SagaDefinition | None, card: SagaCard | None) -> bool:

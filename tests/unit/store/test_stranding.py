@@ -19,7 +19,7 @@ from store.cards import JobCard, saga_cards
 from store.memory import MemoryBroker
 from store.memory.clock import SystemClock
 from store.port import Outgoing
-from store.stranding import Survey, survey
+from store.stranding import Survey, retire, survey
 from store.subjects import Names
 from tests.waiting import eventually
 
@@ -95,7 +95,10 @@ async def test_a_saga_that_is_gone_is_looked_at_until_none_is_open() -> None:
     await engine.start()
     await engine.stop()
     two = [_saga("One", "Extra"), _saga("Two")]
-    assert (await _survey(broker, *two, changed_only=True)).sagas == 1
+    for _ in range(2):  # a look marks nothing: it may be one from aside, with half of the code
+        found = await _survey(broker, *two, changed_only=True)
+        assert (found.sagas, found.idle) == (1, ("Three",))
+    await retire(backend.meta, found.idle)
     assert (await _survey(broker, *two, changed_only=True)).sagas == 0
     cards = {card.id: card.enabled for card in await saga_cards(backend.meta)}
     assert cards == {"One": True, "Two": True, "Three": False}
