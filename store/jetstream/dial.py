@@ -14,6 +14,7 @@ from store.jetstream.login import ANYBODY, Login
 from store.port import Unreachable
 
 CONNECT_TIMEOUT_S = 5.0
+CANCEL_AGAIN_S = 0.1
 
 
 async def dial(
@@ -47,9 +48,9 @@ async def dial(
         await link.hang_up()
         raise
     finally:
-        if not start.done():
+        while not start.done():  # more than once: a cancel that meets a time-out can get lost
             start.cancel()
-            await asyncio.wait({start})
+            await asyncio.wait({start}, timeout=CANCEL_AGAIN_S)
         if not link.is_connected:
             await link.hang_up()
     if link.refusal.done():

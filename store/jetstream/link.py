@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 Sink = Callable[[bytes, bytes, bytes, bytes], None]  # subject, reply subject, header block, payload
 
 REQUEST_TIMEOUT_S = 5.0
+CLOSE_S = 2.0
 _UNSENT_BYTES_MAX = 16 * 1024 * 1024  # over this a writer waits for the socket
 
 
@@ -59,7 +60,7 @@ class Link(RoamingClient):
     """A connection to NATS; made by ``dial``, never by hand."""
 
     def __init__(self, login: Login = ANYBODY) -> None:
-        super().__init__(login)
+        super().__init__(login, awaiting=lambda: bool(self._waiters))
         self.closed = asyncio.Event()
         self.reconnected: list[Callable[[], None]] = []
         self.disconnected: list[Callable[[], None]] = []
@@ -82,11 +83,6 @@ class Link(RoamingClient):
     def size_max(self) -> int:
         """Bytes one message may have, headers included."""
         return self.max_payload - wire.SIZE_MARGIN
-
-    @property
-    def awaiting(self) -> bool:
-        """Whether an answer is waited for."""
-        return bool(self._waiters)
 
     @property
     def server_info(self) -> dict[str, Any]:
@@ -197,11 +193,14 @@ class Link(RoamingClient):
         self._write_out()
         self._fail_waiters("the connection was closed")
         try:
-            await self.close()
+            async with asyncio.timeout(CLOSE_S):
+                await self.close()
         except (OSError, RuntimeError, AssertionError, errors.Error) as error:
             # The peer may be gone already, which uvloop tells with a RuntimeError, or nothing was
-            # ever connected, which nats-py asserts.
+            # ever connected, which nats-py asserts, or a TLS peer never says that it has closed.
             self._note(error)
+            if (transport := self._tcp()) is not None:
+                transport.abort()
         self.closed.set()
 
     # --- reading: called by the parser of nats-py

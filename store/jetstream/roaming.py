@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Callable
 from typing import Any
 
 from nats import errors
@@ -34,17 +35,13 @@ RETIRE_S_MAX = 1.0
 class RoamingClient(LoginClient):
     """A client that chooses its server; ``awaiting`` says whether answers are waited for."""
 
-    def __init__(self, login: Login) -> None:
+    def __init__(self, login: Login, awaiting: Callable[[], bool]) -> None:
         super().__init__(login)
+        self._awaiting = awaiting
         self._attempts = 0
         self._left = ""  # the server that was left last
         self._leaving: asyncio.Task[None] | None = None
         self._stuck_since_s: float | None = None
-
-    @property
-    def awaiting(self) -> bool:
-        """Whether an answer is waited for."""
-        raise NotImplementedError
 
     @property
     def alone(self) -> bool:
@@ -90,7 +87,7 @@ class RoamingClient(LoginClient):
         loop = asyncio.get_running_loop()
         await asyncio.sleep(random.uniform(0.0, RETIRE_S_MAX))  # noqa: S311 - not all at once
         deadline_s = loop.time() + RETIRE_S_MAX
-        while self.awaiting and loop.time() < deadline_s:  # noqa: ASYNC110
+        while self._awaiting() and loop.time() < deadline_s:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await self._process_op_err(errors.Error("the server will stop"))
 
