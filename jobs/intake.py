@@ -211,7 +211,10 @@ class Reader:
         if is_call(cause.answers):
             if reason := headers.get(codec.DEAD_LETTER):
                 self._bury_command(intake, cause, reason)
-            reason = "it answers a job that a step has called, for which no instance waits"
+            reason = (
+                "it answers a job that a step has called, for which no instance waits; nothing is"
+                " to be done"
+            )
             intake.notes.append(intake.note(type, "called", reason, id=cause.id))
             return
         if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):

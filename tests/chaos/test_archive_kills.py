@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from pathlib import Path
 
 import msgspec
@@ -67,6 +68,15 @@ def _archive(world: World, folder: Path) -> list[str]:
     ]
 
 
+async def _seconds(world: World, words: list[str]) -> float:
+    """How long a command runs when nobody kills it."""
+    begun_s = time.monotonic()
+    process = world.process(*words, name="archive")
+    await process.start(ready="")
+    assert await process.ended(90) == 0, process.words()
+    return time.monotonic() - begun_s
+
+
 async def test_killed_anywhere_nothing_is_lost_and_the_next_goes_on(
     home: World, chance: random.Random
 ) -> None:
@@ -80,11 +90,12 @@ async def test_killed_anywhere_nothing_is_lost_and_the_next_goes_on(
 
     folder = home.home / "archive"
     words = _archive(home, folder)
+    whole_s = await _seconds(home, [*words, "--dry-run"])  # of a run that archives nothing
     killed = 0
     for _ in range(KILLS):
         process = home.process(*words, name="archive")
         await process.start(ready="")
-        await any_moment(chance, 0.8, 4.0)
+        await any_moment(chance, 0.5 * whole_s, 1.2 * whole_s)
         if not process.alive:
             assert await process.ended() == 0, process.words()
             continue

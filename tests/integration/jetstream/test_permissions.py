@@ -6,6 +6,7 @@ an engine made; each user tries what the others are there for, over the same lin
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -43,6 +44,7 @@ ACTS: dict[str, tuple[str, object]] = {
     "write a dead letter": (NAMES.dead_letter("x"), {}),
     "send a signal": (NAMES.signal("retry", "k"), {}),
     "send a command": (COMMAND, {}),
+    "send a command to a job it need not know": (NAMES.command(OTHER_JOB, "k"), {}),
     "set a timer": (NAMES.timer("Shop", "k", "t"), {}),
     "take a lease": ("$KV.SAGA_META.lease.0", {}),
     "forge a session": ("$KV.SAGA_META.session.x", {}),
@@ -99,18 +101,19 @@ READS = {
 LOG = {
     *("write an instance", "move a position", "write a dead letter", "send a signal"),
     *("send a command", "set a timer", "take a lease", "say that the store is full"),
+    "send a command to a job it need not know",
 }
 QUEUES = {"drain the queue of a job", "change the queue of a job", "remove the queue of a job"}
 
 MAY: dict[User, set[str]] = {
     "publisher": {"publish an event"},
-    "worker": {"publish an event", "drain the queue of a job"},
+    "worker": {"publish an event", "drain the queue of a job", "send a command"},
     "viewer": READS | {"drain another job's queue"},
     "api": READS
     | {
         *("publish an event", "write a dead letter", "send a signal", "send a command"),
         *("take a lease", "forge a session", "say that the store is full", "read a session"),
-        "drain another job's queue",
+        *("drain another job's queue", "send a command to a job it need not know"),
     },
     "engine": READS
     | LOG
@@ -139,18 +142,27 @@ async def made(nats: GuardedNats) -> AsyncIterator[GuardedNats]:
 
 
 async def _is_denied(link: Link, subject: str, body: object) -> bool:
-    """Whether the server denies it; any other answer, an error too, came from behind the gate."""
+    """Whether the server denies it; any other answer, an error too, came from behind the gate.
+
+    A server denies a message before it answers the PING after it, however slow it is.
+    """
     payload = b"" if body is None else msgspec.json.encode(body)
 
     def build(inbox: str) -> bytes:
         return f"PUB {subject} {inbox} {len(payload)}\r\n".encode() + payload + b"\r\n"
 
+    asked = asyncio.ensure_future(link.exchange(subject, build))
+    for _ in range(3):  # turns of the loop: until it is written
+        await asyncio.sleep(0)
+    await link.flush(timeout=30)
+    await asyncio.wait({asked}, timeout=0.05)
+    asked.cancel()
     try:
-        await link.exchange(subject, build, 1)
+        await asked
     except Refused as refused:
         return "snorri nats-users" in str(refused)
-    except Unreachable:
-        pass  # nobody there, or a command, which comes under a subject of its own
+    except (Unreachable, asyncio.CancelledError):
+        pass  # nobody there, or no answer yet
     return False
 
 
