@@ -59,6 +59,11 @@ class ConfiguredNats:
 
         eventually_sync(answers, what="the server's port")
 
+    def pause(self) -> None:
+        """Stop it in the middle of whatever it does, until ``close``."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
     def close(self) -> None:
         """End it."""
         if self._process is not None:

@@ -7,6 +7,7 @@ what it is sent; kills; certificates of another CA and for another name.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from store.events import Published
 from store.jetstream import api, connect
 from store.jetstream.backend import connect_door
 from store.jetstream.dial import dial
+from store.jetstream.link import CLOSE_S
 from store.jetstream.login import BadLogin, Login
 from store.port import Unreachable
 from store.publisher import create_publisher
@@ -124,6 +126,16 @@ async def test_a_client_proves_who_it_is_where_that_is_asked_for(
             assert isinstance(await publisher.publish("T", {}, key="k"), Published)
     finally:
         nats.close()
+
+
+async def test_hanging_up_does_not_wait_for_a_server_that_says_nothing(
+    nats: GuardedNats, papers: Certificates
+) -> None:
+    link = await dial(f"tls://127.0.0.1:{nats.port}", login=_login(nats, papers))
+    nats.pause()
+    begun_s = time.monotonic()
+    await link.hang_up()
+    assert time.monotonic() - begun_s < 2 * CLOSE_S
 
 
 @pytest.mark.parametrize("offer", [b'"tls_required":false', b'"tls_available":true'])
