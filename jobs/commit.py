@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from datetime import UTC, datetime
 from typing import assert_never
 
 import msgspec
@@ -20,6 +19,7 @@ from jobs.intake import Intake
 from jobs.telemetry import CommitBusy, CommitUnknown, Teller
 from sagas.names import BadName, check_key, check_name
 from store import codec
+from store.broker_clock import Clock, utc_now
 from store.codec import Position
 from store.port import (
     Backend,
@@ -50,12 +50,18 @@ class Committer:
     """Commits batches one after the other for one engine."""
 
     def __init__(
-        self, backend: Backend, names: Names, owner: str = "", teller: Teller | None = None
+        self,
+        backend: Backend,
+        names: Names,
+        owner: str = "",
+        teller: Teller | None = None,
+        now: Clock = utc_now,
     ) -> None:
         self._backend = backend
         self._names = names
         self._owner = owner
         self._teller = teller or Teller(None)
+        self._now = now
         self._in_vain = Pause()
 
     async def commit(self, batch: Batch) -> bool:
@@ -69,7 +75,7 @@ class Committer:
         if batch.light:
             return await self._commit_apart(batch)
         await self._relay(batch)
-        messages = batch.seal(datetime.now(UTC))
+        messages = batch.seal(self._now())
         pause = Pause()
         while True:
             outcome = await self._backend.log.commit(messages)

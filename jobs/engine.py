@@ -24,6 +24,7 @@ from sagas.definition import Cron, Registry, SagaDefinition
 from sagas.messages import EPOCH, Address, Cause
 from sagas.names import escape
 from sagas.schemas import message_schemas
+from store.broker_clock import Clock, utc_now
 from store.cards import KeyRule, SagaCard, key_rule_of, made_of, parts_of
 from store.codec import Envelope
 from store.port import Backend, Committed, Outgoing, StoreError
@@ -51,9 +52,11 @@ class Engine:
         hook: Hook | None = None,
         secret_fields: Iterable[str] = (),
         inline: InlineSteps | None = None,
+        now: Clock = utc_now,
     ) -> None:
         """``secret_fields`` are names of secret fields beside those that the definitions mark;
-        ``inline`` are the steps that a worker of this process carries out for it.
+        ``inline`` are the steps that a worker of this process carries out for it. ``now`` (UTC)
+        has to be the broker's time, where the clock of the machine may be another.
         """
         self.id = engine_id or f"{escape(socket.gethostname())}-{os.getpid()}"
         self._backend = backend
@@ -63,6 +66,7 @@ class Engine:
             *(backend, names, registry, self.id),
             cache=cache,
             hook=hook,
+            clock=now,
             secret_fields=secret_fields,
             inline=inline,
         )

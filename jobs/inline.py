@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
@@ -27,6 +26,7 @@ from sagas.messages import EPOCH, Cause
 from sagas.names import BadName
 from sagas.requeue import REQUEUE, inline_commands
 from store import codec
+from store.broker_clock import Clock, utc_now
 from store.outbox import command_message
 from store.port import Headers, Outgoing
 from store.subjects import Names
@@ -72,7 +72,7 @@ class InlineWork:
         self.data = message.payload
         self.headers: Headers = dict(message.headers)
         self.seq = 0
-        self.at_ns = time.time_ns()
+        self.at_ns = steps.now_ns()
         self.attempt = 1
 
     def answer(self, event: Outgoing) -> None:
@@ -113,10 +113,11 @@ class StepWorker(Protocol):
 class InlineSteps:
     """The steps that this process carries out for the partitions its engine holds."""
 
-    def __init__(self, names: Names, targets: Iterable[str]) -> None:
+    def __init__(self, names: Names, targets: Iterable[str], now: Clock = utc_now) -> None:
         """``targets`` are those whose code the worker of this process has."""
         self.targets = frozenset(targets)
         self._names = names
+        self._now = now
         self._worker: StepWorker | None = None
         self._held: dict[str, InlineWork] = {}
         self._early: list[InlineWork] = []
@@ -225,7 +226,7 @@ class InlineSteps:
             type=type,
             id="",
             seq=0,
-            at=codec.moment(time.time_ns()),
+            at=self._now(),
             payload=Raw(event.payload),
             answers=work.id,
             failed=headers.get(codec.OUTCOME) == "failed",
@@ -235,6 +236,10 @@ class InlineSteps:
         arrival = Arrival(origin.definition, origin.key, origin.subject, cause)
         self._put(Answer(work.partition, arrival, work.id))
 
+    def now_ns(self) -> int:
+        """The time as deliveries of the broker have it: nanoseconds since 1970."""
+        return round(self._now().timestamp() * 1_000_000) * 1000
+
     def again(self, work: InlineWork, delay_s: float) -> None:
         """Offer a step once more after a while."""
         asyncio.get_running_loop().call_later(delay_s, self._again, work)
@@ -242,7 +247,7 @@ class InlineSteps:
     def _again(self, work: InlineWork) -> None:
         if self._held.get(work.id) is work:
             work.attempt += 1
-            work.at_ns = time.time_ns()
+            work.at_ns = self.now_ns()
             self._offer(work)
 
     def _offer(self, work: InlineWork) -> None:

@@ -16,7 +16,6 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 from jobs.batch import Batch
 from jobs.cache import Cache, Entry
@@ -37,6 +36,7 @@ from jobs.telemetry import (
 )
 from sagas.definition import Registry
 from sagas.instance import SEEN_MAX
+from store.broker_clock import Clock, utc_now
 from store.masking import Mask
 from store.port import Backend, Stored, Unreachable
 from store.subjects import Names
@@ -60,7 +60,7 @@ class Lane:
         *,
         cache: Cache | None = None,
         hook: Hook | None = None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Clock = utc_now,
         secret_fields: Iterable[str] = (),
         inline: InlineSteps | None = None,
     ) -> None:
@@ -75,7 +75,7 @@ class Lane:
         self._reader = Reader(names, registry)
         self._cache = cache or Cache()
         self._teller = Teller(hook)
-        self._committer = Committer(backend, names, owner, self._teller)
+        self._committer = Committer(backend, names, owner, self._teller, clock)
         self._clock = clock
         self._mask = Mask([*secret_fields, *(name for saga in registry for name in saga.secrets)])
         self._newer = NewerCode(backend.meta, self._cache, registry)

@@ -22,7 +22,6 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 from jobs.commands import BadCommand, read_command
@@ -38,6 +37,7 @@ from jobs.sender import Sender
 from jobs.service import Life
 from jobs.telemetry import CommandRefused, Hook, Teller
 from sagas.names import escape
+from store.broker_clock import Clock, utc_now
 from store.cards import WorkerCard
 from store.job_calls import JobCalls
 from store.masking import Mask
@@ -58,11 +58,6 @@ FLUSH_S = 5.0  # at a stop: how long reports may take to be stored after the las
 CANCEL_S = 2.0  # at a stop: how long a job may take to end after it was cancelled
 
 
-def utc_now() -> datetime:
-    """The machine's clock."""
-    return datetime.now(UTC)
-
-
 class Worker:
     """Runs the jobs of one process; start, stop and wait as every service."""
 
@@ -80,7 +75,7 @@ class Worker:
         grace_s: float = GRACE_S,
         ack_wait_s: float = ACK_WAIT_S,
         hook: Hook | None = None,
-        now: Callable[[], datetime] = utc_now,
+        now: Clock = utc_now,
         fraction: Callable[[], float] = random.random,
         secret_fields: Iterable[str] = (),
         inline: InlineSteps | None = None,

@@ -19,9 +19,9 @@ from msgspec import structs
 
 from sagas.messages import Address
 from server.bulk_steps import take_step
+from store.broker_clock import utc_now
 from store.bulk import CHUNK_TARGETS, LEASE_S, BulkJob, BulkJobs, BulkRefusal, BulkStatus, Tally
 from store.client import SagaClient
-from store.operations import utc_now
 from store.port import StoreError
 
 log = logging.getLogger("snorri.bulk")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import signal
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,6 +21,7 @@ from jobs.engine import Engine
 from jobs.inline import InlineSteps, inline_targets
 from jobs.service import Service, Supervisor
 from jobs.worker import Worker
+from server.broker_watch import BrokerWatch, usage_of
 from server.datadir import holder_of
 from server.embedded import EmbeddedServer
 from server.embedded_cluster import Embedded, EmbeddedCluster
@@ -32,9 +32,10 @@ from server.logs import redactor
 from server.natsconf import HOST
 from server.observing import Observing
 from server.settings import Settings
+from store.broker_clock import BrokerClock, Clock
 from store.jetstream.backend import JetStreamBackend, connect
 from store.port import StoreError, TopologyDrift
-from store.room import RoomWatch, Usage
+from store.room import RoomWatch
 from store.subjects import Names
 
 if TYPE_CHECKING:
@@ -202,27 +203,19 @@ def build_process(
         *(settings, runtime.backend, runtime.names),
         healthy=server.healthy if server is not None else None,
     )
-    services: list[Service] = [*observing.first(), *_watches(runtime)]
+    clock = BrokerClock(runtime.backend.time)
+    services: list[Service] = [*observing.first(), *_watches(runtime), clock]
     secret_names = app.secrets.union(settings.secrets)
     redactor.hide(lambda: secret_names)
     serving: Serving | None = None
     inline: InlineSteps | None = None
     if settings.inline_steps and {"engine", "jobs"} <= set(roles):
         jobs = app.jobs.select(targets or None)
-        inline = InlineSteps(runtime.names, inline_targets(app.registry, jobs))
+        inline = InlineSteps(runtime.names, inline_targets(app.registry, jobs), clock.now)
     for role in roles:
         match role:
             case "engine":
-                # Nobody else can hold the data directory, so whoever holds it is the engine that
-                # was there before: after a crash its leases are its own, not waited for.
-                id = EMBEDDED_ENGINE if runtime.server is not None else ""
-                engine = Engine(
-                    *(runtime.backend, runtime.names, app.registry),
-                    engine_id=id,
-                    hook=observing.hook,
-                    secret_fields=settings.secrets,
-                    inline=inline,
-                )
+                engine = _engine(settings, runtime, app, observing, inline, clock.now)
                 observing.scrape.engine(engine)
                 services.append(engine)
             case "jobs":
@@ -232,6 +225,7 @@ def build_process(
                         targets=targets or None,
                         providers=app.providers,
                         hook=observing.hook,
+                        now=clock.now,
                         secret_fields=settings.secrets,
                         inline=inline,
                     )
@@ -245,6 +239,7 @@ def build_process(
                     observing=observing,
                     mount=mount,
                     broker=runtime.backend.state,
+                    now=clock.now,
                 )
                 services += serving.services
             case _:
@@ -252,6 +247,26 @@ def build_process(
     if serving is None:
         services += observing.last()
     return Process(Supervisor(services, "snorri"), serving)
+
+
+def _engine(
+    settings: Settings,
+    runtime: Runtime,
+    app: App,
+    observing: Observing,
+    inline: InlineSteps | None,
+    now: Clock,
+) -> Engine:
+    return Engine(
+        *(runtime.backend, runtime.names, app.registry),
+        # Nobody else can hold the data directory, so whoever holds it is the engine that was there
+        # before: after a crash its leases are its own, not waited for.
+        engine_id=EMBEDDED_ENGINE if runtime.server is not None else "",
+        hook=observing.hook,
+        secret_fields=settings.secrets,
+        inline=inline,
+        now=now,
+    )
 
 
 async def run_until_signal(supervisor: Supervisor, ready: Callable[[], None]) -> int:
@@ -284,51 +299,6 @@ async def run_until_signal(supervisor: Supervisor, ready: Callable[[], None]) ->
 
 def _watches(runtime: Runtime) -> tuple[Service, Service]:
     """What looks after the broker."""
-    return _BrokerWatch(runtime), RoomWatch(runtime.backend.meta, lambda: _usage(runtime))
-
-
-async def _usage(runtime: Runtime) -> Usage | None:
-    """What is stored, of what may be; None where only the owner of the server knows."""
-    used, limit = await runtime.backend.usage()
-    server = runtime.server
-    if server is None:
-        return Usage(used, limit) if limit > 0 else None
-    free = await asyncio.to_thread(lambda: shutil.disk_usage(server.data_dir).free)
-    copies = len(server.nodes) if isinstance(server, EmbeddedCluster) else 1
-    return Usage(used, min(server.store_bytes, used + free // copies))
-
-
-class _BrokerWatch:
-    """A service that ends when the broker is gone for good: our server, or the connection."""
-
-    name = "connection to NATS"
-
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._stopped = asyncio.Event()
-
-    async def start(self) -> None:
-        pass
-
-    async def stop(self) -> None:
-        self._stopped.set()
-
-    async def wait(self) -> None:
-        """Return after ``stop``; raises StoreError when the broker has ended."""
-        server = self._runtime.server
-        stopped = asyncio.create_task(self._stopped.wait())
-        closed = asyncio.create_task(self._runtime.backend.closed.wait())
-        ended = {asyncio.create_task(server.wait())} if server is not None else set()
-        tasks = {stopped, closed, *ended}
-        try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            if stopped.done():
-                return
-            if closed.done():
-                raise StoreError("the connection was closed for good; check the credentials")
-            where = f"; its log is {server.log_path}" if server is not None else ""
-            raise StoreError(f"nats-server ended by itself{where}")
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+    backend, server = runtime.backend, runtime.server
+    room = RoomWatch(backend.meta, lambda: usage_of(backend, server))
+    return BrokerWatch(backend, server), room

@@ -196,8 +196,18 @@ class EmbeddedServer:
         """What `/healthz` says; False too when a stream can't be written or nobody answers."""
         return await self.monitor("/healthz") is not None
 
+    async def complaint(self) -> str:
+        """Why the server calls itself unwell; empty when it is well, or nobody answers."""
+        is_well, page = await self._page("/healthz") or (True, b"")
+        return "" if is_well else page.decode(errors="replace").strip()
+
     async def monitor(self, path: str) -> bytes | None:
         """A monitoring page; None when it is not well or nobody answers."""
+        is_well, page = await self._page(path) or (False, b"")
+        return page if is_well else None
+
+    async def _page(self, path: str) -> tuple[bool, bytes] | None:
+        """Whether the answer is 200, and the page; None when nobody answers."""
         try:
             async with asyncio.timeout(5):
                 reader, writer = await asyncio.open_connection(HOST, self.monitor_port)
@@ -210,7 +220,7 @@ class EmbeddedServer:
                         await writer.wait_closed()
         except (OSError, TimeoutError):
             return None
-        return page if b" 200 " in head.partition(b"\r\n")[0] else None
+        return b" 200 " in head.partition(b"\r\n")[0], page
 
     @property
     def _conf_path(self) -> Path:

@@ -15,8 +15,8 @@ from datetime import datetime
 from msgspec import structs
 
 from sagas.definition import SagaDefinition
+from store.broker_clock import utc_now
 from store.client import SagaClient
-from store.operations import utc_now
 from store.port import StoreError
 from store.projection.instances import count_instances, page_of_keys
 from store.projection.port import ReadError, ReadModel

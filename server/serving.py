@@ -29,6 +29,7 @@ from server.logs import redactor
 from server.micro import MicroApi
 from server.observing import Observing
 from server.settings import Settings
+from store.broker_clock import Clock, utc_now
 from store.broker_state import BrokerState
 from store.client import SagaClient
 from store.duck.console import DuckConsole
@@ -85,13 +86,14 @@ def build_serving(
     mount: str = "",
     backup: str = "",
     broker: Callable[[], Awaitable[BrokerState]] | None = None,
+    now: Clock = utc_now,
 ) -> Serving:
     """Everything that serves ``names`` over HTTP and to the NATS tools; nothing is started.
 
     ``observing`` is what this process shows of itself, made here when there is none yet. With
     ``mount`` somebody else serves the application, at that path. ``backup`` says which backup all
     this is, so that nothing can be changed; empty when it is none. ``broker`` tells of the broker
-    itself. Raises AccessFileError.
+    itself, ``now`` its time. Raises AccessFileError.
     """
     anyone = Identity(name=backup, role="viewer", via="backup") if backup else ANYONE_HERE
     mask = LiveMask([*settings.secrets, *app.secrets], backend.meta)
@@ -107,7 +109,7 @@ def build_serving(
         settings=settings,
         names=names,
         backend=backend,
-        client=SagaClient(backend, names),
+        client=SagaClient(backend, names, now=now),
         read=projections,
         projector=projector,
         app=app,

@@ -16,11 +16,12 @@ from sagas.actions import Action, ActionRequest, Plan
 from sagas.definition import SagaDefinition
 from sagas.instance import Instance, Status
 from sagas.upcasting import upcast
+from store.broker_clock import Clock, utc_now
 from store.codec import ActionReply, DeadLetter, DeadLetterStatus
 from store.dead_letters import Change, LetterReply, Postman
 from store.events import NewEvent, Receipt
 from store.lookup import Lookup, Revision
-from store.operations import WAIT_S, Clock, Operations, utc_now
+from store.operations import WAIT_S, Operations
 from store.port import NO_HEADERS, Backend, Stored
 from store.publishing import EventPublisher, Mode
 from store.redelivery import Redelivery

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from collections.abc import Awaitable
 
 import msgspec
 
@@ -24,6 +23,7 @@ from sagas.kernel import Snapshot
 from sagas.messages import Address, Cause, to_raw
 from sagas.names import BadName, check_key, check_name
 from store import codec
+from store.broker_clock import Clock
 from store.closing import closing
 from store.codec import ActionReply, DeadLetter, Envelope, Notes
 from store.lookup import Lookup
@@ -33,13 +33,6 @@ from store.subjects import Names
 
 WAIT_S = 10.0
 SETTLED = frozenset({"completed", "failed", "compensated", "cancelled", "parked", "paused"})
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The time of this machine, UTC."""
-    return datetime.now(UTC)
 
 
 class Operations:

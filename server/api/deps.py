@@ -19,12 +19,12 @@ from server.metrics.scrape import Scrape
 from server.replaying import ReplayRunner
 from server.settings import Settings
 from server.tracing import QUIET, Tracing
+from store.broker_clock import utc_now
 from store.broker_state import BrokerState
 from store.bulk import BulkJobs
 from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
 from store.live_mask import LiveMask
-from store.operations import utc_now
 from store.port import Backend
 from store.projection.console import Console
 from store.projection.port import ReadModel

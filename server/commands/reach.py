@@ -19,6 +19,7 @@ from server.loading import App, load_app, load_samples
 from server.login import login_of
 from server.settings import Settings
 from store import cards
+from store.broker_clock import BrokerClock
 from store.cards import SagaCard
 from store.client import SagaClient
 from store.jetstream.backend import connect_door
@@ -43,7 +44,9 @@ async def open_session(settings: Settings) -> AsyncGenerator[Session]:
     """Connect, with the archive if there is one; raises Unreachable or another StoreError."""
     async with open_remote(settings, make=False) as runtime:
         backend = with_archive(settings, runtime.backend, runtime.names)
-        client = SagaClient(backend, runtime.names)
+        clock = BrokerClock(runtime.backend.time)
+        await clock.ask()
+        client = SagaClient(backend, runtime.names, now=clock.now)
         yield Session(client, backend, runtime.names, runtime.url)
 
 

@@ -6,10 +6,11 @@ The one place where the parts of this package meet; it decides nothing itself.
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime
 
 from store.broker_state import BrokerState
 from store.jetstream import api, topology
-from store.jetstream.broker_state import broker_state
+from store.jetstream.broker_state import broker_state, broker_time
 from store.jetstream.dial import dial
 from store.jetstream.door import JetStreamDoor
 from store.jetstream.feeds import JetStreamFeeds
@@ -61,6 +62,12 @@ class JetStreamBackend:
         stored, limit = int(account["storage"]), int(account["limits"]["max_storage"])
         copies = max(1, self.replicas)
         return stored // copies, limit // copies if limit > 0 else limit
+
+    async def time(self) -> datetime:
+        """What the clock of the broker says, UTC: that of the server which leads the log, where
+        timers fire. Raises Unreachable and other StoreErrors.
+        """
+        return await broker_time(self._link, self.names)
 
     async def state(self) -> BrokerState:
         """What the broker tells of itself; raises Unreachable and other StoreErrors."""

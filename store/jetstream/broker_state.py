@@ -10,6 +10,7 @@ from typing import Any
 from store.broker_state import BrokerState, ConsumerState, StreamState
 from store.jetstream import api, wire
 from store.jetstream.link import Link
+from store.port import StoreError
 from store.subjects import Names
 
 NEVER = "0001-"  # how the server writes a time that is none
@@ -36,6 +37,15 @@ async def broker_state(link: Link, names: Names) -> BrokerState:
         streams=tuple(_stream(answer) for answer in answers[:3]),
         consumers=tuple(found),
     )
+
+
+async def broker_time(link: Link, names: Names) -> datetime:
+    """What the clock of the log's leader says, UTC; raises Unreachable and other StoreErrors."""
+    answer = await api.ask(link, f"STREAM.INFO.{names.log_stream}")
+    at = _moment(answer.get("ts"))
+    if at is None:
+        raise StoreError("the server does not tell its time; run a newer one, see `snorri doctor`")
+    return at
 
 
 def _stream(answer: Mapping[str, Any]) -> StreamState:

@@ -15,19 +15,18 @@ from datetime import UTC, datetime, tzinfo
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
-import jobs.commit
 import jobs.engine
-import jobs.lane
 import jobs.ownership
 import jobs.rollout
 import sagas.definition
+import store.broker_clock
 from jobs.execution import Attempt
 from jobs.job import Job
 from store.memory import VirtualClock
 
 ROOMS = ("jobs.", "store.")
 NOT_OURS = ("store.jetstream", "store.duck", "store.memory")
-DATED = (jobs.lane, jobs.commit, jobs.ownership, jobs.rollout)
+DATED = (store.broker_clock, jobs.ownership, jobs.rollout)
 # What each process works out of the definitions when it starts is the same for all runs.
 FUNCTIONS_OF_TYPES = (
     (jobs.engine, "message_schemas"),

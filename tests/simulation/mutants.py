@@ -102,7 +102,7 @@ def _double_commit() -> Any:
             if batch.light:
                 return await real(self, batch)
             await self._relay(batch)
-            messages = batch.seal(jobs.commit.datetime.now(None))
+            messages = batch.seal(self._now())
             outcome = await log.commit(messages)
             if isinstance(outcome, Unknown):  # sent again, without asking what became of it
                 again = [structs.replace(one, expect=None) for one in messages]
