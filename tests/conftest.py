@@ -101,12 +101,28 @@ def _run(work: Coroutine[Any, Any, object]) -> None:
 
 
 @pytest.fixture(scope="session")
-def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+def quick_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
     """A real nats-server for the session; fast, so without an fsync before each ack."""
     server = NatsServer(tmp_path_factory.mktemp("nats"))
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def durable_nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """One that keeps over a kill what it has acknowledged; the quick one may lose the tail."""
+    server = NatsServer(tmp_path_factory.mktemp("durable"), sync_always=True)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def nats_server(request: pytest.FixtureRequest) -> NatsServer:
+    """The session's server: the durable one for tests marked with ``chaos``."""
+    kills = request.node.get_closest_marker("chaos") is not None
+    return request.getfixturevalue("durable_nats" if kills else "quick_nats")
 
 
 @pytest.fixture

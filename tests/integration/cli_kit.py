@@ -34,7 +34,8 @@ class Snorri:
     def __init__(self, cwd: Path, **environment: str) -> None:
         self.cwd = cwd
         kept = {k: v for k, v in os.environ.items() if not k.startswith("SNORRI_")}
-        self.environment = {**kept, "PYTHONPATH": str(ROOT), "NO_COLOR": "1", **environment}
+        more = {"PYTHONPATH": str(ROOT), "NO_COLOR": "1", "PYTHONFAULTHANDLER": "1"}
+        self.environment = {**kept, **more, **environment}
 
     def run(self, *arguments: str, code: int = 0, input: str | None = None) -> Result:
         """Run a command to its end, which must have this exit code."""
@@ -102,10 +103,15 @@ class Process(Snorri):
         return self.output
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> int:
-        """Send a signal and wait; the exit code."""
+        """Send a signal and wait; the exit code. One that does not end says where it is."""
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(timeout=40)
+        try:
+            return self.process.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(timeout=20)
+            raise AssertionError(f"it goes on after {number.name}:\n{self.output}") from None
 
     def close(self) -> None:
         """End it whatever it does."""

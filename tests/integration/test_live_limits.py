@@ -175,6 +175,7 @@ async def test_nothing_is_streamed_while_the_hub_is_closed(writer: Writer) -> No
             assert msgspec.json.decode(await client.body())["next"]
 
 
+@pytest.mark.chaos
 async def test_streams_go_on_after_the_broker_was_killed(
     nats_server: NatsServer, fresh_names: Callable[[], Names]
 ) -> None:

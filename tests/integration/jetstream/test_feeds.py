@@ -176,6 +176,7 @@ async def test_opening_a_feed_on_a_missing_stream_gives_up(
     await reader.close()
 
 
+@pytest.mark.chaos
 async def test_history_ends_and_goes_on_over_a_kill(
     backend: JetStreamBackend, names: Names, nats_server: NatsServer
 ) -> None:
@@ -191,6 +192,7 @@ async def test_history_ends_and_goes_on_over_a_kill(
     assert seen == list(range(11, 5001))
 
 
+@pytest.mark.chaos
 async def test_watch_sees_what_comes_after_it_began(
     backend: JetStreamBackend, names: Names, nats_server: NatsServer
 ) -> None:

@@ -44,9 +44,9 @@ def app() -> App:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(nats_server: NatsServer, app: App) -> AsyncIterator[Stage]:
+async def stage(quick_nats: NatsServer, app: App) -> AsyncIterator[Stage]:
     """Engine and worker for all of them."""
-    floor = await jetstream_floor(nats_server.url, Names("stepsamples", "STEPSAMPLES"))
+    floor = await jetstream_floor(quick_nats.url, Names("stepsamples", "STEPSAMPLES"))
     opened = await Stage(floor, list(app.registry)).open(providers=app.providers)
     yield opened
     await opened.close()

@@ -110,9 +110,9 @@ DEFINITIONS: list[SagaDefinition] = [
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stage(nats_server: NatsServer) -> AsyncIterator[Stage]:
+async def stage(quick_nats: NatsServer) -> AsyncIterator[Stage]:
     """Engine and worker for all of them."""
-    floor = await jetstream_floor(nats_server.url, Names("extremes", "EXTREMES"))
+    floor = await jetstream_floor(quick_nats.url, Names("extremes", "EXTREMES"))
     opened = await Stage(floor, DEFINITIONS, inline=True).open()
     yield opened
     await opened.close()

@@ -57,6 +57,7 @@ async def test_a_killed_worker_s_command_comes_back_under_its_id(
     assert (result.headers[codec.CAUSE], result.payload) == (id, 2)
 
 
+@pytest.mark.chaos
 @pytest.mark.asyncio
 async def test_a_broker_that_is_killed_in_the_middle(floor: Floor, nats_server: NatsServer) -> None:
     gate = asyncio.Event()
