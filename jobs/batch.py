@@ -164,11 +164,11 @@ class Batch:
     ) -> None:
         cause, definition = arrival.cause, self._definition(intake.partition, arrival)
         if entry.fault:
-            work.letters.append(intake.letter_to(arrival, entry.fault))
+            work.letters += (intake.letter_to(arrival, entry.fault),)
             return
         instance = entry.snapshot.instance
         if instance and instance.definition_version > definition.version and not entry.orphan:
-            work.ahead.add(entry.subject)
+            work.ahead += (entry.subject,)
             return
         try:
             if cause.kind == "operator":
@@ -193,52 +193,54 @@ class Batch:
             fault = f"{type(error).__name__}: {error}; see the engine's log"
             decision = Undeliverable(f"it could not be decided: {fault}")
         if not entry.sure and not isinstance(decision, Transition):
-            work.doubts.add(entry.subject)
+            work.doubts += (entry.subject,)
             return
         instance = entry.snapshot.instance
         answer = isinstance(intake, Answer)
         if isinstance(decision, Transition) and (answer or definition.inline):
-            work.inline.append((entry.subject, definition, decision.after))
+            work.inline += ((entry.subject, definition, decision.after),)
         elif answer and instance is not None:
-            work.inline.append((entry.subject, definition, instance))
+            work.inline += ((entry.subject, definition, instance),)
         match decision:
             case Transition():
                 self._transit(intake, entry, decision, work)
             case Ignored() | Refused() if answer:
                 pass  # another answer came first, and no stream holds this one
             case Ignored():
-                work.notes.append(intake.note_to(arrival, decision.code, decision.reason))
+                work.notes += (intake.note_to(arrival, decision.code, decision.reason),)
             case Refused():
-                work.notes.append(intake.note_to(arrival, "refused", decision.reason))
+                work.notes += (intake.note_to(arrival, "refused", decision.reason),)
             case Undeliverable():
-                work.letters.append(intake.letter_to(arrival, decision.reason))
+                work.letters += (intake.letter_to(arrival, decision.reason),)
             case _:
                 assert_never(decision)
 
     def _definition(self, partition: Partition, arrival: Arrival) -> SagaDefinition:
         """The definition, without inline steps while the position lists enough instances."""
         definition, listed = arrival.definition, partition.inline
+        if not definition.inline or arrival.subject in listed:
+            return definition
         full = len(listed) + len(self._inline) >= INLINE_MAX
-        if definition.inline and full and arrival.subject not in listed:
-            return structs.replace(definition, inline=frozenset())
-        return definition
+        return structs.replace(definition, inline=frozenset()) if full else definition
 
     def _transit(self, intake: Intake, entry: Entry, transition: Transition, work: Work) -> None:
         after, document = transition.after, transition.document
-        work.revisions.append((len(self.messages), entry, entry.snapshot, transition))
+        work.revisions += ((len(self.messages), entry, entry.snapshot, transition),)
         digest = document_hash(document)
         entry.snapshot = Snapshot(after.key, after, digest, transition.standing)
         if after.status == "parked" and is_new(transition):
-            work.parked.append(after)
-        carrier = self._names.timer_cancel(intake.partition.number)
-        self.messages += to_messages(self._names, after, document, None, carrier)
+            work.parked += (after,)
+        self.messages.append(Outgoing(entry.subject, document))
+        if after.effects:
+            self.messages += to_messages(self._names, after, intake.partition.number)
         if after.timers or (transition.before is not None and transition.before.timers):
-            work.timers += [
+            work.timers += tuple(
                 self._names.timer(after.saga, after.key, effect.id)
                 for effect in after.effects
                 if isinstance(effect, (Schedule, Unschedule))
-            ]
-        work.notes += [let_go(after, cause, ignored) for cause, ignored in transition.ignored]
+            )
+        if transition.ignored:
+            work.notes += tuple(let_go(after, *one) for one in transition.ignored)
 
     def bury(self, letter: DeadLetter) -> None:
         """Add a dead letter that turned up after the decision, before the batch is sealed."""

@@ -31,14 +31,15 @@ class Work:
     __slots__ = ("ahead", "doubts", "inline", "letters", "notes", "parked", "revisions", "timers")
 
     def __init__(self) -> None:
-        self.parked: list[Instance] = []
-        self.revisions: list[tuple[int, Entry, Snapshot, Transition]] = []
-        self.notes: list[Note] = []
-        self.letters: list[DeadLetter] = []
-        self.doubts: set[str] = set()
-        self.ahead: set[str] = set()
-        self.timers: list[str] = []
-        self.inline: list[tuple[str, SagaDefinition, Instance]] = []
+        # Tuples: nearly all of them stay empty, and one is made for each message.
+        self.parked: tuple[Instance, ...] = ()
+        self.revisions: tuple[tuple[int, Entry, Snapshot, Transition], ...] = ()
+        self.notes: tuple[Note, ...] = ()
+        self.letters: tuple[DeadLetter, ...] = ()
+        self.doubts: tuple[str, ...] = ()
+        self.ahead: tuple[str, ...] = ()
+        self.timers: tuple[str, ...] = ()
+        self.inline: tuple[tuple[str, SagaDefinition, Instance], ...] = ()
 
 
 def is_new(transition: Transition) -> bool:

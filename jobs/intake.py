@@ -196,38 +196,21 @@ class Reader:
         if type == codec.ATTEMPTED:
             return
         cause = codec.event_cause(stored, type)
-        headers = stored.headers
-        if len(cause.id) > ID_CHARS_MAX or _clean(cause.id) != cause.id:
-            reason = f"its message id is no text of at most {ID_CHARS_MAX} characters; send a hash"
-            intake.letters.append(intake.letter(type, reason))
-            return
-        if is_by_hand(cause.answers):
-            reason = (
-                "it answers a job that was run by hand, for which no saga waits; nothing is to be"
-                " done"
-            )
-            intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
-            return
-        if is_call(cause.answers):
-            if reason := headers.get(codec.DEAD_LETTER):
-                self._bury_command(intake, cause, reason)
-            reason = (
-                "it answers a job that a step has called, for which no instance waits; nothing is"
-                " to be done"
-            )
-            intake.notes.append(intake.note(type, "called", reason, id=cause.id))
-            return
-        if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):
-            cause = structs.replace(cause, trace="")
-        try:
-            only = unescape(headers[codec.SAGA]) if codec.SAGA in headers else ""
-        except BadName as error:
-            intake.letters.append(
-                intake.letter(
-                    type, f"its header {codec.SAGA} can't be read: {error}; write it as a token"
+        only = ""
+        if stored.headers:
+            if self._passes(intake, cause):
+                return
+            if cause.trace and not _TRACEPARENT.fullmatch(cause.trace):
+                cause = structs.replace(cause, trace="")
+            try:
+                only = unescape(stored.headers.get(codec.SAGA, ""))
+            except BadName as error:
+                intake.letters.append(
+                    intake.letter(
+                        type, f"its header {codec.SAGA} can't be read: {error}; write it as a token"
+                    )
                 )
-            )
-            return
+                return
         deliveries, faults = route(self._registry, cause, ordering_key, only)
         for delivery in deliveries:
             subject = self._names.instance(delivery.definition.id, delivery.key)
@@ -237,12 +220,37 @@ class Reader:
         for fault in faults:
             key = ordering_key or ""
             intake.letters.append(intake.letter(type, fault.reason, saga=fault.saga, key=key))
-        if reason := headers.get(codec.DEAD_LETTER):
+        if stored.headers and (reason := stored.headers.get(codec.DEAD_LETTER)):
             self._bury_command(intake, cause, reason)
         if not deliveries and not faults:
             whose = f"the saga {only!r}" if only else "no saga"
             reason = f"{whose} handles {type!r}; register a handler for it or leave it be"
             intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
+
+    def _passes(self, intake: Intake, cause: Cause) -> bool:
+        """Whether an event is for no instance: its id is none, or what it answers is no saga's."""
+        type = cause.type
+        if len(cause.id) > ID_CHARS_MAX or _clean(cause.id) != cause.id:
+            reason = f"its message id is no text of at most {ID_CHARS_MAX} characters; send a hash"
+            intake.letters.append(intake.letter(type, reason))
+            return True
+        if is_by_hand(cause.answers):
+            reason = (
+                "it answers a job that was run by hand, for which no saga waits; nothing is to be"
+                " done"
+            )
+            intake.notes.append(intake.note(type, "no_saga", reason, id=cause.id))
+            return True
+        if is_call(cause.answers):
+            if reason := intake.stored.headers.get(codec.DEAD_LETTER):
+                self._bury_command(intake, cause, reason)
+            reason = (
+                "it answers a job that a step has called, for which no instance waits; nothing is"
+                " to be done"
+            )
+            intake.notes.append(intake.note(type, "called", reason, id=cause.id))
+            return True
+        return False
 
     def _bury_command(self, intake: Intake, cause: Cause, reason: str) -> None:
         id = cause.answers

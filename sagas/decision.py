@@ -79,7 +79,8 @@ Decision: TypeAlias = Transition | Ignored | Undeliverable | Refused
 def commit(draft: Draft, snapshot: Snapshot) -> Transition:
     """The transition a finished draft stands for."""
     after = draft.finish(snapshot.hash)
-    ignored = tuple((cause, Ignored(code, reason)) for cause, code, reason in draft.dropped)
+    dropped = draft.dropped
+    ignored = tuple((c, Ignored(code, reason)) for c, code, reason in dropped) if dropped else ()
     standing = draft.standing if draft.standing is not snapshot.standing else None
     draft.standing = None  # which holds this draft, and is closed as soon as nobody holds it
     return Transition(snapshot.instance, after, encode(after), ignored, standing)

@@ -1,7 +1,6 @@
-"""The second step: a transition becomes the messages of its commit, in order. Pure.
+"""The second step: what a transition emits becomes messages of its commit, in order. Pure.
 
-The revision comes first and alone carries an expectation; commands, signals and timers follow as
-its effects stand.
+They follow its revision: commands, signals and timers as its effects stand.
 """
 
 from __future__ import annotations
@@ -24,15 +23,9 @@ from store.subjects import Names
 _encoder = msgspec.json.Encoder()
 
 
-def to_messages(
-    names: Names, after: Instance, document: bytes, expect: int | None, carrier: str
-) -> list[Outgoing]:
-    """The revision of ``after`` and all that its effects emit.
-
-    ``expect`` is the sequence of the revision before (0: none), None when it stands earlier in the
-    same batch. ``carrier`` is the subject for messages that cancel a timer.
-    """
-    messages = [Outgoing(names.instance(after.saga, after.key), document, (), expect)]
+def to_messages(names: Names, after: Instance, partition: int) -> list[Outgoing]:
+    """All that the effects of ``after`` emit; ``partition`` is the one that it was decided in."""
+    messages: list[Outgoing] = []
     for effect in after.effects:
         match effect:
             case Send():
@@ -45,7 +38,8 @@ def to_messages(
                     messages.append(armed(names, after, effect.id))
             case Unschedule():
                 if effect.id not in after.timers:
-                    messages.append(cancel(names.timer(after.saga, after.key, effect.id), carrier))
+                    timer = names.timer(after.saga, after.key, effect.id)
+                    messages.append(cancel(timer, names.timer_cancel(partition)))
             case Spawn():
                 messages.append(_spawned(names, after, effect))
             case Signal():

@@ -151,12 +151,11 @@ def commands(batch: Sequence[Outgoing], batch_id: str, inbox: str, size_max: int
             head += "\r\n"
             if number == 1:
                 reply = inbox
-        block = head.encode()
-        size = len(block) + len(payload)
+        length = len(head) if head.isascii() else len(head.encode())
+        size = length + len(payload)
         if size > size_max:
             wire.check_size(subject, size, size_max)
-        append(f"HPUB {subject} {reply} {len(block)} {size}\r\n".encode())
-        append(block)
+        append(f"HPUB {subject} {reply} {length} {size}\r\n{head}".encode())
         append(payload)
         append(b"\r\n")
     return b"".join(parts)

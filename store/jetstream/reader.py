@@ -73,7 +73,7 @@ class Reader:
         self._consumer = ""
         self._sid = 0
         self._inbox = ""
-        self._consumer_seq = 0
+        self._consumer_seq: int = 0
         self._asked = 0  # of the present consumer: requested and neither delivered nor given up
         self._heard = False  # anything at all, since the watchdog looked last
         self._broken = asyncio.Event()
@@ -235,17 +235,17 @@ class Reader:
             return
         if self._broken.is_set():
             return
-        _, seq, consumer_seq, at_ns, pending = wire.delivery_of(reply)
-        if consumer_seq != self._consumer_seq + 1:
+        place = wire.delivery_of(reply)
+        if place.consumer_seq != self._consumer_seq + 1:
             self._break()
             return
-        self._consumer_seq = consumer_seq
+        self._consumer_seq = place.consumer_seq
         self._asked -= 1
-        self.last, self.pending = seq, pending
+        self.last, self.pending = place.seq, place.pending
         headers = wire.Block(header) if header else NO_HEADERS
         self._held_bytes += len(data)
         name = subject.decode("utf-8", "surrogateescape")
-        self._held.append(Stored(name, seq, at_ns, data, headers))
+        self._held.append(Stored(name, place.seq, place.at_ns, data, headers))
         if self._asked <= HELD_MAX // 2:
             self._ask_more()
         self._wake()

@@ -12,7 +12,9 @@ import re
 from calendar import timegm
 from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from store.port import MessageTooLarge, Refused
 
@@ -21,10 +23,12 @@ SIZE_MARGIN = 4096  # kept free below max_payload for what the server adds to a 
 
 HEAD_OPEN = "NATS/1.0\r\n"
 _SUBJECT = re.compile(r"[^\s.*>\x00-\x20\x7f]+(?:\.[^\s.*>\x00-\x20\x7f]+)*")
+# The same for what is ASCII, as nearly all are, at half the cost.
+_ASCII_SUBJECT = re.compile(r"[!-)+\-/-=?-~]++(?:\.[!-)+\-/-=?-~]++)*+")
 _HEADER_NAME = re.compile(r"[!-9;-~]+")
 
 
-class Delivery(NamedTuple):
+class Delivery(Struct, frozen=True, gc=False):
     """What the reply subject of a consumer's delivery says; ``at_ns`` is the time of storing."""
 
     attempt: int
@@ -40,7 +44,7 @@ def check_subject(subject: str) -> str:
     Wildcards are refused although the server takes them as literal tokens: stored once, such a
     subject would act as a wildcard in every later read or purge.
     """
-    if _SUBJECT.fullmatch(subject) is None:
+    if _ASCII_SUBJECT.fullmatch(subject) is None and _SUBJECT.fullmatch(subject) is None:
         raise Refused(
             f"{subject!r} is no subject to publish to (an empty token, a space or a wildcard); "
             "escape keys and names with store.subjects"
@@ -54,21 +58,18 @@ def check_subject(subject: str) -> str:
 
 def header_lines(headers: Iterable[tuple[str, str]]) -> str:
     """``Name: value`` lines for a header block; raises Refused for a bad name or a line break."""
-    lines = ""
-    count = 0
-    for name, value in headers:
-        if not _is_header_name(name):
-            raise Refused(f"{name!r} is no name of a header; remove it")
-        lines += f"{name}: {value}\r\n"
-        count += 1
+    each = [f"{_header_name(name)}: {value}\r\n" for name, value in headers]
+    lines, count = "".join(each), len(each)
     if lines.count("\n") != count or lines.count("\r") != count:
         raise Refused("a header has a line break in its value; remove it")
     return lines
 
 
 @lru_cache(maxsize=1024)
-def _is_header_name(name: str) -> bool:
-    return _HEADER_NAME.fullmatch(name) is not None
+def _header_name(name: str) -> str:
+    if _HEADER_NAME.fullmatch(name) is None:
+        raise Refused(f"{name!r} is no name of a header; remove it")
+    return name
 
 
 def check_size(subject: str, size: int, size_max: int) -> None:
@@ -171,10 +172,11 @@ def delivery_of(reply: bytes) -> Delivery:
     """
     tokens = reply.split(b".")
     count = len(tokens)
-    if count < 9 or tokens[1] != b"ACK":
+    if count < 9 or count == 10 or tokens[1] != b"ACK":
         raise ValueError(f"{reply!r} is no reply subject of a JetStream delivery")
-    attempt, seq, consumer_seq, at_ns, pending = tokens[4:9] if count == 9 else tokens[6:11]
-    return Delivery(int(attempt), int(seq), int(consumer_seq), int(at_ns), int(pending))
+    if count > 9:
+        tokens = tokens[2:11]
+    return Delivery(int(tokens[4]), int(tokens[5]), int(tokens[6]), int(tokens[7]), int(tokens[8]))
 
 
 @lru_cache(maxsize=1024)

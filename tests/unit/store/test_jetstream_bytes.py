@@ -124,7 +124,10 @@ def test_both_forms_of_ack_subjects_are_read(reply: bytes) -> None:
     assert wire.delivery_of(reply) == wire.Delivery(2, 30, 4, 1700000000000000005, 6)
 
 
-@pytest.mark.parametrize("reply", [b"", b"_INBOX.x", b"$JS.ACK.S.C.a.b.c.d.e"])
+@pytest.mark.parametrize(
+    "reply",
+    [b"", b"_INBOX.x", b"$JS.ACK.S.C.a.b.c.d.e", b"$JS.ACK.S.C.2.30.4.1700000000000000005.6.reply"],
+)
 def test_other_subjects_are_no_delivery(reply: bytes) -> None:
     with pytest.raises(ValueError, match=r"reply|invalid literal"):
         wire.delivery_of(reply)
