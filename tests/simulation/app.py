@@ -1,17 +1,15 @@
 """What runs in the simulation: the sample sagas, and definitions and jobs made to be judged.
 
-Jobs write what they do to the outside into a ledger, which is the world's and survives every crash:
-an effect stands there under the idempotency key of its command. ``simulate`` in a payload says how
-a job shall end, as in the samples.
+Jobs write what they do to the outside into a ledger, under the idempotency key of their command.
+``simulate`` in a payload says how a job shall end, as in the samples.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from jobs import JobContext, StepContext, failure, job, success
 from jobs.job import AnyJob
-from jobs.steps import all_step_jobs
 from sagas import (
     Effects,
     Message,
@@ -27,37 +25,15 @@ from sagas import (
     step,
     steps,
 )
-from sagas.examples.checkout import checkout
-from sagas.examples.order import order
-from sagas.examples.reminder import reminder
-from sagas.examples.trip import car, flight, hotel, trip
+from tests.simulation.ledger import Ledger
 from tests.waiting import busy
 
 RETRY = retry(3, "150ms", delay_max="1s")
 QUICK_S = 0.004
+CARRIED = ("flight", "hotel", "car")
+ROUNDS = {1: "*/4 * * * * *", 2: "*/3 * * * * *"}
 RANG = {1: "rang", 2: "nudged"}  # the name of a field in each version of the tally
 Handle = SagaHandle[dict[str, Any]]
-
-
-class Effect(NamedTuple):
-    """What a job has done to the outside: ``what`` to ``whom`` under which idempotency key."""
-
-    at_s: float
-    what: str
-    whom: str
-    key: str
-
-
-class Ledger:
-    """The outside world, as jobs have changed it; ``now_s`` is the run's time."""
-
-    def __init__(self) -> None:
-        self.effects: list[Effect] = []
-        self.now_s: Any = lambda: 0.0
-
-    def write(self, what: str, whom: str, key: str) -> None:
-        """Note an effect."""
-        self.effects.append(Effect(self.now_s(), what, whom, key))
 
 
 # --- sagas of our own
@@ -137,6 +113,21 @@ def desk() -> SagaDefinition:
     return saga.build()
 
 
+def rounds(version: int = 1) -> SagaDefinition:
+    """Begins by the clock; in version 2 at other times."""
+    saga = define_saga("Rounds").version(version).schedule(ROUNDS[version]).state({})
+
+    @saga.on("Due")
+    def due(saga: Handle, message: Message[dict[str, Any]]) -> Effects:
+        return send("ring", {"whom": message.payload["at"]})
+
+    @saga.on("Rung")
+    def rung(saga: Handle) -> Effects:
+        return complete()
+
+    return saga.build()
+
+
 # --- steps
 
 
@@ -187,6 +178,8 @@ def _job(target: str, well: str | None, badly: str | None, **made: str) -> AnyJo
     @job(target, on_success=well, on_failure=badly, retry=RETRY, timeout="20s", concurrency=4)
     async def work(ctx: JobContext[dict[str, Any]], payload: dict[str, Any]) -> Any:
         simulate = payload.get("simulate", "")
+        if simulate == "moody" and ctx.attempt == 1:
+            return failure(f"{target} is in no mood", payload)
         await busy(2.5 if simulate == "slow" else QUICK_S)
         if simulate == "broken" or (simulate == "flaky" and ctx.attempt == 1):
             raise RuntimeError(f"{target} does not work")
@@ -194,7 +187,13 @@ def _job(target: str, well: str | None, badly: str | None, **made: str) -> AnyJo
             return failure(f"{target} says no: {simulate}", payload)
         whom = next((str(payload[name]) for name in WHOM if name in payload), "?")
         (await ctx.resolve(Ledger)).write(target, whom, ctx.idempotency_key)
-        return success({**payload, **{name: f"{what}-{whom}" for name, what in made.items()}})
+        return success(
+            {
+                **payload,
+                "by": ctx.command_id,
+                **{name: f"{what}-{whom}" for name, what in made.items()},
+            }
+        )
 
     return work
 
@@ -205,31 +204,31 @@ REFUSALS = {
     "capture-payment": ("decline",),
     "reserve-inventory": ("no-stock",),
     "create-shipment": ("no-carrier",),
+    "weigh": ("refuse",),
     "book-flight": ("sold-out",),
     "book-hotel": ("sold-out",),
     "book-car": ("sold-out",),
 }
 
-DEFINITIONS: tuple[SagaDefinition, ...] = (
-    *(checkout, order, reminder, trip, flight, hotel, car),
-    *(tally(), audit(), desk(), moving()),
-)
-NEWER: tuple[SagaDefinition, ...] = tuple(
-    tally(2) if one.id == "Tally" else one for one in DEFINITIONS
-)
-JOBS: tuple[AnyJob, ...] = (
-    _job("process-payment", "PaymentCompleted", "PaymentFailed", transactionId="tx"),
-    _job("capture-payment", "PaymentCaptured", "PaymentFailed", transactionId="cap"),
-    _job("refund-payment", "PaymentRefunded", "RefundFailed", refundId="re"),
-    _job("reserve-inventory", "InventoryReserved", "InventoryUnavailable", reservationId="rsv"),
-    _job("create-shipment", "ShipmentCreated", "ShipmentFailed", trackingNumber="trk"),
-    _job("send-reminder", "ReminderSent", None, mailId="mail"),
-    *(
-        _job(f"book-{one}", f"{one.title()}Booked", f"{one.title()}Failed", bookingId=one)
-        for one in ("flight", "hotel", "car")
-    ),
-    *(_job(f"cancel-{one}", f"{one.title()}Cancelled", None) for one in ("flight", "hotel", "car")),
-    _job("stamp", "Stamped", None),
-    _job("serve", "Served", None),
-    *all_step_jobs(DEFINITIONS),
-)
+
+JOBS: dict[str, AnyJob] = {
+    one.target: one
+    for one in (
+        _job("process-payment", "PaymentCompleted", "PaymentFailed", transactionId="tx"),
+        _job("capture-payment", "PaymentCaptured", "PaymentFailed", transactionId="cap"),
+        _job("refund-payment", "PaymentRefunded", "RefundFailed", refundId="re"),
+        _job("reserve-inventory", "InventoryReserved", "InventoryUnavailable", reservationId="rsv"),
+        _job("create-shipment", "ShipmentCreated", "ShipmentFailed", trackingNumber="trk"),
+        _job("send-reminder", "ReminderSent", None, mailId="mail"),
+        *(
+            _job(f"book-{one}", f"{one.title()}Booked", f"{one.title()}Failed", bookingId=one)
+            for one in CARRIED
+        ),
+        *(_job(f"cancel-{one}", f"{one.title()}Cancelled", None) for one in CARRIED),
+        _job("stamp", "Stamped", None),
+        _job("serve", "Served", None),
+        _job("ring", "Rung", None),
+        _job("weigh", None, None),
+        _job("jot", None, None),
+    )
+}

@@ -7,6 +7,7 @@ Who gets no answer sends the same again under the same id, as the manual asks.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import msgspec
 
@@ -17,12 +18,15 @@ from store.memory import MemoryBroker
 from store.outbox import signal
 from store.port import Unreachable
 from tests.simulation.clockwork import moment
+from tests.simulation.errands import give, take
 from tests.simulation.loop import SimulatedLoop
-from tests.simulation.plan import Act, Order, Plan
+from tests.simulation.plan import PURSES, Act, Order, Plan, instances
 from tests.simulation.record import Record
 from tests.waiting import busy
 
 AGAIN_S = 0.4
+STOPS_MAX = 3
+ROUND_S = 2.0
 RETRIES = 2  # of a parked instance by the caretaker, before it gives the message up
 
 
@@ -72,6 +76,12 @@ class Clients:
                     await self._publish("Asked", one, {"desk": one})
             case "moving":
                 await self._publish("moving", key, {"simulate": how})
+            case "errand":
+                await self._publish("Errand", key, errand_of(order), twice=order.twice)
+            case "purse":
+                await self._pay(order, *instances(order)[0])
+            case "rounds":
+                await busy(ROUND_S * order.count)  # they begin by the clock
             case _:
                 raise ValueError(order.kind)
 
@@ -99,6 +109,13 @@ class Clients:
             told = {"tally": key, "n": n, **bad}
             ordering = f"{key}.{n}" if order.spread else key
             await self._publish("Counted", ordering, told, twice=order.twice if n % 2 else ())
+            await busy(0.01 * (n % 3))
+
+    async def _pay(self, order: Order, saga: str, key: str) -> None:
+        for n in range(order.count):
+            handler = take if n % 3 == 1 else give
+            asked = {"ref": f"{order.key}.{n}", "amount": n + 1, "simulate": {}}
+            await self._publish(saga, key, handler.request(asked), order.twice)
             await busy(0.01 * (n % 3))
 
     async def _publish(
@@ -174,3 +191,11 @@ class Clients:
         interfered = set(self.interfered)
         await self._act(f"care-{self._sent}", one.saga, one.key, action, "")
         self.interfered = interfered
+
+
+def errand_of(order: Order) -> dict[str, Any]:
+    """The input of an errand."""
+    how = dict(order.simulate)
+    legs, purse = int(how.pop("legs", "0")), how.pop("purse", PURSES[0])
+    stops = min(order.count, STOPS_MAX)
+    return {"simulate": how, "stops": stops, "legs": legs, "purse": purse}

@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from jobs.intake import Reader
+from sagas import Registry
 from sagas.instance import Instance, decode
 from sagas.messages import Cause
 from store import codec
@@ -17,8 +18,7 @@ from store.codec import DeadLetter, Envelope, Note, Notes, Position
 from store.memory import MemoryBroker
 from store.port import Stored
 from store.schedules import SCHEDULE, SCHEDULER
-from tests.simulation.app import Ledger
-from tests.simulation.players import REGISTRY
+from tests.simulation.ledger import Ledger
 from tests.simulation.record import Commit, Record
 
 Name = tuple[str, str]
@@ -68,19 +68,25 @@ class Evidence:
     """Everything that was stored in one run, by what it is."""
 
     def __init__(
-        self, record: Record, broker: MemoryBroker, ledger: Ledger, interfered: set[Name]
+        self,
+        record: Record,
+        broker: MemoryBroker,
+        ledger: Ledger,
+        interfered: set[Name],
+        registry: Registry,
     ) -> None:
         self.names = broker.names
         self.broker = broker
         self.record = record
         self.ledger = ledger
         self.interfered = interfered
-        self.reader = Reader(broker.names, REGISTRY)
+        self.reader = Reader(broker.names, registry)
         self.revisions: list[Revision] = []
         self.histories: dict[Name, list[Revision]] = defaultdict(list)
         self.commands: list[tuple[int, Stored]] = []
         self.signals: list[Signal] = []
         self.armed: list[tuple[int, Stored]] = []
+        self.clocks: list[Stored] = []
         self.cancelled: list[tuple[int, str]] = []
         self.moved: dict[int, list[Moved]] = defaultdict(list)
         self.notes: list[tuple[int, Note]] = []
@@ -119,6 +125,8 @@ class Evidence:
         elif subject.startswith(f"{space}sig."):
             fired = SCHEDULER in stored.headers
             self.signals.append(Signal(index, stored, _envelope(stored.data), fired))
+        elif SCHEDULE in stored.headers and subject.startswith(self.names.cron("x")[:-1]):
+            self.clocks.append(stored)
         elif SCHEDULE in stored.headers:
             self.armed.append((index, stored))
         elif SCHEDULER in stored.headers:

@@ -1,7 +1,7 @@
 """What must hold after any run, whatever went wrong in it; each check complains in words.
 
 ``intake``, ``fences``, ``versions`` and what they find in the log are here; what jobs did and what
-sagas came to is judged in ``outcomes``.
+sagas came to is judged in ``outcomes``, runs of programs in ``judge_programs``.
 """
 
 from __future__ import annotations
@@ -12,15 +12,18 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
+from jobs.intake import CRON
 from sagas.draft import DRAIN, GRANTED
 from sagas.effects import Publish, Schedule, Send, Signal, Spawn
 from sagas.errors import IllegalTransition
 from sagas.instance import FINISHED, Instance, document_hash, evolve
 from sagas.messages import Cause
+from sagas.names import is_call
 from store import codec
 from store.codec import moment
 from store.port import Stored
 from tests.simulation.evidence import Evidence, Moved, Revision, Taken, stream_of
+from tests.simulation.judge_programs import PROGRAMS
 from tests.simulation.outcomes import OUTCOMES
 from tests.simulation.plan import Plan
 
@@ -36,7 +39,7 @@ def verdicts(evidence: Evidence, plan: Plan) -> list[str]:
             found.append(f"{check.__name__}: {complaint}")
             if len(found) >= COMPLAINTS_MAX:
                 return found
-    for outcome in OUTCOMES:
+    for outcome in (*OUTCOMES, *PROGRAMS):
         found += [f"{outcome.__name__}: {text}" for text in outcome(evidence, plan)]
     return found[:COMPLAINTS_MAX]
 
@@ -99,13 +102,16 @@ def after_the_end(evidence: Evidence) -> Iterator[str]:
 
 
 def commands(evidence: Evidence) -> Iterator[str]:
-    """Each command stands in the log once for the transition that sent it, in the same commit."""
+    """Each command stands in the log once for the transition that sent it, in the same commit; what
+    steps send themselves is judged elsewhere.
+    """
     wanted = Counter[tuple[int, str]]()
     for revision in evidence.revisions:
         for effect in revision.instance.effects:
             if isinstance(effect, Send) and not (effect.gated or effect.inline):
                 wanted[revision.commit, effect.id] += 1
-    found = Counter((index, one.headers[codec.COMMAND_ID]) for index, one in evidence.commands)
+    ids = ((index, one.headers[codec.COMMAND_ID]) for index, one in evidence.commands)
+    found = Counter((index, id) for index, id in ids if not is_call(id))
     for (index, id), count in (wanted - found).items():
         yield f"command {id} of commit {index} is missing {count} times"
     for (index, id), count in (found - wanted).items():
@@ -137,7 +143,9 @@ def timers(evidence: Evidence) -> Iterator[str]:
     only while it is set; none is left behind by an instance that is over.
     """
     fired = Counter(
-        (str(one.envelope.to), one.envelope.cause.id) for one in evidence.signals if one.fired
+        (str(one.envelope.to), one.envelope.cause.id)
+        for one in evidence.signals
+        if one.fired and one.envelope.cause.id != CRON
     )
     for (who, id), count in fired.items():
         if count > 1:
@@ -178,7 +186,7 @@ def _armed_with_transitions(evidence: Evidence) -> Iterator[str]:
         for id, timer in one.timers.items():
             if timer.version == one.version:
                 wanted[revision.commit, evidence.names.timer(one.saga, one.key, id)] += 1
-    found = Counter((index, stored.subject) for index, stored in evidence.armed)
+    found = Counter((index, one.subject) for index, one in evidence.armed)
     for index, subject in wanted.keys() - found.keys():
         yield f"the timer {subject} of commit {index} is not armed"
     for index, subject in found.keys() - wanted.keys():

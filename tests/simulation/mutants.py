@@ -27,7 +27,9 @@ from sagas.effects import Schedule
 from sagas.instance import FINISHED
 from store.codec import Position
 from store.port import Committed, Outgoing, Unknown
+from tests.simulation.mutants_programs import PROGRAM_MUTANTS
 from tests.simulation.plan import plan_of
+from tests.simulation.planting import instead
 from tests.simulation.world import Outcome, run
 
 Patch = Callable[[], Iterator[None]]
@@ -44,17 +46,6 @@ def find(name: str, seeds: Iterable[int]) -> Outcome | None:
     return None
 
 
-@contextmanager
-def _instead(owner: Any, name: str, make: Callable[[Any], Any]) -> Iterator[None]:
-    """``make(real)`` in the place of a function."""
-    real = getattr(owner, name)
-    setattr(owner, name, make(real))
-    try:
-        yield
-    finally:
-        setattr(owner, name, real)
-
-
 def _lost_command() -> Any:
     def make(real: Any) -> Any:
         def to_messages(names: Any, after: Any, *more: Any) -> list[Outgoing]:
@@ -66,7 +57,7 @@ def _lost_command() -> Any:
 
         return to_messages
 
-    return _instead(jobs.batch, "to_messages", make)
+    return instead(jobs.batch, "to_messages", make)
 
 
 def _without_expectations(subject: str) -> Any:
@@ -79,7 +70,7 @@ def _without_expectations(subject: str) -> Any:
 
         return seal
 
-    return _instead(jobs.batch.Batch, "seal", make)
+    return instead(jobs.batch.Batch, "seal", make)
 
 
 def _unknown_is(stored: bool) -> Any:
@@ -92,7 +83,7 @@ def _unknown_is(stored: bool) -> Any:
 
         return read_back
 
-    return _instead(jobs.commit.Committer, "_read_back", make)
+    return instead(jobs.commit.Committer, "_read_back", make)
 
 
 def _double_commit() -> Any:
@@ -114,7 +105,7 @@ def _double_commit() -> Any:
 
         return commit
 
-    return _instead(jobs.commit.Committer, "commit", make)
+    return instead(jobs.commit.Committer, "commit", make)
 
 
 def _early_position() -> Any:
@@ -129,7 +120,7 @@ def _early_position() -> Any:
 
         return position
 
-    return _instead(jobs.batch.Batch, "_position", make)
+    return instead(jobs.batch.Batch, "_position", make)
 
 
 def _backlog_swapped() -> Any:
@@ -140,11 +131,11 @@ def _backlog_swapped() -> Any:
 
         return drain
 
-    return _instead(sagas.kernel, "_drain", make)
+    return instead(sagas.kernel, "_drain", make)
 
 
 def _no_dedupe() -> Any:
-    return _instead(sagas.kernel, "remember", lambda real: lambda draft, cause: None)
+    return instead(sagas.kernel, "remember", lambda real: lambda draft, cause: None)
 
 
 def _timers_left() -> Any:
@@ -156,7 +147,7 @@ def _timers_left() -> Any:
 
         return end
 
-    return _instead(sagas.draft.Draft, "end", make)
+    return instead(sagas.draft.Draft, "end", make)
 
 
 def _rows_twice() -> Any:
@@ -170,14 +161,14 @@ def _rows_twice() -> Any:
 
         return open
 
-    return _instead(jobs.following.Follower, "open", make)
+    return instead(jobs.following.Follower, "open", make)
 
 
 def _undo_in_order() -> Any:
     def make(real: Any) -> Any:
         return lambda run: real(run)[::-1]
 
-    return _instead(sagas.programs.run.Run, "undoable", make)
+    return instead(sagas.programs.run.Run, "undoable", make)
 
 
 def _answered_twice() -> Any:
@@ -188,7 +179,7 @@ def _answered_twice() -> Any:
 
         return before_work
 
-    return _instead(sagas.kernel, "_before_work", make)
+    return instead(sagas.kernel, "_before_work", make)
 
 
 def _ack_first() -> Any:
@@ -201,7 +192,7 @@ def _ack_first() -> Any:
 
         return send
 
-    return _instead(jobs.sender.Sender, "_send", make)
+    return instead(jobs.sender.Sender, "_send", make)
 
 
 def _cache_kept() -> Any:
@@ -213,7 +204,7 @@ def _cache_kept() -> Any:
 
         return give_back
 
-    return _instead(jobs.lane.Lane, "_return", make)
+    return instead(jobs.lane.Lane, "_return", make)
 
 
 def _returned_backwards() -> Any:
@@ -224,15 +215,15 @@ def _returned_backwards() -> Any:
 
         return give_back
 
-    return _instead(jobs.lane.Lane, "_return", make)
+    return instead(jobs.lane.Lane, "_return", make)
 
 
 def _memory_believed() -> Any:
-    return _instead(jobs.lane.Lane, "_doubt", lambda real: lambda *given: None)
+    return instead(jobs.lane.Lane, "_doubt", lambda real: lambda *given: None)
 
 
 def _gate_kept() -> Any:
-    return _instead(sagas.draft.Draft, "ask_gate", _no_release)
+    return instead(sagas.draft.Draft, "ask_gate", _no_release)
 
 
 def _no_release(real: Any) -> Any:
@@ -251,7 +242,7 @@ def _relay_forgotten() -> Any:
 
         return relay
 
-    return _instead(jobs.commit.Committer, "_relay", make)
+    return instead(jobs.commit.Committer, "_relay", make)
 
 
 def _timer_stays() -> Any:
@@ -265,15 +256,15 @@ def _timer_stays() -> Any:
 
         return to_messages
 
-    return _instead(jobs.batch, "to_messages", make)
+    return instead(jobs.batch, "to_messages", make)
 
 
 @contextmanager
 def _older_decides() -> Iterator[None]:
     with (
-        _instead(sagas.work, "check_known", lambda real: lambda definition, version: None),
-        _instead(sagas.work, "current_state", _newer_as_it_is),
-        _instead(jobs.rollout.NewerCode, "look", _nobody_newer),
+        instead(sagas.work, "check_known", lambda real: lambda definition, version: None),
+        instead(sagas.work, "current_state", _newer_as_it_is),
+        instead(jobs.rollout.NewerCode, "look", _nobody_newer),
     ):
         yield
 
@@ -299,7 +290,7 @@ def _nobody_newer(real: Any) -> Any:
 
 
 def _not_upcast() -> Any:
-    return _instead(sagas.work, "current_state", lambda real: _as_it_is)
+    return instead(sagas.work, "current_state", lambda real: _as_it_is)
 
 
 MUTANTS: Mapping[str, Callable[[], Any]] = {
@@ -326,4 +317,5 @@ MUTANTS: Mapping[str, Callable[[], Any]] = {
     "events of sagas are forgotten when many come at once": _relay_forgotten,
     "older code decides on what newer code wrote": _older_decides,
     "the state of older code is taken as it is": _not_upcast,
+    **PROGRAM_MUTANTS,
 }

@@ -16,13 +16,14 @@ from sagas.instance import Instance
 from sagas.replay import Rerun
 from store import codec
 from store.codec import MSG_ID
-from tests.simulation.app import DEFINITIONS, NEWER, RANG
+from tests.simulation.app import RANG
+from tests.simulation.cast import BY_ID, NEWER_BY_ID
+from tests.simulation.clients import errand_of
 from tests.simulation.evidence import Evidence, Revision
-from tests.simulation.plan import SAGAS, Order, Plan
+from tests.simulation.plan import Order, Plan, instances
 
 Outcome = Callable[[Evidence, Plan], Iterator[str]]
-BY_ID = {definition.id: definition for definition in DEFINITIONS}
-NEWER_BY_ID = {definition.id: definition for definition in NEWER}
+BAD_ENDS = ("fails", "refuses", "refuse", "too-much")
 MANY_TIMES = {"send-reminder"}  # as often as somebody asks for it
 
 
@@ -88,13 +89,9 @@ def code(evidence: Evidence, plan: Plan) -> Iterator[str]:
 
 
 def compensation(evidence: Evidence, plan: Plan) -> Iterator[str]:
-    """Steps are undone one at a time, the last one done first, each once, and only what was done;
-    bookings of a trip are cancelled in the reverse order.
-    """
+    """Only what was done is undone; bookings of a trip are cancelled in the reverse order."""
     for (saga, key), history in evidence.histories.items():
-        if saga == "moving":
-            yield from _undone_in_reverse(key, history)
-        elif saga == "TripSaga":
+        if saga == "TripSaga":
             yield from _cancelled_in_reverse(key, history)
     firsts: dict[tuple[str, str], float] = {}
     for effect in evidence.ledger.effects:
@@ -103,25 +100,6 @@ def compensation(evidence: Evidence, plan: Plan) -> Iterator[str]:
         step = what.removeprefix("undo-")
         if step != what and (step, whom) not in firsts:
             yield f"{step} of {whom} was undone and never done"
-
-
-def _undone_in_reverse(key: str, history: list[Revision]) -> Iterator[str]:
-    orders: list[tuple[int, str]] = []
-    sent: set[str] = set()  # one that an engine can't carry out goes to the workers under its id
-    for revision in history:
-        one = revision.instance
-        sends = [effect for effect in one.effects if isinstance(effect, Send)]
-        for send in sends if one.cause.kind != "operator" else ():
-            if send.target.endswith(".undo") and send.id not in sent:
-                orders.append((one.steps[send.step].order, send.step))
-                sent.add(send.id)
-    if orders != sorted(orders, reverse=True) or len(orders) != len(set(orders)):
-        yield f"the steps of {key} were undone in this order: {orders}"
-    open = [
-        undo.type for undo in history[-1].instance.undo if undo.status in ("waiting", "running")
-    ]
-    if open and history[-1].instance.status == "compensated":
-        yield f"{key} is compensated, but not yet {open}"
 
 
 def _cancelled_in_reverse(key: str, history: list[Revision]) -> Iterator[str]:
@@ -194,11 +172,7 @@ def order(evidence: Evidence, plan: Plan) -> Iterator[str]:
 def ends(evidence: Evidence, plan: Plan) -> Iterator[str]:
     """Where nobody has meddled, an order ends as its simulation says."""
     for one in plan.orders:
-        name = (SAGAS[one.kind], one.key)
-        names = [name]
-        if one.kind == "desk":
-            names = [("Desk", f"{one.key}-{place}") for place in range(one.count)]
-        for name in names:
+        for name in instances(one):
             history = evidence.histories.get(name)
             if not history:
                 yield f"{'/'.join(name)} was ordered and does not exist"
@@ -221,8 +195,22 @@ def _wanted(one: Order) -> tuple[str, ...]:
         case "moving":
             fails = [step for step, simulate in how.items() if simulate == "fails"]
             return ("completed",) if not fails else ("compensated", "failed")
+        case "errand":
+            return _wanted_of_errand(one)
+        case "purse":
+            return ("running",)
         case _:
             return ()
+
+
+def _wanted_of_errand(one: Order) -> tuple[str, ...]:
+    asked, how = errand_of(one), dict(one.simulate)
+    there = {"pack", "fetch", "hand-over", "count", "take", "weigh"}
+    there |= {f"stop{number}" for number in range(asked["stops"])}
+    there |= {"drive"} if asked["legs"] else set()
+    if any(simulate in BAD_ENDS for name, simulate in how.items() if name in there):
+        return ("compensated", "failed")
+    return ("completed",) if how.get("weigh") != "moody" else ("completed", "compensated", "failed")
 
 
 def _state(evidence: Evidence, saga: str, key: str) -> dict[str, Any]:

@@ -40,11 +40,15 @@ CALL_TROUBLES: dict[str, tuple[tuple[What, ...], int]] = {
     "queues.nak": (("lose_reply", "lose_request", "die_before"), 5),
     "log.extent": (("lose_reply", "slow", "die_after"), 30),
     "log.at": (("lose_reply", "die_after"), 20),
+    "queues.state": (("lose_reply", "slow", "die_after"), 2),
 }
 WHOSE_CALLS: dict[str, tuple[str, ...]] = {
     "e": ("log.commit",) * 4
     + ("log.load", "log.read", "feeds.open", "meta.put", "meta.entries", "door.publish"),
-    "w": ("door.publish", "door.publish_batch", "queues.take", "queues.ack", "queues.nak"),
+    "w": (
+        *("door.publish", "door.publish_batch", "queues.take", "queues.ack", "queues.nak"),
+        *("log.commit", "log.load", "feeds.open", "queues.state"),
+    ),
     "p": ("log.extent", "log.at", "feeds.open"),
     "c": ("door.publish",),
 }
@@ -118,7 +122,7 @@ def plan_of(seed: int) -> Plan:
     return Plan(
         seed=seed,
         engines=engines,
-        inline=chance.choice((0, 0, 1, engines)),
+        inline=chance.choice((0, 1, engines)),
         workers=workers,
         partitions=chance.choice((1, 2, 2, 4)),
         calm=chance.choice((0.2, 0.7, 0.9)),
@@ -135,7 +139,11 @@ WAYS: dict[str, tuple[str, ...]] = {
     "order": ("", "", "flaky", "decline", "slow"),
     "reminder": ("", "", "flaky", "checkout"),
 }
-KINDS = ("checkout", "order", "reminder", "trip", "tally", "tally", "tally", "desk", "moving")
+KINDS = (
+    *("checkout", "order", "reminder", "trip", "tally", "tally", "tally", "desk", "moving"),
+    *("errand", "errand", "errand", "purse", "rounds"),
+)
+ERRAND_STEPS = ("pack", "fetch", "drive", "hand-over", "count")
 STEPS = ("van", "sofa", "table", "lamp", "unload", "pay")
 SAGAS = {
     "checkout": "CheckoutSaga",
@@ -145,7 +153,25 @@ SAGAS = {
     "tally": "Tally",
     "desk": "Desk",
     "moving": "moving",
+    "errand": "Errand",
+    "purse": "Purse",
+    "rounds": "Rounds",
 }
+PURSES = ("purse-0", "purse-1")
+
+
+def instances(order: Order) -> list[tuple[str, str]]:
+    """The instances that an order asks for, by saga and key; those of a clock are begun by it."""
+    saga, key = SAGAS[order.kind], order.key
+    match order.kind:
+        case "desk":
+            return [(saga, f"{key}-{place}") for place in range(order.count)]
+        case "purse":
+            return [(saga, dict(order.simulate).get("purse", PURSES[0]))]
+        case "rounds":
+            return []
+        case _:
+            return [(saga, key)]
 
 
 def _order(chance: random.Random, number: int) -> Order:
@@ -163,6 +189,9 @@ def _order(chance: random.Random, number: int) -> Order:
             simulate[f"undo-{chance.choice(STEPS)}"] = "flaky"
     elif kind == "tally" and chance.random() < 0.4:
         simulate["raises"] = str(chance.randint(0, 5))
+    elif kind in ("errand", "purse"):
+        simulate = _errand(chance) if kind == "errand" else {}
+        simulate["purse"] = chance.choice(PURSES)
     return Order(
         kind=kind,
         key=f"{kind}-{number}",
@@ -174,14 +203,32 @@ def _order(chance: random.Random, number: int) -> Order:
     )
 
 
+def _errand(chance: random.Random) -> dict[str, str]:
+    simulate: dict[str, str] = {}
+    for _ in range(chance.choice((0, 1, 1, 2))):
+        how = chance.choice(("fails", "refuses", "flaky", "slow"))
+        simulate[chance.choice((*ERRAND_STEPS, "stop0", "stop1"))] = how
+    if chance.random() < 0.3:
+        simulate[f"undo-{chance.choice(ERRAND_STEPS)}"] = "flaky"
+    if chance.random() < 0.3:
+        simulate["weigh"] = chance.choice(("flaky", "slow", "refuse", "moody"))
+    if chance.random() < 0.1:
+        simulate["jot"] = chance.choice(("flaky", "broken"))
+    if chance.random() < 0.1:
+        simulate["take"] = "too-much"
+    simulate["legs"] = chance.choice(("0", "0", "1", "2"))
+    return simulate
+
+
 def _act(chance: random.Random, orders: tuple[Order, ...]) -> Act:
     order = chance.choice(orders)
     action = chance.choice(("pause", "pause", "pause", "resume", "cancel", "compensate", "retry"))
     action = chance.choice((action, action, action, "skip", "fire_timer", "postpone_timer"))
+    saga, key = (instances(order) or [(SAGAS[order.kind], order.key)])[0]
     return Act(
         at_s=round(order.at_s + chance.choice((0.02, 0.2, 1.0)) * chance.random(), 3),
-        saga=SAGAS[order.kind],
-        key=order.key,
+        saga=saga,
+        key=key,
         action=action,
         name="nudge" if order.kind == "tally" else "patience",
     )

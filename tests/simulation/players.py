@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 
-from jobs import JobRegistry, Providers
+from jobs import Providers
 from jobs.engine import Engine
 from jobs.inline import InlineSteps, inline_targets
 from jobs.projector import Projector
@@ -15,16 +15,14 @@ from jobs.worker import Worker
 from sagas import Registry
 from store.memory import MemoryBackend, MemoryBroker
 from store.port import StoreError
-from tests.simulation.app import DEFINITIONS, JOBS, NEWER, Ledger
+from tests.simulation.cast import cast_of
 from tests.simulation.clockwork import moment
+from tests.simulation.ledger import Ledger
 from tests.simulation.loop import Process, SimulatedLoop
 from tests.simulation.plan import Plan, Trouble
 from tests.simulation.record import Record
 from tests.simulation.tables import Disk, MemoryProjections
 
-REGISTRY = Registry(DEFINITIONS)
-NEWER_REGISTRY = Registry(NEWER)
-JOB_REGISTRY = JobRegistry(JOBS)
 ACK_WAIT_S = 6.0
 RETRY_S = 0.5  # until a process that could not start is started again
 
@@ -69,7 +67,7 @@ class Player:
             return [self._worker(backend)]
         if int(self.name[1:]) > stage.inline:
             return [Engine(backend, names, stage.code, engine_id=self.name, hook=Quiet())]
-        steps = InlineSteps(names, inline_targets(stage.code, JOB_REGISTRY))
+        steps = InlineSteps(names, inline_targets(stage.code, stage.cast.jobs))
         engine = Engine(
             *(backend, names, stage.code), engine_id=self.name, hook=Quiet(), inline=steps
         )
@@ -80,7 +78,7 @@ class Player:
         providers = Providers()
         providers.provide(Ledger, stage.ledger)
         return Worker(
-            *(backend, stage.broker.names, JOB_REGISTRY),
+            *(backend, stage.broker.names, stage.cast.jobs),
             providers=providers,
             worker_id=self.name,
             ack_wait_s=ACK_WAIT_S,
@@ -188,6 +186,7 @@ class Stage:
         plan: Plan,
     ) -> None:
         self.inline = plan.inline
+        self.cast = cast_of(frozenset(order.kind for order in plan.orders))
         self._roll_s = plan.roll_s
         self.loop = loop
         self.broker = broker
@@ -201,7 +200,8 @@ class Stage:
     @property
     def code(self) -> Registry:
         """What an engine that starts now runs."""
-        return NEWER_REGISTRY if 0 < self._roll_s <= self.loop.time() else REGISTRY
+        rolled = 0 < self._roll_s <= self.loop.time()
+        return self.cast.newer if rolled else self.cast.registry
 
     def troubles_of(self, name: str) -> list[Trouble]:
         """What shall befall a process itself."""

@@ -62,7 +62,7 @@ def test_a_failing_run_is_made_smaller_and_told() -> None:
         ),
         troubles=(
             Trouble("stall", "e1", 20, seconds=1.0),
-            Trouble("kill", "e1", 60, seconds=0.5),
+            Trouble("kill", "e1", 30, seconds=0.5),
             Trouble("lose_reply", "e1", 3, call="log.commit"),
         ),
     )

@@ -11,17 +11,19 @@ import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import msgspec
 from msgspec import Struct, structs
 
 from sagas.draft import GATE_SAGA
 from sagas.instance import Instance, decode
+from sagas.programs.entity_state import EntityState
 from store.memory import MemoryBroker
 from store.subjects import Names
-from tests.simulation.app import Ledger
 from tests.simulation.clients import Clients
 from tests.simulation.clockwork import clockwork
 from tests.simulation.evidence import Evidence
 from tests.simulation.judge import verdicts
+from tests.simulation.ledger import Ledger
 from tests.simulation.loop import SimulatedLoop, Spinning
 from tests.simulation.network import Network
 from tests.simulation.plan import SECONDS, Plan, Trouble
@@ -30,6 +32,7 @@ from tests.simulation.record import Record
 
 ROLL_EVERY_S = 1.4
 ROLL_DOWN_S = 0.3
+LINGER_S = 1.5  # from the last word of a client till nothing goes wrong any more
 REST_S = 0.5  # between two looks
 GIVE_UP_S = 40.0  # after healing: what people have meddled with is cancelled
 STUCK_S = 120.0  # after healing: all must have come to an end
@@ -89,8 +92,7 @@ class World:
         self.plan = plan
         self.loop = loop
         self.record = Record(loop)
-        self.ledger = Ledger()
-        self.ledger.now_s = loop.time
+        self.ledger = Ledger(loop.time)
         self.network = Network(
             *(plan.seed, plan.calm, plan.troubles, loop, self.record, self._kill)
         )
@@ -114,7 +116,10 @@ class World:
             complaints += self.loop.run_until_complete(self._run())
         except Spinning as error:
             complaints.append(f"spinning: {error}")
-        evidence = Evidence(self.record, self.broker, self.ledger, self.clients.interfered)
+        evidence = Evidence(
+            *(self.record, self.broker, self.ledger, self.clients.interfered),
+            self.stage.cast.registry,
+        )
         complaints += [f"died: {failure}" for failure in self.stage.failures]
         complaints += [f"unhandled: {fault}" for fault in self.loop.faults]
         complaints += verdicts(evidence, self.plan)
@@ -140,6 +145,7 @@ class World:
                 self.loop.later(self.plan.roll_s + number * ROLL_EVERY_S, player.stop, ROLL_DOWN_S)
         playing = asyncio.create_task(self.clients.play(self.plan))
         await asyncio.wait({playing}, timeout=SECONDS)
+        await self._pause(LINGER_S)  # what was asked for last goes wrong, too
         self._heal()
         await playing
         return await self._settle()
@@ -163,7 +169,7 @@ class World:
         healed_s = self.loop.time()
         cared_s = healed_s
         while True:
-            await self._pause()
+            await self._pause(REST_S)
             open = self._open()
             busy = open or self._unread() or self._working()
             if not busy and self._projected():
@@ -175,9 +181,9 @@ class World:
                 cared_s = self.loop.time()
                 await self.clients.take_care(open, since_s > GIVE_UP_S)
 
-    async def _pause(self) -> None:
+    async def _pause(self, seconds: float) -> None:
         done = asyncio.Event()
-        self.loop.later(REST_S, done.set)
+        self.loop.later(seconds, done.set)
         await done.wait()
 
     def _open(self) -> list[Instance]:
@@ -190,6 +196,8 @@ class World:
                 if instance.saga == GATE_SAGA:
                     continue
                 if instance.saga == "Audit" and instance.status == "running":
+                    continue
+                if instance.saga == "Purse" and _at_rest(instance):
                     continue
                 if not instance.finished or instance.commands:
                     found.append(instance)
@@ -235,6 +243,12 @@ class World:
         events, log = self.broker.events.since(0, [">"]), self.broker.log.since(0, [">"])
         differ = self.stage.disk.whole(list(events), list(log))
         return [f"projection: {text}" for text in differ]
+
+
+def _at_rest(purse: Instance) -> bool:
+    """Whether an entity, which never ends, has nothing to do."""
+    calls = msgspec.json.decode(purse.state, type=EntityState).calls
+    return purse.status == "running" and not (calls or purse.commands or purse.backlog)
 
 
 def _text(busy: str | list[Instance]) -> str:
