@@ -32,6 +32,7 @@ dev: $(VENV)/.runtime ## start everything on this machine, dashboard included
 
 test: $(VENV)/.test lint ## style, types and all tests, with a real broker and a real browser
 	@$(BIN)/python -m tests.browser_setup
+	@$(BIN)/python -m tests.fault_tools
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser" $(ARGS)
 	@$(BROWSER_TESTS)
 

@@ -47,10 +47,14 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 
 class Sync(Struct, frozen=True):
-    """What the monitoring page says: fsync before each acknowledgement, or None for not known."""
+    """What the monitoring page says: fsync before each acknowledgement, or None for not known.
+
+    ``complaint`` is why the server calls itself unwell, empty when it does not.
+    """
 
     always: bool | None
     why: str = ""
+    complaint: str = ""
 
 
 def judge_server(facts: ServerFacts) -> list[Finding]:
@@ -101,7 +105,7 @@ def _clock(facts: ServerFacts) -> Finding:
         return Finding(level="ok", what="clock", found="not compared, there is no stream yet")
     skew_s = (facts.server_at - facts.asked_at).total_seconds()
     if abs(skew_s) > SKEW_S_MAX:
-        mend = "let NTP set both clocks; timers follow the server's, `now` in handlers the engine's"
+        mend = "let NTP set both; sagas and jobs go by the server's, your logs by this machine's"
         shown = f"the server's is {skew_s:+.1f} s from ours"
         return Finding(level="warn", what="clock", found=shown, mend=mend)
     return Finding(level="ok", what="clock", found=f"within {SKEW_S_MAX:g} s of the server's")
@@ -148,6 +152,19 @@ def judge_sync(sync: Sync, replicas: int) -> Finding:
         what="fsync",
         found="not before each acknowledgement, and one replica",
         mend="a power cut can lose the last two minutes: `sync_interval: always` or 3 replicas",
+    )
+
+
+def judge_health(sync: Sync) -> Finding | None:
+    """What the server complains of: a stream it can't write to any more. None when of nothing."""
+    if not sync.complaint:
+        return None
+    return Finding(
+        level="fail",
+        what="nats-server",
+        found=f"it calls itself unwell: {sync.complaint}",
+        mend="look at its disk, make room or replace it, then start the server anew: until then it "
+        "stores nothing on that stream; what was acknowledged before is there",
     )
 
 
@@ -299,10 +316,21 @@ class _Page(Struct, frozen=True):
 def _read_sync(monitor_url: str) -> Sync:
     if not monitor_url.startswith(("http://", "https://")):
         return Sync(None, f"{monitor_url} is no http address")
-    url = f"{monitor_url.rstrip('/')}/jsz?config=true"
+    root = monitor_url.rstrip("/")
+    url = f"{root}/jsz?config=true"
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - checked above
             page = msgspec.json.decode(answer.read(1_000_000), type=_Page)
     except (OSError, urllib.error.URLError, msgspec.MsgspecError, ValueError) as error:
         return Sync(None, f"{url} gives no answer that can be read ({error})")
-    return Sync(page.config.sync_always)
+    return Sync(page.config.sync_always, complaint=_complaint(f"{root}/healthz"))
+
+
+def _complaint(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=5):  # noqa: S310 - checked where it comes from
+            return ""
+    except urllib.error.HTTPError as error:
+        return error.read(2000).decode(errors="replace").strip()
+    except OSError:
+        return ""  # nobody says anything; what else is asked tells that

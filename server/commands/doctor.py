@@ -29,6 +29,7 @@ from server.doctor import (
     judge_commands,
     judge_disk,
     judge_ends,
+    judge_health,
     judge_server,
     judge_streams,
     judge_sync,
@@ -108,7 +109,7 @@ async def _examine(settings: Settings, monitor_url: str | None, tail: int) -> li
     findings += [*judge_streams(facts), *judge_wishes(settings, facts), judge_queues(facts)]
     replicas = min((stream.replicas for stream in facts.streams if stream.replicas), default=1)
     sync = await sync_of(monitor_url or monitor_url_of(settings))
-    findings.append(judge_sync(sync, replicas))
+    findings += [judge_sync(sync, replicas), *filter(None, [judge_health(sync)])]
     findings += judge_api(await ask_api(api_url(settings), verification_of(settings)))
     if all(stream.drift == () for stream in facts.streams):
         findings += await _examine_installation(settings, facts, tail)

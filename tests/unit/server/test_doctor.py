@@ -21,6 +21,7 @@ from server.doctor import (
     judge_alive,
     judge_commands,
     judge_disk,
+    judge_health,
     judge_server,
     judge_streams,
     judge_sync,
@@ -109,6 +110,15 @@ def test_what_is_wrong_with_a_stream(stream: StreamFacts, level: str) -> None:
 )
 def test_fsync(sync: Sync, replicas: int, level: str) -> None:
     assert judge_sync(sync, replicas).level == level
+
+
+def test_a_server_that_stores_no_more_is_told_with_its_own_words() -> None:
+    assert judge_health(Sync(True)) is None
+    found = judge_health(Sync(True, complaint="write error: no space left on device"))
+    assert found is not None
+    assert found.level == "fail"
+    assert "no space left on device" in found.found
+    assert "start the server anew" in found.mend
 
 
 def test_who_is_alive() -> None:
