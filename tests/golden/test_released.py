@@ -1,5 +1,5 @@
 """Goal: what a released version has left behind is opened by this one: read whole, proved, gone on
-with; its backups too.
+with; its backups too. The same for what the oldest nats-server that is accepted has left behind.
 
 Method: for each kept archive its data directory is started as `snorri dev` does, with the app that
 made it. SQL must tell of every transition what it told then; every instance at rest goes on.
@@ -15,12 +15,15 @@ from pathlib import Path
 import pytest
 
 from server.loading import load_app
+from store.broker_version import VERSION_MIN, format_version
 from tests.golden.released import make
 from tests.integration.cli_kit import Process, Snorri, dev, port_when_ready
 
 pytestmark = pytest.mark.timeout(180)
 
 ARCHIVES = sorted(make.FOLDER.glob("*.tar.xz"))
+# Which nats-server it was makes no difference to a backup.
+RELEASES = [path for path in ARCHIVES if "-nats-" not in path.name]
 WENT_ON = {
     **make.REST,
     "KeptOrder/waits": "completed",
@@ -33,7 +36,8 @@ WENT_ON = {
 
 
 def test_there_is_an_archive_and_all_are_small() -> None:
-    assert "0.1.0.tar.xz" in [path.name for path in ARCHIVES]
+    oldest = format_version(VERSION_MIN)
+    assert {"0.1.0.tar.xz", f"0.1.0-nats-{oldest}.tar.xz"} <= {path.name for path in ARCHIVES}
     assert all(path.stat().st_size <= make.BYTES_MAX for path in ARCHIVES)
 
 
@@ -77,6 +81,7 @@ def test_a_data_directory_is_read_whole_and_goes_on(left: Path, running: Process
     assert "whole: nothing is missing" in running.run("verify", "--port", port).stdout
 
 
+@pytest.mark.parametrize("left", RELEASES, indirect=True, ids=lambda path: path.name)
 def test_a_backup_is_proved_decided_again_and_brought_back(left: Path) -> None:
     snorri = Snorri(left)
     assert "whole" in snorri.run("verify", "--backup", "backup").stdout

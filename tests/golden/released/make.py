@@ -1,5 +1,6 @@
 """Makes the data that a release leaves behind: ``python -m tests.golden.released.make``, once for
-each version, when it is released.
+each version, when it is released; with a nats-server named in SNORRI_NATS_SERVER for what that one
+leaves behind.
 
 An installation of the kept app is brought into every state an instance can rest in, backed up and
 stopped. Kept are its data directory without what can be made anew, the backup, and what SQL told of
@@ -10,17 +11,20 @@ from __future__ import annotations
 
 import json
 import lzma
+import os
 import sys
 import tarfile
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from server.embedded import server_version
 from tests.integration.cli_kit import Process, dev, port_when_ready
 
 FOLDER = Path(__file__).parent
 APP = "tests.golden.released.app"
 BYTES_MAX = 300_000
+SERVER = "SNORRI_NATS_SERVER"
 TRANSITIONS = (
     "SELECT saga, key, version, status, cause_type, state_after,"
     " definition, prev FROM transitions ORDER BY saga, key, version"
@@ -119,13 +123,15 @@ def _kept(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
 
 def main() -> int:
     """Make the archive of the version at hand."""
-    path = FOLDER / f"{version('snorri')}.tar.xz"
+    server = os.environ.get(SERVER, "")
+    of_server = f"-nats-{server_version(Path(server))}" if server else ""
+    path = FOLDER / f"{version('snorri')}{of_server}.tar.xz"
     if path.exists():
         print(f"{path.name} is there; what a released version has written is never changed")
         return 1
     with tempfile.TemporaryDirectory() as home:
         folder = Path(home)
-        process = dev(folder, "--app", APP)
+        process = dev(folder, "--app", APP, **({SERVER: server} if server else {}))
         try:
             _fill(process)
             process.run("backup", "backup")
