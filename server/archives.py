@@ -7,16 +7,16 @@ import socket
 from importlib.metadata import version
 from pathlib import Path
 
-from server.composition import open_remote
+from server.connecting import open_remote
 from server.settings import Settings
 from store.archive.archiving import Archived, Archiving, Source
 from store.archive.catalog import ArchivedSet, Catalog, check_names
 from store.archive.choosing import rule_of
+from store.archive.port import SetFiles
 from store.archive.purging import Tell
 from store.archive.reading import Archive
 from store.archive.spanning import Spanning
 from store.cards import saga_cards
-from store.duck.archive import ParquetSets
 from store.maintenance import maintenance
 from store.port import Backend
 from store.subjects import Names
@@ -31,7 +31,7 @@ def archive_folder(settings: Settings) -> Path:
 
 def open_archive(settings: Settings) -> Archive:
     """The archive of these settings, for reading."""
-    return Archive(Catalog(archive_folder(settings)), ParquetSets())
+    return Archive(Catalog(archive_folder(settings)), _parquet_files)
 
 
 def with_archive(settings: Settings, backend: Backend, names: Names) -> Spanning:
@@ -53,7 +53,7 @@ async def archive_instances(
             backend=backend, names=names, places=backend.queues, program=version("snorri")
         )
         archive = open_archive(settings)
-        archiving = Archiving(source, archive, ParquetSets(), rule, tell)
+        archiving = Archiving(source, archive, _parquet_files(), rule, tell)
         if dry_run:
             return await archiving.preview()
         who = f"snorri archive ({socket.gethostname()} {os.getpid()})"
@@ -68,3 +68,10 @@ def list_sets(settings: Settings, names: Names) -> list[tuple[ArchivedSet, bool]
     for one in found:
         check_names(one, names, catalog.folder)
     return [(one, catalog.is_purged(one)) for one in found]
+
+
+def _parquet_files() -> SetFiles:
+    # Not at the top: DuckDB is slow to load, and most commands have no archive to read.
+    from store.duck.archive import ParquetSets
+
+    return ParquetSets()

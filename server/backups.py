@@ -16,7 +16,7 @@ from typing import NamedTuple
 from msgspec import Struct, structs
 
 from server.archives import archive_folder, open_archive
-from server.composition import Runtime, open_embedded, open_remote
+from server.connecting import Runtime, open_embedded, open_remote
 from server.embedded import EmbeddedServer
 from server.knock import knock
 from server.login import login_of

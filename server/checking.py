@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from server.archives import with_archive
 from server.backups import open_backup
-from server.composition import Runtime, open_remote
+from server.connecting import Runtime, open_remote
 from server.loading import App
 from server.settings import Settings
 from store.client import SagaClient

@@ -1,5 +1,6 @@
-"""What can go wrong before Snorri runs, as one tree; every message ends with the next step.
+"""What can go wrong when Snorri starts and runs; every message ends with the next step.
 
+ProcessEnded              a running process lost a part that nobody stopped
 SetupError
 +-- SettingsError         a setting is unknown, of a wrong type, or refused
 +-- DataDirError
@@ -13,6 +14,10 @@ SetupError
 """
 
 from __future__ import annotations
+
+
+class ProcessEnded(Exception):
+    """A running process lost a part that nobody stopped; the message says which and why."""
 
 
 class SetupError(Exception):

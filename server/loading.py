@@ -27,6 +27,7 @@ from jobs.steps import all_step_jobs
 from sagas import DefinitionError, Draft, Registry, SagaBuilder, SagaDefinition
 from server.entity_actions import EntityAction
 from server.errors import SetupError
+from server.settings import Settings
 
 T = TypeVar("T")
 
@@ -142,6 +143,11 @@ def load_app(modules: Sequence[str], path: str | None = None) -> App:
 def load_samples() -> App:
     """The sample sagas and their jobs."""
     return load_app(SAMPLES)
+
+
+def app_of(settings: Settings) -> App:
+    """The app these settings name, or the samples; raises AppError."""
+    return load_app(settings.app) if settings.app else load_samples()
 
 
 def _check_name(name: str) -> None:

@@ -33,14 +33,8 @@ from server.action_routes import ActionRoutes, EntityAction
 from server.api.errors import answer
 from server.api.problems import Problem
 from server.archives import with_archive
-from server.composition import (
-    Process,
-    Role,
-    Runtime,
-    build_process,
-    open_embedded,
-    open_remote,
-)
+from server.composition import Process, Role, build_process
+from server.connecting import Runtime, open_embedded, open_remote
 from server.errors import SettingsError
 from server.loading import App, load_app
 from server.serving import Serving

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.projector import Projector
 from jobs.rebuilding import Rebuilt
 from server.archives import with_archive
-from server.composition import open_embedded, open_remote
+from server.connecting import open_embedded, open_remote
 from server.errors import SetupError
 from server.loading import App
 from server.serving import projections_folder

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from server.composition import Runtime
+from server.connecting import Runtime
 from server.errors import SetupError
 from server.loading import App
 from store.stranding import Survey, retire, survey

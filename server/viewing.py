@@ -12,8 +12,8 @@ from pathlib import Path
 
 from jobs.service import Supervisor
 from server.backups import open_backup
-from server.composition import run_until_signal
 from server.loading import App
+from server.running import run_until_signal
 from server.serving import build_serving
 from server.settings import Settings
 from store.backup.manifest import BackupError, Manifest, read_manifest

@@ -11,7 +11,7 @@ from typing import Any
 import rich_click as click
 from msgspec import Raw, Struct
 
-from sagas.actions import ABSENT, ACTION_STATUSES, Action, ActionRequest, Plan
+from sagas.actions import ABSENT, ACTION_STATUSES, Action, ActionRequest
 from sagas.durations import when
 from sagas.errors import BadDelay
 from server.commands.common import (
@@ -27,8 +27,8 @@ from server.commands.common import (
     run,
     settings_options,
 )
-from server.commands.output import effect_text, emit, full, note, pretty, say
-from server.commands.reach import app_of, existing, open_session
+from server.commands.output import emit, full, say
+from server.commands.reach import existing, open_session
 from server.settings import Settings
 
 HELP: dict[Action, str] = {
@@ -106,7 +106,7 @@ OPTIONS: dict[Action, tuple[Callable[[Any], Any], ...]] = {
 }
 
 
-class _Order(Struct, frozen=True, kw_only=True):
+class Order(Struct, frozen=True, kw_only=True):
     """What the command line asks for."""
 
     saga: str
@@ -135,7 +135,7 @@ def make_command(action: Action, name: str = "") -> click.Command:
         as_json: bool,
         **own: Any,  # the options of this action
     ) -> None:
-        order = _Order(
+        order = Order(
             saga=saga,
             key=key,
             action=action,
@@ -146,7 +146,10 @@ def make_command(action: Action, name: str = "") -> click.Command:
             as_json=as_json,
         )
         if dry_run:
-            _plan(settings, order)
+            # Not at the top: only a plan needs the app's code, and what that needs.
+            from server.commands.planning import show_plan
+
+            show_plan(settings, order)
         else:
             run(_act(settings, order))
 
@@ -233,7 +236,7 @@ def _json(text: str | None, what: str) -> Raw:
     return ABSENT if found is None else found
 
 
-async def _act(settings: Settings, order: _Order) -> None:
+async def _act(settings: Settings, order: Order) -> None:
     async with open_session(settings) as session:
         await existing(session, order.saga, order.key)
         reply = await session.client.act(
@@ -259,63 +262,11 @@ async def _act(settings: Settings, order: _Order) -> None:
         raise Failed(f"it was parked again; see `snorri show {order.saga} {order.key}`")
 
 
-def _plan(settings: Settings, order: _Order) -> None:
-    app = app_of(settings)
-    definition = app.registry.get(order.saga)
-    if definition is None:
-        raise Failed(
-            f"a dry run needs the code of {order.saga}, and it is not in "
-            f"{', '.join(app.modules)}; name its module with --app",
-            USAGE,
-        )
-
-    async def work() -> tuple[Plan, str]:
-        async with open_session(settings) as session:
-            current = await existing(session, order.saga, order.key)
-            plan = await session.client.plan(
-                definition,
-                order.key,
-                order.action,
-                by=order.by,
-                reason=order.reason,
-                request=order.request,
-            )
-            return plan, current.instance.definition
-
-    plan, recorded = run(work())
-    if recorded != definition.hash:
-        note(
-            f"the instance was last changed by definition {recorded}, the code here is "
-            f"{definition.hash}; the engine may run other code than this plan is made with"
-        )
-    if order.as_json:
-        emit(full(plan))
-    if plan.refused:
-        raise Failed(plan.refused)
-    if not order.as_json:
-        _show(plan)
-
-
-def _show(plan: Plan) -> None:
-    what = f"{plan.action.replace('_', ' ')} of {plan.saga}/{plan.key}"
-    say(f"{what} at version {plan.version}, if done now:")
-    say(f"status  {plan.status} -> {plan.status_after}")
-    if plan.error:
-        say(f"parked  {plan.error}", style="red")
-    say("state after", style="bold")
-    say(pretty(plan.state_after))
-    _list("in this order", [effect_text(effect) for effect in plan.effects], "nothing is sent")
-    _list("then, each after the answer to the one before", [effect_text(e) for e in plan.then], "")
-    _list("can't be undone", plan.cannot_undo, "")
-    _list("in flight, what comes of them may still come", plan.in_flight, "")
-    say(f"hash    {plan.hash}")
-    say("nothing was changed; to do exactly this, repeat the command with --plan and the hash")
-
-
-def _list(title: str, lines: tuple[str, ...] | list[str], none: str) -> None:
-    if lines:
-        say(title, style="bold")
-        for number, line in enumerate(lines, 1):
-            say(f"  {number}. {line}")
-    elif none:
-        say(none)
+retry = make_command("retry")
+resume = make_command("resume")
+pause = make_command("pause")
+cancel = make_command("cancel")
+compensate = make_command("compensate")
+signal = make_command("signal")
+patch = make_command("patch")
+skip = make_command("skip")

@@ -19,8 +19,6 @@ from server.settings import Settings
 
 TOKEN = "SNORRI_TOKEN"  # noqa: S105 - the name of a variable
 CONNECT_S = 5.0
-PANEL_API = "Which API"
-API = ("host", "port")
 ANY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - asked, not bound
 
 

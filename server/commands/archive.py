@@ -19,7 +19,7 @@ from server.commands.common import (
 )
 from server.commands.output import emit, note, say, table, time_text
 from server.commands.progress import progress_bar
-from server.composition import names_of
+from server.connecting import names_of
 from server.settings import Settings
 from store.archive.archiving import Archived
 

@@ -18,7 +18,7 @@ from server.commands.common import (
 )
 from server.commands.output import emit, note, say, table
 from server.commands.progress import progress_bar
-from server.commands.reach import app_of
+from server.loading import app_of
 from server.settings import Settings
 from store.replay_jobs import ReplayTally
 

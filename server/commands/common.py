@@ -21,11 +21,10 @@ import msgspec
 import rich_click as click
 from msgspec import Raw
 
-from jobs.service import ServiceDied
-from sagas import SagaError
+from sagas.errors import SagaError
 from sagas.names import BadName
 from server.commands.output import problem
-from server.errors import SettingsError, SetupError
+from server.errors import ProcessEnded, SettingsError, SetupError
 from server.settings import TOML_NAME, TYPES, help_of, load_settings
 from store.broker_version import BrokerTooOld
 from store.port import StoreError, Unreachable
@@ -40,6 +39,8 @@ STDIN_BYTES_MAX = 64 * 1024 * 1024  # more than any NATS server can be told to t
 
 CONNECTION = ("nats_url", "nats_creds", "nats_port", "data", "bucket", "namespace")
 PANEL_CONNECTION = "Which installation"
+API = ("host", "port")
+PANEL_API = "Which API"
 
 
 class Failed(Exception):
@@ -83,7 +84,7 @@ class ListingGroup(click.RichGroup):
 
 FAILURES = (
     *(Failed, SetupError, BrokerTooOld, StoreError, WriteError),
-    *(SagaError, ServiceDied, BadName, OSError),
+    *(SagaError, ProcessEnded, BadName, OSError),
 )
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 import rich_click as click
 from rich.text import Text
 
-from server.commands.api import API, PANEL_API, api_url
+from server.commands.api import api_url
 from server.commands.common import (
+    API,
     CONNECTION,
     FAILED,
+    PANEL_API,
     PANEL_CONNECTION,
     UNREACHED,
     json_option,
@@ -20,7 +22,7 @@ from server.commands.common import (
     settings_options,
 )
 from server.commands.output import address, emit, say
-from server.composition import names_of, nats_url_of, open_remote
+from server.connecting import names_of, nats_url_of, open_remote
 from server.doctor import (
     TAIL_MESSAGES,
     Finding,

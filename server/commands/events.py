@@ -13,8 +13,13 @@ import msgspec
 import rich_click as click
 from rich.text import Text
 
-from server.commands.api import API, PANEL_API, check, open_api
-from server.commands.common import json_option, settings_options
+from server.commands.api import check, open_api
+from server.commands.common import (
+    API,
+    PANEL_API,
+    json_option,
+    settings_options,
+)
 from server.commands.output import emit, note, pretty, say, short, table, time_text
 from server.settings import Settings
 from store.event_story import DEPTH_DEFAULT, DEPTH_MAX

@@ -31,7 +31,7 @@ from store.port import Stored
 
 @click.group("dead-letters", cls=ListingGroup)
 def dead_letters() -> None:
-    """Messages that no saga could take and commands that were given up; without a command, list."""
+    """Messages that no saga took, commands that were given up; without a command, list."""
 
 
 @dead_letters.command("list")

@@ -11,9 +11,10 @@ from rich.text import Text
 
 from sagas.effects import Cancel, Fail
 from sagas.instance import Instance, Status
-from server.commands.api import API, PANEL_API
 from server.commands.common import (
+    API,
     CONNECTION,
+    PANEL_API,
     PANEL_CONNECTION,
     json_option,
     run,
@@ -34,7 +35,6 @@ from server.commands.output import (
 )
 from server.commands.reach import check_saga, existing, open_session, saga_cards
 from server.commands.runs import print_steps
-from server.commands.sql import Matching, find_instances
 from server.settings import Settings
 from store.closing import closing
 from store.diagnosis import Wait
@@ -98,7 +98,10 @@ def instances(
 ) -> None:
     """List instances, those changed last first."""
     if where is not None:
-        _print_matching(find_instances(settings, where, saga, status, limit), as_json)
+        # Not at the top: without a condition NATS is asked, and no HTTP client is needed.
+        from server.commands.matching import print_matching
+
+        print_matching(settings, where, saga, status, limit, as_json=as_json)
         return
 
     async def work() -> list[Revision]:
@@ -115,22 +118,6 @@ def instances(
         note("no instances; `snorri sagas` shows what starts one")
     else:
         table(("saga", "key", "status", "version", "changed", "by"), map(_row, found))
-
-
-def _print_matching(found: Sequence[Matching], as_json: bool) -> None:
-    if as_json:
-        emit(found)
-    elif not found:
-        note("no instance fits the condition")
-    else:
-        headings = ("saga", "key", "status", "version", "changed", "by")
-        table(
-            headings,
-            (
-                (i.saga, i.key, status_text(i.status), str(i.version), time_text(i.at), i.cause)
-                for i in found
-            ),
-        )
 
 
 def _summary(revision: Revision) -> dict[str, object]:
@@ -220,7 +207,7 @@ def _cause(i: Instance) -> str:
 @settings_options(*CONNECTION, "archive", panel=PANEL_CONNECTION)
 @json_option
 def history(settings: Settings, saga: str, key: str, follow: bool, as_json: bool) -> None:
-    """Show every version of an instance, checked link by link; with --json one on each line."""
+    """Show every version of an instance, checked link by link; with --json one a line."""
 
     async def work() -> None:
         async with open_session(settings) as session:

@@ -10,7 +10,7 @@ import rich_click as click
 
 from server.commands.common import USAGE, Failed, json_option, settings_options
 from server.commands.output import emit, note, say, table
-from server.composition import names_of
+from server.connecting import names_of
 from server.loading import load_app
 from server.nats_users import CONF, write_users
 from server.settings import Settings
@@ -42,7 +42,7 @@ ACCOUNT_SHAPE = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 def nats_users(
     settings: Settings, out: Path, rotate: tuple[str, ...], account: str, as_json: bool
 ) -> None:
-    """Write NATS users with the least rights each needs: an include for nats-server, and keys.
+    """Write NATS users with the least rights each needs: keys, an include for nats-server.
 
     With --app workers get the queues of its jobs only, and nobody else may touch these.
     """

@@ -7,7 +7,7 @@ import rich_click as click
 from server.commands.common import CONNECTION, PANEL_CONNECTION, json_option, run, settings_options
 from server.commands.output import emit, note, say, table, time_text
 from server.commands.reach import open_session
-from server.composition import broker_of, names_of
+from server.connecting import broker_of, names_of
 from server.knock import knock
 from server.login import login_of
 from server.settings import Settings

@@ -11,9 +11,11 @@ import rich_click as click
 from msgspec import Struct
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from server.commands.api import API, PANEL_API, check, open_api
+from server.commands.api import check, open_api
 from server.commands.common import (
+    API,
     CONNECTION,
+    PANEL_API,
     PANEL_CONNECTION,
     UNREACHED,
     Failed,
@@ -22,7 +24,7 @@ from server.commands.common import (
     settings_options,
 )
 from server.commands.output import console, emit, note, say, table
-from server.commands.reach import app_of
+from server.loading import app_of
 from server.settings import Settings
 from store.projection.port import WriteError
 

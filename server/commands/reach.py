@@ -13,9 +13,8 @@ from msgspec import Struct
 
 from server.archives import with_archive
 from server.commands.common import Failed
-from server.composition import names_of, nats_url_of, open_remote
+from server.connecting import names_of, nats_url_of, open_remote
 from server.knock import knock
-from server.loading import App, load_app, load_samples
 from server.login import login_of
 from server.settings import Settings
 from store import cards
@@ -60,11 +59,6 @@ async def open_door(settings: Settings) -> AsyncGenerator[Session]:
         yield Session(SagaClient(backend, names), backend, names, url)
     finally:
         await backend.close()
-
-
-def app_of(settings: Settings) -> App:
-    """The app these settings name, or the samples; raises AppError."""
-    return load_app(settings.app) if settings.app else load_samples()
 
 
 async def saga_cards(session: Session) -> list[SagaCard]:

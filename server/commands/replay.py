@@ -24,7 +24,8 @@ from server.commands.common import (
     settings_options,
 )
 from server.commands.output import console, emit, note, say, table
-from server.commands.reach import Session, app_of, did_you_mean, existing, open_session
+from server.commands.reach import Session, did_you_mean, existing, open_session
+from server.loading import app_of
 from server.settings import Settings
 from store.replay_jobs import ReplayTally
 from store.replaying import Replayed, replay_instance, replay_keys

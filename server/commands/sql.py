@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, get_args
 
@@ -15,9 +14,15 @@ import rich_click as click
 from msgspec import Struct
 from rich.text import Text
 
-from sagas.instance import Status
-from server.commands.api import API, PANEL_API, Refusal, check, open_api
-from server.commands.common import STDIN_BYTES_MAX, USAGE, Failed, settings_options
+from server.commands.api import Refusal, check, open_api
+from server.commands.common import (
+    API,
+    PANEL_API,
+    STDIN_BYTES_MAX,
+    USAGE,
+    Failed,
+    settings_options,
+)
 from server.commands.output import console, note, plain, say, table
 from server.settings import Settings
 from store.projection.console import (
@@ -50,20 +55,6 @@ class Rows(Struct, frozen=True, kw_only=True, rename="camel"):
     limit: int
     elapsed_ms: float
     projection: dict[str, Any]
-
-
-class Matching(Struct, frozen=True):
-    """An instance that fits a condition, with the fields that `snorri instances` prints."""
-
-    saga: str
-    key: str
-    version: int
-    status: str
-    started: datetime
-    at: datetime
-    seq: str
-    error: str | None
-    cause: str
 
 
 @click.command()
@@ -131,7 +122,7 @@ def sql(
         else:
             _save(settings, body, "json" if form == "table" else form, output)
     except Refusal as refusal:
-        raise _pointed(refusal, text, 0) from None
+        raise pointed(refusal, text, 0) from None
 
 
 def ask(settings: Settings, body: Mapping[str, object]) -> Rows:
@@ -140,30 +131,6 @@ def ask(settings: Settings, body: Mapping[str, object]) -> Rows:
         answer = client.post("/api/v1/sql", json=body)
     check(answer)
     return msgspec.json.decode(answer.content, type=Rows)
-
-
-def find_instances(
-    settings: Settings, where: str, saga: str | None, status: Status | None, limit: int
-) -> list[Matching]:
-    """Instances for which the condition ``where`` holds, those changed last first."""
-    head = (
-        "SELECT saga, key, version, status, started_at, changed_at, seq::VARCHAR, error_message,"
-        " coalesce(nullif(cause_type, ''), cause_kind) FROM instances WHERE ("
-    )
-    tail = (
-        "\n) AND ($saga IS NULL OR saga = $saga) AND ($status IS NULL OR status = $status)"
-        " ORDER BY seq DESC"
-    )
-    params = {"saga": saga, "status": status}
-    body = {"sql": f"{head}{where}{tail}", "params": params, "limit": limit}
-    try:
-        found = ask(settings, body)
-    except Refusal as refusal:
-        raise _pointed(refusal, where, len(head)) from None
-    return [
-        msgspec.convert(dict(zip(Matching.__struct_fields__, row, strict=True)), Matching)
-        for row in found.rows
-    ]
 
 
 def _by_name(output: Path | None) -> str:
@@ -263,7 +230,7 @@ def _cell(value: object) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _pointed(refusal: Refusal, text: str, shift: int) -> Failed:
+def pointed(refusal: Refusal, text: str, shift: int) -> Failed:
     """The refusal with the line of ``text`` it is about, and a mark under the place."""
     problem = refusal.problem
     offset = problem.get("offset")

@@ -16,19 +16,12 @@ from rich.text import Text
 from server.commands.common import PANEL_CONNECTION, run, settings_options
 from server.commands.example import example_of
 from server.commands.output import address, say
-from server.commands.reach import app_of
-from server.composition import (
-    Process,
-    Role,
-    Runtime,
-    build_process,
-    open_embedded,
-    open_remote,
-    run_until_signal,
-)
+from server.composition import Process, Role, build_process
+from server.connecting import Runtime, open_embedded, open_remote
 from server.embedded_cluster import EmbeddedCluster
-from server.loading import SAMPLES, App
+from server.loading import SAMPLES, App, app_of
 from server.logs import configure_logs
+from server.running import run_until_signal
 from server.settings import Settings
 from server.stranding import look_before_start
 from server.tuning import tune

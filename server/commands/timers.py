@@ -9,8 +9,14 @@ import msgspec
 import rich_click as click
 
 from server.commands.act import make_command
-from server.commands.api import API, PANEL_API, check, open_api
-from server.commands.common import ListingGroup, json_option, settings_options
+from server.commands.api import check, open_api
+from server.commands.common import (
+    API,
+    PANEL_API,
+    ListingGroup,
+    json_option,
+    settings_options,
+)
 from server.commands.output import emit, note, table, time_text
 from server.settings import Settings
 

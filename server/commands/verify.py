@@ -13,10 +13,12 @@ import rich_click as click
 
 from server.archives import with_archive
 from server.backups import check_backup
-from server.commands.api import API, PANEL_API, check, open_api
+from server.commands.api import check, open_api
 from server.commands.common import (
+    API,
     CONNECTION,
     FAILED,
+    PANEL_API,
     PANEL_CONNECTION,
     UNREACHED,
     Failed,
@@ -26,7 +28,7 @@ from server.commands.common import (
 )
 from server.commands.output import emit, note, say
 from server.commands.progress import Tell, progress_bar
-from server.composition import open_remote
+from server.connecting import open_remote
 from server.settings import Settings
 from store.archive.proving import prove_archive
 from store.proof.findings import Finding, Findings

@@ -9,7 +9,7 @@ import rich_click as click
 
 from server.commands.common import USAGE, Failed, run, settings_options
 from server.commands.output import say
-from server.commands.reach import app_of
+from server.loading import app_of
 from server.logs import configure_logs
 from server.settings import Settings, is_loopback
 from store.backup.manifest import Manifest

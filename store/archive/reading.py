@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TypeVar
 
 from store.archive.catalog import ArchivedSet, Catalog
@@ -23,11 +24,14 @@ KEPT_BYTES = 8 * 1024 * 1024  # of one instance; larger ones are read anew
 
 
 class Archive:
-    """One folder of sets; all raise ArchiveError when it can't be read."""
+    """One folder of sets; all raise ArchiveError when it can't be read.
 
-    def __init__(self, catalog: Catalog, files: SetFiles) -> None:
+    ``files`` gives what reads them; it is called when there is a set to read.
+    """
+
+    def __init__(self, catalog: Catalog, files: Callable[[], SetFiles]) -> None:
         self.catalog = catalog
-        self._files = files
+        self._make_files = files
         self._kept: OrderedDict[str, tuple[Stored, ...]] = OrderedDict()
         self._versions: OrderedDict[str, int] = OrderedDict()
         self._kept_of: tuple[str, ...] = ()
@@ -78,6 +82,8 @@ class Archive:
     async def find(self, subjects: Sequence[str]) -> dict[str, ArchivedSubject]:
         """What was archived last of each subject."""
         sets = self._sets()
+        if not sets:
+            return {}
         found = await asyncio.to_thread(self._files.find, self.catalog.folder, sets, subjects)
         return {one.subject: one for _, one in found}
 
@@ -89,6 +95,10 @@ class Archive:
     def messages(self, one: ArchivedSet, after: int = 0) -> Iterator[Sequence[Stored]]:
         """The messages of a set behind a sequence; blocks."""
         return self._files.messages(self.catalog.folder, one, after)
+
+    @cached_property
+    def _files(self) -> SetFiles:
+        return self._make_files()
 
     def _sets(self) -> tuple[ArchivedSet, ...]:
         sets = self.catalog.sets()

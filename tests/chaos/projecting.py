@@ -13,7 +13,7 @@ from pathlib import Path
 from jobs import following
 from jobs.projector import Projector
 from jobs.service import Supervisor
-from server.composition import run_until_signal
+from server.running import run_until_signal
 from store.duck import projection
 from store.duck.projection import DuckProjections
 from store.jetstream import connect

@@ -16,7 +16,7 @@ from jobs.engine import Engine
 from jobs.service import Service, Supervisor
 from jobs.worker import Worker
 from sagas.definition import Registry
-from server.composition import run_until_signal
+from server.running import run_until_signal
 from store.jetstream import JetStreamBackend, connect
 from store.port import StoreError
 from store.subjects import Names

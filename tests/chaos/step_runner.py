@@ -21,7 +21,7 @@ from jobs.steps import all_step_jobs
 from jobs.worker import Worker
 from sagas import WorkflowSaga, step, steps, workflow
 from sagas.definition import Registry
-from server.composition import run_until_signal
+from server.running import run_until_signal
 from store.jetstream import connect
 from store.subjects import Names
 from tests.chaos.app import LEDGER

@@ -31,7 +31,7 @@ from jobs.steps import all_step_jobs
 from jobs.worker import Worker
 from sagas import sequence, step, steps
 from sagas.definition import Registry
-from server.composition import run_until_signal
+from server.running import run_until_signal
 from store.jetstream import connect
 from store.subjects import Names
 

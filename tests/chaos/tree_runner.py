@@ -27,7 +27,7 @@ from jobs.worker import Worker
 from sagas import SagaDefinition, WorkflowSaga, retry, step, steps, workflow
 from sagas.definition import Registry
 from sagas.programs.steps import AnyStep, Group, Item, walk
-from server.composition import run_until_signal
+from server.running import run_until_signal
 from store.jetstream import connect
 from store.subjects import Names
 from tests.chaos.app import LEDGER

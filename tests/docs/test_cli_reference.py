@@ -16,7 +16,7 @@ import pytest
 from server.cli import cli
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
-COMMANDS = dict(sorted(cli.commands.items()))
+COMMANDS = {name: cli.load(name) for name in sorted(cli.commands)}
 
 
 def _leaves(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:

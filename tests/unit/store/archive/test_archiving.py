@@ -58,7 +58,7 @@ class _Place:
 
     @property
     def archive(self) -> Archive:
-        return Archive(Catalog(self.folder), ParquetSets())
+        return Archive(Catalog(self.folder), ParquetSets)
 
     @property
     def whole(self) -> Spanning:
@@ -248,7 +248,7 @@ async def test_what_another_archive_has_the_beginning_of_stays(place: _Place) ->
     await place.live("Order", "k")
     await place.run()
     await place.step("Order", "k", "compensated")
-    other = Archive(Catalog(place.folder.with_name("other")), ParquetSets())
+    other = Archive(Catalog(place.folder.with_name("other")), ParquetSets)
     done = await place.run(archive=other)
     assert (done.instances, done.left) == (0, {ELSEWHERE: 1})
     assert (await place.run()).instances == 1

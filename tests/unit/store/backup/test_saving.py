@@ -64,7 +64,7 @@ class _Installation:
     def saving(self, folder: str, since: str | None = None) -> Saving:
         source = Source(
             backend=self.backend,
-            archive=Archive(Catalog(self.home / "archive"), ParquetSets()),
+            archive=Archive(Catalog(self.home / "archive"), ParquetSets),
             names=NAMES,
             places=_Nobody(),
             program="1",
