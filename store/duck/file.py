@@ -50,7 +50,7 @@ STEPS = (
     *(*merge_executions.STEPS, *merge_events.STEPS),
 )
 UNREADABLE: frozenset[Need] = frozenset(
-    {staged.UNREADABLE, staged.ILLEGIBLE, merge_executions.NO_RECORD}
+    {staged.UNREADABLE, merge_instances.ILLEGIBLE, merge_executions.NO_RECORD}
 )
 # Errors that speak of what is written, not of the disk or of the database itself.
 BLAMELESS = (
@@ -185,8 +185,9 @@ class DuckFile:
                 if step.needs and has.isdisjoint(step.needs):
                     continue
                 made = self._writer.execute(statement)
-                if step.if_fewer and made.fetchall()[0][0] < len(getattr(rows, step.source)):
-                    has.add(step.if_fewer)
+                if step.tells:
+                    told = zip(step.tells, made.fetchall()[0], strict=True)
+                    has.update(trait for trait, is_so in told if is_so)
             self._writer.execute("UPDATE base.checkpoint SET record = $1", [_text(moved)])
             self._writer.execute("COMMIT")
         except BaseException:

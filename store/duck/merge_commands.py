@@ -8,14 +8,9 @@ that the last one stands whichever stream is read first.
 
 from __future__ import annotations
 
+from store.duck.merge_instances import OPERATOR
 from store.duck.step import LAST_WORD, Need, Step, step
-from store.projection.staged import (
-    COMMANDS,
-    LETTERS,
-    OPERATOR,
-    RESENT,
-    REVISIONS,
-)
+from store.projection.staged import COMMANDS, LETTERS, RESENT, REVISIONS
 
 # A command's id names the version that sent it first; a later one sends it again.
 _SENT_BY = "TRY_CAST(split_part(id, '.', 3) AS INTEGER)"

@@ -6,6 +6,7 @@ An event's outcome is worked out from all that is known about it whenever anythi
 
 from __future__ import annotations
 
+from store.duck.merge_instances import OPERATOR
 from store.duck.step import step
 from store.fingerprints import fingerprint_sql, normalise_sql
 from store.projection.staged import (
@@ -13,7 +14,6 @@ from store.projection.staged import (
     DECIDED,
     EVENTS,
     LETTERS,
-    OPERATOR,
     OUTCOMES,
     REVISIONS,
     UNREADABLE,

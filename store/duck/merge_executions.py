@@ -1,4 +1,5 @@
-"""Merging attempts of jobs: the records that results carry, and what they say of their commands.
+"""Merging attempts of jobs: the records that results carry, and revisions where the engine ran a
+step itself, and what they say of their commands.
 
 ``ran`` are the attempts of a batch.
 """
@@ -41,7 +42,8 @@ WITH parsed AS MATERIALIZED (
     SELECT stream, seq, TRY(from_json(execution, {_EXECUTION})) AS x
     FROM (
         SELECT 'events' AS stream, seq, execution FROM staged_events WHERE execution <> ''
-        UNION ALL SELECT 'log' AS stream, seq, execution FROM staged_records))
+        UNION ALL
+        SELECT 'log' AS stream, seq, execution FROM moved WHERE execution IS NOT NULL))
 SELECT stream, seq, CASE stream WHEN 'log' THEN {LAST_WORD} + seq ELSE seq END AS error_seq,
     x.command, coalesce(x.target, '') AS target, {_token(1)} AS saga,
     {_token(2)} AS key, coalesce(x.worker, '') AS worker, x.attempt, x.queued AS queued_at,
@@ -52,8 +54,13 @@ SELECT stream, seq, CASE stream WHEN 'log' THEN {LAST_WORD} + seq ELSE seq END A
 FROM parsed
 WHERE x.command IS NOT NULL AND x.attempt > 0 AND x.outcome IS NOT NULL""",
     ATTEMPTS,
-    source="attempts",
-    if_fewer=NO_RECORD,
+)
+TRAITS = step(
+    """
+SELECT (SELECT count(*) FROM staged_events WHERE execution <> '')
+    > (SELECT count(*) FROM ran WHERE stream = 'events')""",
+    ATTEMPTS,
+    tells=(NO_RECORD,),
 )
 ADD_ILLEGIBLE = step(
     f"""
@@ -84,4 +91,4 @@ WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(e.command) AND 
     ATTEMPTS,
 )
 
-STEPS = (RAN, ADD_ILLEGIBLE, ADD, COUNTED_SINCE, COUNT_ATTEMPTS)
+STEPS = (RAN, TRAITS, ADD_ILLEGIBLE, ADD, COUNTED_SINCE, COUNT_ATTEMPTS)

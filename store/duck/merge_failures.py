@@ -12,9 +12,9 @@ operator sent.
 
 from __future__ import annotations
 
+from store.duck.merge_instances import FAILURES
 from store.duck.step import step
 from store.fingerprints import fingerprint_sql, normalise_sql
-from store.projection.staged import FAILURES
 
 NO_REASON = "no reason given"
 

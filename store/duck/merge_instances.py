@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from sagas.instance import SCHEMA_VERSION
 from store.duck.step import of, shape, step
-from store.projection.staged import ILLEGIBLE, REVISIONS, TIMERS
+from store.projection.staged import ATTEMPTS, REVISIONS
+
+OPERATOR = "operator"  # traits: the batch has an operator's action
+TIMERS = "timers"  # something about a timer
+FAILURES = "failures"  # a transition that went wrong
+ILLEGIBLE = "illegible"  # a document that could not be read
 
 ENDED = "('completed', 'failed', 'compensated', 'cancelled')"
 PLACES = 4096  # more than a transition can have effects
@@ -19,7 +24,7 @@ _CAUSE = (
     "{"
     '"kind": "VARCHAR", "type": "VARCHAR", "id": "VARCHAR", "seq": "BIGINT",'
     ' "at": "TIMESTAMPTZ", "payload": "JSON", "by": "VARCHAR", "reason": "VARCHAR",'
-    ' "answers": "VARCHAR", "failed": "BOOLEAN", "epoch": "BIGINT"}'
+    ' "answers": "VARCHAR", "failed": "BOOLEAN", "epoch": "BIGINT", "execution": "JSON"}'
 )
 _DOCUMENT = shape(
     v=of("INTEGER"),
@@ -36,10 +41,10 @@ _DOCUMENT = shape(
     definition_version=of("INTEGER"),
     trace=of("VARCHAR"),
     prev=of("VARCHAR"),
-    timers=of("MAP(VARCHAR, JSON)"),
+    timers=of("JSON"),
     backlog='["JSON"]',
-    commands=of("MAP(VARCHAR, JSON)"),
-    children=of("MAP(VARCHAR, VARCHAR)"),
+    commands=of("JSON"),
+    children=of("JSON"),
     parent='{"saga": "VARCHAR", "key": "VARCHAR"}',
     result=of("JSON"),
 )
@@ -73,13 +78,12 @@ SELECT seq, before_seq, committed_at, saga, key, hash(saga, key) AS ident, d.ver
     d.error.message AS error_message, d.definition,
     coalesce(d.definition_version, 1) AS definition_version, d.trace, d.prev,
     d.parent.saga AS parent_saga, d.parent.key AS parent_key, d.result,
-    map_keys(d.commands) AS commands, coalesce(cardinality(d.timers), 0) AS open_timers,
-    coalesce(len(list_filter(map_values(d.children), lambda one: one = 'running')), 0)
-        AS open_children,
-    coalesce(len(d.backlog), 0) AS backlog
-FROM parsed WHERE {_LEGIBLE}""",
-    source="revisions",
-    if_fewer=ILLEGIBLE,
+    json_keys(d.commands) AS commands, coalesce(len(json_keys(d.timers)), 0) AS open_timers,
+    coalesce(len(list_filter(json_extract_string(d.children, '$.*'), lambda one: one = 'running')),
+        0) AS open_children,
+    coalesce(len(d.backlog), 0) AS backlog,
+    nullif(d.cause.execution::VARCHAR, 'null') AS execution
+FROM parsed WHERE {_LEGIBLE}"""
 )
 ADD_ILLEGIBLE = step(
     """
@@ -168,6 +172,22 @@ SELECT saga, key, ident, version, seq, committed_at, ordinal, detail, e.kind,
     coalesce(e.payload, e.result, e.cause.payload) AS payload, e.at AS due
 FROM parsed"""
 )
+TRAITS = step(
+    """
+SELECT operator, timers OR scheduled, failures, attempts,
+    documents < (SELECT count(*) FROM staged_revisions)
+FROM (
+    SELECT coalesce(bool_or(cause_kind = 'operator'), false) AS operator,
+        coalesce(bool_or(cause_kind = 'timer' OR cause_type = 'fire_timer'), false) AS timers,
+        coalesce(bool_or(failed OR status IN ('failed', 'parked', 'cancelled')), false) AS failures,
+        count(execution) > 0 AS attempts, count(*) AS documents
+    FROM moved
+), (
+    SELECT coalesce(bool_or(kind IN ('schedule', 'unschedule')), false) AS scheduled FROM acted
+)""",
+    REVISIONS,
+    tells=(OPERATOR, TIMERS, FAILURES, ATTEMPTS, ILLEGIBLE),
+)
 ADD_EFFECTS = step(
     """
 INSERT INTO base.effects BY NAME
@@ -227,13 +247,14 @@ WHERE t.ident = e.ident AND t.id = e.id AND t.place = e.place""",
 
 STEPS = (
     MOVED,
+    ACTED,
+    TRAITS,
     ADD_ILLEGIBLE,
     PRIOR,
     CHAIN,
     ADD_TRANSITIONS,
     DROP_INSTANCES,
     ADD_INSTANCES,
-    ACTED,
     ADD_EFFECTS,
     ADD_TIMERS,
     ENDS,

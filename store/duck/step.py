@@ -10,26 +10,24 @@ from store.projection.staged import Table
 # revision says of a command comes after all that events say of it.
 LAST_WORD = 2**61
 
-Need = Table | str  # a staged table, or a trait of a batch (``staged.Rows.traits``)
+Need = Table | str  # a staged table, or a trait of a batch
 
 
 class Step(Struct, frozen=True):
     """Run ``sql`` when the batch has any of ``needs``; with none of them always.
 
-    Where it makes fewer rows than the list ``source`` of the batch has, the batch gets the trait
-    ``if_fewer``. Statements are left out since planning one takes longer than running it on a
-    small batch.
+    Where it ``tells``, it makes one row of as many flags: the traits that the batch has. Statements
+    are left out since planning one takes longer than running it on a small batch.
     """
 
     sql: str
     needs: tuple[Need, ...] = ()
-    source: str = ""
-    if_fewer: str = ""
+    tells: tuple[str, ...] = ()
 
 
-def step(sql: str, *needs: Need, source: str = "", if_fewer: str = "") -> Step:
+def step(sql: str, *needs: Need, tells: tuple[str, ...] = ()) -> Step:
     """A step; without ``needs`` it always runs."""
-    return Step(sql.strip(), needs, source, if_fewer)
+    return Step(sql.strip(), needs, tells)
 
 
 def shape(**fields: str) -> str:

@@ -54,7 +54,6 @@ class EventRows:
                 )
             )
             if codec.EXECUTION in headers:
-                rows.attempts.append(stored.seq)
                 rows.traits.add(ATTEMPTS)
             if type == codec.ATTEMPTED:  # the engine passes it by without a note
                 rows.outcomes.append(

@@ -15,12 +15,11 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from sagas.draft import GATE_SAGA
-from sagas.messages import NULL
 from sagas.names import BadName, unescape
 from store import codec
 from store.codec import DeadLetter, Note, Notes
 from store.port import Stored
-from store.projection.staged import ATTEMPTS, FAILURES, OPERATOR, RESENT, TIMERS, Rows
+from store.projection.staged import RESENT, Rows
 from store.subjects import Names
 
 Seq = Annotated[int, Meta(ge=0, lt=2**53)]
@@ -61,14 +60,6 @@ class _Gate(Struct, gc=False):
     cause: _Cause
 
 
-class _Answer(Struct, gc=False):
-    execution: Raw = NULL
-
-
-class _Answered(Struct, gc=False):
-    cause: _Answer
-
-
 class _Address(Struct, gc=False):
     saga: str
     key: str
@@ -81,7 +72,6 @@ class _Signal(Struct, gc=False):
 
 
 _gate = msgspec.json.Decoder(_Gate)
-_answered = msgspec.json.Decoder(_Answered)
 _signal = msgspec.json.Decoder(_Signal)
 _notes = msgspec.json.Decoder(Notes)
 _letter = msgspec.json.Decoder(DeadLetter)
@@ -132,32 +122,10 @@ class LogRows:
             raise BadName(f"{stored.subject!r} is no subject of an instance")
         saga, key = unescape(tokens[3]), unescape(tokens[4])
         document = self._mask.document(stored.data)
-        self._note_traits(document, rows.traits)
-        if b'"execution":' in document:
-            self._record(stored.seq, document, rows)
         rows.last_revised = stored.subject
         before = rows.revised.get(stored.subject, -1)
         rows.revised[stored.subject] = stored.seq
         rows.revisions.append((stored.seq, stored.at_ns, saga, key, document, before))
-
-    def _note_traits(self, document: bytes, traits: set[str]) -> None:
-        """Steps are left out without these, so a payload that only looks like one does no harm."""
-        if OPERATOR not in traits and b'"operator"' in document:
-            traits.add(OPERATOR)
-        if TIMERS not in traits and (b'schedule"' in document or b'"timer"' in document):
-            traits.add(TIMERS)  # unschedule, too
-        if FAILURES not in traits and (
-            b'"failed"' in document or b'"parked"' in document or b'"cancelled"' in document
-        ):
-            traits.add(FAILURES)
-
-    def _record(self, seq: int, document: bytes, rows: Rows) -> None:
-        """The attempt behind an answer that no event holds; a payload may only look like one."""
-        execution = _answered.decode(document).cause.execution
-        if execution != NULL:
-            rows.traits.add(ATTEMPTS)
-            rows.attempts.append(seq)
-            rows.records.append((seq, bytes(execution).decode()))
 
     def _gate(self, stored: Stored, rows: Rows) -> None:
         if b'"kind":"operator"' in stored.data:
@@ -166,19 +134,19 @@ class LogRows:
                 rows.decided.append((gate.cause.seq, "done", gate.version, "", stored.at_ns))
 
     def _command(self, stored: Stored, rows: Rows) -> None:
-        headers = stored.headers
-        id, sends = headers.get(codec.COMMAND_ID, ""), headers.get(codec.ATTEMPT, "1")
+        tell = dict(stored.headers.items()).get
+        id, sends = tell(codec.COMMAND_ID, ""), tell(codec.ATTEMPT, "1")
         if not id:
             raise ValueError(f"it has no header {codec.COMMAND_ID}")
-        sender = f".{headers.get(codec.SAGA)}.{headers.get(codec.KEY)}"
-        sent_by = f".{headers.get(codec.VERSION)}."
+        sender = f".{tell(codec.SAGA)}.{tell(codec.KEY)}"
+        sent_by = f".{tell(codec.VERSION)}."
         if not rows.last_revised.endswith(sender) or not id.startswith(f"{sender[1:]}{sent_by}"):
             rows.traits.add(RESENT)
         rows.commands.append(
             (
                 *(id, stored.seq, int(sends) if SMALL.fullmatch(sends) else 1),
                 self._mask(stored.data),
-                *(headers.get(codec.DEADLINE, ""), headers.get(codec.TRACEPARENT, "")),
+                *(tell(codec.DEADLINE, ""), tell(codec.TRACEPARENT, "")),
             )
         )
 

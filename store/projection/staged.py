@@ -113,11 +113,6 @@ EVENTS = _table(
     bytes="int",
     execution="text",  # the header with the record of an attempt
 )
-RECORDS = _table(  # attempts at steps that the engine carried out itself, as revisions hold them
-    "staged_records",
-    seq="int",
-    execution="text",
-)
 UNREADABLE = _table(
     "staged_unreadable",
     stream="text",
@@ -127,28 +122,24 @@ UNREADABLE = _table(
     reason="text",
 )
 
-TABLES = (REVISIONS, COMMANDS, OUTCOMES, LETTERS, ACTIONS, DECIDED, EVENTS, RECORDS, UNREADABLE)
+TABLES = (REVISIONS, COMMANDS, OUTCOMES, LETTERS, ACTIONS, DECIDED, EVENTS, UNREADABLE)
 
 
-OPERATOR = "operator"  # traits: the batch may have an operator's action
-TIMERS = "timers"  # something about a timer
-RESENT = "resent"  # a command whose revision is not in the batch, or that is sent again
+RESENT = "resent"  # traits: the batch may have a command whose revision is not in it, or sent again
 ATTEMPTS = "attempts"  # the record of an attempt
-FAILURES = "failures"  # a transition that went wrong
-ILLEGIBLE = "illegible"  # a document that could not be read
 
 
 class Rows:
     """The rows of one batch, a list for each staged table; filled in the order of the streams.
 
-    ``traits`` are what else it may have, so that steps of a merge can be left out.
+    ``traits`` are what else it may have, so that steps of a merge can be left out; the merge itself
+    finds more of them.
     """
 
     def __init__(self) -> None:
         self.revisions: list[Row] = []
         self.revised: dict[str, int] = {}  # the last sequence of each instance's subject
         self.last_revised = ""  # the subject of the last revision
-        self.attempts: list[int] = []  # sequences of what has the record of an attempt
         self.traits: set[str] = set()
         self.commands: list[Row] = []
         self.outcomes: list[Row] = []
@@ -156,7 +147,6 @@ class Rows:
         self.actions: list[Row] = []
         self.decided: list[Row] = []
         self.events: list[Row] = []
-        self.records: list[Row] = []
         self.unreadable: list[Row] = []
 
     def of(self, table: Table) -> list[Row]:
