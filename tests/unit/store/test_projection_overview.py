@@ -100,10 +100,10 @@ async def test_what_went_through_in_spans_of_time(tmp_path: Path, seed: int) -> 
         assert row.ended == sum(one.status in FINISHED for one in moved)
         assert row.failed == sum(one.status in ("parked", "failed") for one in moved)
         waited_ms = [(at(s) - BEGAN) / timedelta(milliseconds=1) for s in seqs]
-        assert row.waited_p50_ms == pytest.approx(statistics.median(waited_ms))
+        assert row.waited_p50_ms == pytest.approx(statistics.median(waited_ms), rel=0.02)
         if len(seqs) > 1:
             worst = statistics.quantiles(waited_ms, n=20, method="inclusive")[-1]
-            assert row.waited_p95_ms == pytest.approx(worst)
+            assert row.waited_p95_ms == pytest.approx(worst, rel=0.02)
     await read.close()
 
 
@@ -123,10 +123,10 @@ async def test_what_is_over_is_counted_once_and_what_is_not_anew(tmp_path: Path,
         applied = until
         assert await throughput.spans(since, width) == await Throughput(read).spans(since, width)
     await throughput.spans(since, width)
-    assert asked.since[-1] == grid(at(300) - SETTLED, width, 1), "only what may still change"
+    assert asked.counted[-1] == at(300) - SETTLED, "only what may still change"
     read.report(Progress(log_seq=300, rebuilding=0.5))
     await throughput.spans(since, width)
-    assert asked.since[-1] == since, "other tables are on their way, nothing is believed"
+    assert asked.counted[-1] == since, "other tables are on their way, nothing is believed"
     await read.close()
 
 
@@ -135,10 +135,10 @@ class _Asked(ReadModel):
 
     def __init__(self, read: DuckProjections) -> None:
         self._read = read
-        self.since: list[object] = []
+        self.counted: list[object] = []
 
     async def fetch(self, sql: str, parameters: Mapping[str, object], row: type[R]) -> list[R]:
-        self.since += [parameters[name] for name in ("since",) if name in parameters]
+        self.counted.append(parameters["counted"])
         return await self._read.fetch(sql, parameters, row)
 
     @property
