@@ -43,7 +43,7 @@ chaos: $(VENV)/.test ## thousands of sagas while everything is killed (ARGS="--s
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 audit: $(VENV)/.audit ## known vulnerabilities of what the lock file names (needs a network)
-	@$(BIN)/python -m tests.supply audit
+	@$(BIN)/python -m tests.supply audit $(ARGS)
 
 sbom: $(VENV)/.test ## write snorri.cdx.json: all we are made of, with hashes (CycloneDX)
 	@$(BIN)/python -m tests.supply sbom

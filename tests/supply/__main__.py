@@ -1,4 +1,4 @@
-"""``python -m tests.supply audit`` and ``sbom``."""
+"""``python -m tests.supply audit [--if-reachable]`` and ``sbom``."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ def main() -> int:
     match sys.argv[1:]:
         case ["audit"]:
             return audit.main()
+        case ["audit", "--if-reachable"]:
+            return audit.main(if_reachable=True)
         case ["sbom"]:
             from tests.supply import sbom
 
             print(f"wrote {sbom.write()}")
             return 0
         case _:
-            print("say audit or sbom")
+            print("say audit, audit --if-reachable or sbom")
             return 2
 
 

@@ -2,6 +2,9 @@
 
 That tool calls a package that it could not look up skipped, and ends well; here an audit is only
 good when every package was looked up. Exit codes: 0 clean, 1 vulnerabilities, 3 not audited.
+
+Continuous integration asks too, also on machines without a way to the advisories: there an audit
+that could not be made is one line and no failure (`if_reachable`). What was found always is one.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 from tests.supply.locked import LOCK, locked
 
 CLEAN, VULNERABLE, NOT_AUDITED = 0, 1, 3
-TIME_S = 600
+TIME_S = 180
 
 
 class Verdict(NamedTuple):
@@ -55,8 +58,18 @@ def judge(output: str, names: set[str]) -> Verdict:
     return Verdict(CLEAN, (f"{len(names)} packages, no known vulnerability",))
 
 
-def main() -> int:
-    """Audit the lock file and print the verdict; the exit code."""
+def where_it_may_fail(verdict: Verdict) -> Verdict:
+    """The same verdict, but for an audit that could not be made, which is said and let pass."""
+    if verdict.code != NOT_AUDITED:
+        return verdict
+    return Verdict(CLEAN, (f"{' '.join(verdict.lines)} (let pass; `make audit` fails)",))
+
+
+def main(*, if_reachable: bool = False) -> int:
+    """Audit the lock file and print the verdict; the exit code.
+
+    With ``if_reachable`` an audit that could not be made is no failure.
+    """
     command = [sys.executable, "-m", "pip_audit", "--require-hashes", "--disable-pip"]
     command += ["--requirement", str(LOCK), "--format", "json", "--progress-spinner", "off"]
     try:
@@ -65,5 +78,7 @@ def main() -> int:
     except subprocess.TimeoutExpired:
         output = ""
     verdict = judge(output, {one.name for one in locked()})
+    if if_reachable:
+        verdict = where_it_may_fail(verdict)
     print("\n".join(verdict.lines))
     return verdict.code

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.embedded import find_server
+from tests.supply import audit
 from tests.supply.audit import CLEAN, NOT_AUDITED, VULNERABLE, judge
-from tests.supply.locked import LOCK, ROOT, locked
+from tests.supply.locked import LOCK, ROOT, Locked, locked
 from tests.supply.sbom import write
 
 
@@ -91,6 +94,52 @@ def test_only_an_audit_of_all_packages_is_clean(output: str, code: int, words: s
     verdict = judge(output, {"a", "b"})
     assert verdict.code == code
     assert words in "\n".join(verdict.lines)
+
+
+@pytest.mark.parametrize(
+    ("output", "strict", "let_pass", "words"),
+    [
+        (_answer(GOOD, {**BAD, "vulns": []}), CLEAN, CLEAN, "no known vulnerability"),
+        (_answer(GOOD, BAD), VULNERABLE, VULNERABLE, "raise them: make lock"),
+        (_answer(BAD, {**SKIPPED, "name": "a"}), VULNERABLE, VULNERABLE, "b 1: X-1"),
+        (_answer(GOOD, SKIPPED), NOT_AUDITED, CLEAN, "not audited: 1 of 2"),
+        ("", NOT_AUDITED, CLEAN, "not audited: pip-audit gave no answer"),
+    ],
+)
+def test_an_audit_that_could_not_be_made_passes_only_where_it_may(
+    output: str,
+    strict: int,
+    let_pass: int,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    answer = subprocess.CompletedProcess[str]([], 0, stdout=output, stderr="")
+    monkeypatch.setattr(audit.subprocess, "run", lambda *_, **__: answer)
+    monkeypatch.setattr(audit, "locked", lambda: [Locked("a", "1", ()), Locked("b", "1", ())])
+    assert audit.main() == strict
+    assert words in capsys.readouterr().out
+    assert audit.main(if_reachable=True) == let_pass
+    told = capsys.readouterr().out
+    assert words in told
+    if (strict, let_pass) == (NOT_AUDITED, CLEAN):
+        assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(("test", "audited", "code"), [(0, 0, 0), (0, 1, 1), (3, 0, 3)])
+def test_integration_tests_and_audits(test: int, audited: int, code: int, tmp_path: Path) -> None:
+    """The script itself, with a make that only says what it was asked for."""
+    make = tmp_path / "make"
+    make.write_text(
+        f"#!/bin/sh\necho \"$*\" >> '{tmp_path}/asked'\n"
+        f'[ "$1" = test ] && exit {test}\nexit {audited}\n'
+    )
+    make.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run([ROOT / ".ci" / "run"], env={**os.environ, "PATH": path})
+    assert done.returncode == code
+    wanted = ["test"] if test else ["test", "audit ARGS=--if-reachable"]
+    assert (tmp_path / "asked").read_text().splitlines() == wanted
 
 
 def test_the_lock_is_of_this_project() -> None:
