@@ -16,6 +16,7 @@ from sagas.effects import Send
 from sagas.instance import FINISHED, Failure, OpenCommand, Parked, UndoStatus
 from sagas.messages import NULL, Cause
 from sagas.names import command_gate
+from sagas.programs.called import give_up
 
 # The types of answers of jobs that name none of their own.
 COMPLETED = "Snorri-Completed"
@@ -147,6 +148,7 @@ def settle(draft: Draft) -> None:
             text = f"not everything could be undone ({'; '.join(failed)}); see to it by hand"
             draft.error = Failure(type="UndoFailed", message=text)
     if draft.ended and draft.status in FINISHED:
+        give_up(draft)
         for cause in draft.backlog:
             let_go(draft, cause, "finished", f"the instance was {draft.status} while it waited")
         draft.backlog = ()

@@ -49,6 +49,7 @@ from sagas.messages import Cause, unreadable
 from sagas.names import is_command_of, parse_command_id
 from sagas.parking import remember
 from sagas.programs import program
+from sagas.programs.called import turn_away
 from sagas.requeue import REQUEUE, park_too_large, requeue
 from sagas.work import conclude
 
@@ -261,7 +262,8 @@ def _wait_at_gate(draft: Draft, snapshot: Snapshot, cause: Cause, payload: objec
 
 
 def _after_end(draft: Draft, snapshot: Snapshot, cause: Cause) -> Decision:
-    """A finished instance takes note of late answers and children; everything else passes it by.
+    """A finished instance takes note of late answers and children, and turns away who calls it;
+    everything else passes it by.
 
     What it sent before its end is still carried out: a command that waits for its concurrency key
     is let in, and an undo that fails parks the instance, or nobody would learn of it.
@@ -284,7 +286,7 @@ def _note_after_end(draft: Draft, cause: Cause) -> Ignored | None:
         elif undo := close_command(draft, cause.answers):
             settle_undo(draft, undo)
         return None
-    if cause.kind == "child" and note_child(draft, cause):
+    if (cause.kind == "child" and note_child(draft, cause)) or turn_away(draft, cause):
         return None
     reason = f"the instance is {draft.status} and takes no more messages"
     return Ignored("finished", f"{reason}; begin another under a key of its own if it matters")

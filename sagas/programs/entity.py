@@ -23,9 +23,11 @@ import msgspec
 from msgspec import Raw, structs
 
 from sagas.definition import Query, SagaDefinition
+from sagas.draft import Draft
 from sagas.errors import DefinitionError
 from sagas.messages import NULL, Cause, to_raw
 from sagas.names import BadName, check_name
+from sagas.programs import entity_end
 from sagas.programs.definition import program_definition
 from sagas.programs.entity_state import (
     Call,
@@ -164,6 +166,14 @@ class EntityProgram:
                 " patch it when no call is left"
             )
         return ""
+
+    def give_up(self, draft: Draft) -> None:
+        """See Called."""
+        entity_end.give_up(draft)
+
+    def turn_away(self, draft: Draft, cause: Cause) -> bool:
+        """See Called."""
+        return entity_end.turn_away(draft, cause)
 
     def advance(self, run: Run) -> None:
         """Handle calls, the first first, until one waits or none is left."""

@@ -136,7 +136,7 @@ def _entity(evidence: Evidence, name: Name, history: list[Revision]) -> Iterator
         failed |= {_ref(asked[id]) for id in done if id in asked and after.results[id].error}
         yield from _balanced(one.version, before, after, [asked[id] for id in done if id in asked])
         before = after
-    yield from _answered(evidence, history, list(asked.values()))
+    yield from _answered(history, list(asked.values()))
     if name not in evidence.interfered:
         moved = [ref for ref, _ in msgspec.json.decode(before.state)["moves"]]
         wanted = _asked_of(evidence, name) - failed
@@ -169,7 +169,7 @@ def _balanced(
         yield f"v{version} has {read} in it after {new['moves']}"
 
 
-def _answered(evidence: Evidence, history: list[Revision], calls: list[Call]) -> Iterator[str]:
+def _answered(history: list[Revision], calls: list[Call]) -> Iterator[str]:
     replies = [
         msgspec.json.decode(effect.cause.payload, type=Reply)
         for revision in history
@@ -185,8 +185,7 @@ def _answered(evidence: Evidence, history: list[Revision], calls: list[Call]) ->
             yield f"has told {reply.to.address} the answer of {paid['ref']}"
     open = {str(call.reply.address) for call in calls if call.reply is not None}
     open -= {str(reply.to.address) for reply in replies}
-    saga, key = history[-1].instance.saga, history[-1].instance.key
-    if open and (saga, key) not in evidence.interfered:
+    if open:
         yield f"has never answered {sorted(open)}"
 
 

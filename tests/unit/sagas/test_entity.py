@@ -151,3 +151,39 @@ def test_what_can_be_no_handler_is_refused() -> None:
         wallet.handler("deposit")(_any)
     with pytest.raises(DefinitionError, match="async def"):
         wallet.handler("plain")(lambda saga, input: None)  # type: ignore[arg-type,return-value]
+
+
+def _ended_with(action: Any) -> Scenario:
+    """A wallet that an operator ends while two wait for it: one in line, one in the backlog."""
+    money = _rich().when("Wallet", transfer.request(Transfer(amount=1)), id="c-1")
+    money.when("Wallet", _asked("s-1"), id="c-2")
+    money.action("pause").when("Wallet", _asked("s-2"), id="c-3")
+    return money.action(action)
+
+
+def _asked(by: str) -> Any:
+    """What a workflow with this key sends when it calls the wallet."""
+    shop = given(_shopping, key=by).when("Shopping", Transfer(amount=2))
+    return [one for one in shop.instance.effects if isinstance(one, Publish)][1].payload
+
+
+def _told(run: Scenario) -> dict[str, Any]:
+    """Who is told of which failure by the last version."""
+    replies = [one for one in run.instance.effects if isinstance(one, Signal)]
+    return {one.to.key: msgspec.json.decode(one.cause.payload)["failure"] for one in replies}
+
+
+def test_who_waits_for_an_entity_that_is_ended_is_told_so() -> None:
+    money = _ended_with("cancel").expect_status("cancelled")
+    told = _told(money)
+    assert {key: failure["code"] for key, failure in told.items()} == {
+        "s-1": "Ended",
+        "s-2": "Ended",
+    }
+    assert told["s-1"]["reason"].startswith("Wallet/w-1 is cancelled and handles no calls")
+    assert _result(money, "c-1")["code"] == _result(money, "c-2")["code"] == "Ended"
+    before = money.instance.version
+    money.when("Wallet", _asked("s-3"), id="c-4").expect_status("cancelled")
+    assert list(_told(money)) == ["s-3"]
+    money.when("Wallet", deposit.request(Transfer(amount=1)), id="c-5").expect_ignored("finished")
+    assert money.instance.version == before + 1
