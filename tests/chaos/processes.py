@@ -127,11 +127,11 @@ class Installation:
         self._backends.append(backend)
         return backend
 
-    def process(self, *arguments: str, name: str = "") -> Process:
+    def process(self, *arguments: str, name: str = "", **environment: str) -> Process:
         """A process that is ended with the world; start it yourself."""
         log = self.home / f"{name or arguments[-1]}-{len(self.processes)}.log"
         environ = {LEDGER: str(self.ledger), "SNORRI_REPLICAS": str(self.replicas)}
-        process = Process(list(arguments), log, environ)
+        process = Process(list(arguments), log, {**environ, **environment})
         self.processes.append(process)
         return process
 
