@@ -8,7 +8,7 @@ a general type, so that no saga mistakes it for an answer of its own; no engine 
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from datetime import datetime
 
 import msgspec
@@ -22,6 +22,7 @@ from store.port import Backend, Feed, Feeds, Stored
 from store.subjects import Names
 
 TAKE_MAX = 100
+OTHERS_S = 2.0  # for what is known to be stored besides the first answer that has arrived
 
 
 class JobRun(Struct, frozen=True, kw_only=True):
@@ -94,7 +95,7 @@ class JobRuns:
 
 async def answer(feeds: Feeds, names: Names, command: str, key: str) -> JobResult:
     """The result of a command that no saga has sent, under the key of its subject, whenever it
-    comes; raises Unreachable.
+    comes: the first one, should the job have run again after it; raises Unreachable.
     """
     arrived = asyncio.Event()
     async with AsyncExitStack() as stack:
@@ -108,14 +109,34 @@ async def answer(feeds: Feeds, names: Names, command: str, key: str) -> JobResul
 
 
 async def _answer(feeds: list[Feed], arrived: asyncio.Event, command: str) -> JobResult:
-    while True:
+    found: list[Stored] = []
+    while not found:
         arrived.clear()
-        taken = [stored for feed in feeds for stored in feed.take(TAKE_MAX)]
-        for stored in taken:
-            if stored.headers.get(codec.CAUSE) == command and codec.EXECUTION in stored.headers:
-                return _read(stored)
+        taken = _take(feeds)
+        found += _answers(taken, command)
         if not taken:
             await arrived.wait()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(OTHERS_S):
+            while any(feed.waiting for feed in feeds):  # what is under way may have come before
+                arrived.clear()
+                taken = _take(feeds)
+                found += _answers(taken, command)
+                if not taken:
+                    await arrived.wait()
+    return _read(min(found, key=lambda stored: stored.seq))
+
+
+def _take(feeds: list[Feed]) -> list[Stored]:
+    return [stored for feed in feeds for stored in feed.take(TAKE_MAX)]
+
+
+def _answers(taken: list[Stored], command: str) -> list[Stored]:
+    return [
+        stored
+        for stored in taken
+        if stored.headers.get(codec.CAUSE) == command and codec.EXECUTION in stored.headers
+    ]
 
 
 def _read(stored: Stored) -> JobResult:

@@ -5,6 +5,9 @@ Method: the memory broker with scripted faults; what stands on the call's subjec
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
+import msgspec
 import pytest
 from msgspec import Raw, structs
 
@@ -13,7 +16,7 @@ from sagas.names import BadName, is_awaited, is_by_hand, is_call, parse_command_
 from store import codec
 from store.job_calls import JobCall, JobCalls, UnknownTarget
 from store.memory import MemoryBroker, SystemClock
-from store.memory.faults import Answer, Fault, LoseReply, LoseRequest, ScriptedFaults
+from store.memory.faults import Answer, Fault, Late, LoseReply, LoseRequest, ScriptedFaults
 from store.port import (
     Busy,
     Conflict,
@@ -139,3 +142,36 @@ async def test_a_target_that_can_be_none_is_told(target: str) -> None:
     place = await _place()
     with pytest.raises(BadName, match="target"):
         await place.calls.send(structs.replace(CALL, target=target))
+
+
+def _execution(outcome: codec.Outcome) -> str:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    facts = codec.Execution(
+        command=CALL.command,
+        target="pay",
+        worker="w",
+        attempt=1,
+        queued=at,
+        started=at,
+        ended=at,
+        outcome=outcome,
+    )
+    return msgspec.json.encode(facts).decode()
+
+
+@pytest.mark.parametrize("first", ["completed", "failed"])
+@pytest.mark.parametrize("late", ["feeds", "nothing"])
+async def test_the_first_answer_counts_however_often_the_job_has_run(
+    first: codec.Outcome, late: str
+) -> None:
+    """A worker that dies before its acknowledgement has its job run again, to another end."""
+    place = await _place()
+    await place.calls.send(CALL)
+    other: codec.Outcome = "failed" if first == "completed" else "completed"
+    for outcome in (first, other):
+        type = codec.COMPLETED if outcome == "completed" else codec.FAILED
+        headers = {codec.CAUSE: CALL.command, codec.EXECUTION: _execution(outcome)}
+        await place.backend.door.publish(place.names.event(type, CALL.token), b"1", headers)
+    if late == "feeds":
+        place.faults.on("feeds.take", Late(0.01), times=3)
+    assert (await place.calls.result(CALL)).outcome == first
