@@ -20,6 +20,7 @@ from store.projection.port import ReadError
 R = TypeVar("R")
 
 THREADS = 4
+PARSED_MAX = 500
 
 
 class Readers:
@@ -27,6 +28,7 @@ class Readers:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(THREADS, "projection-read")
+        self._parsed: dict[str, duckdb.Statement] = {}
 
     async def fetch(
         self,
@@ -36,7 +38,7 @@ class Readers:
         row: type[R],
     ) -> list[R]:
         """See ReadModel; ``cursor`` opens one on the file to read. Raises duckdb.Error."""
-        query = _Query(cursor, sql, parameters, row)
+        query = _Query(cursor, self._statement, sql, parameters, row)
         future = asyncio.get_running_loop().run_in_executor(self._pool, query.run)
         try:
             return await asyncio.shield(future)
@@ -49,6 +51,16 @@ class Readers:
         """Let the queries that run end, take no more."""
         self._pool.shutdown(wait=True)
 
+    def _statement(self, cursor: duckdb.DuckDBPyConnection, sql: str) -> duckdb.Statement:
+        """A query that is parsed once: of long ones that takes milliseconds each time."""
+        found = self._parsed.get(sql)
+        if found is None:
+            (found,) = cursor.extract_statements(sql)
+            if len(self._parsed) >= PARSED_MAX:  # conditions of people make ever new ones
+                self._parsed.clear()
+            self._parsed[sql] = found
+        return found
+
 
 class _Query:
     """One query on its way; ``cancel`` may come from another thread at any time."""
@@ -56,11 +68,13 @@ class _Query:
     def __init__(
         self,
         cursor: Callable[[], duckdb.DuckDBPyConnection],
+        parse: Callable[[duckdb.DuckDBPyConnection, str], duckdb.Statement],
         sql: str,
         parameters: Mapping[str, object],
         row: type[Any],
     ) -> None:
         self._open = cursor
+        self._parse = parse
         self._cursor: duckdb.DuckDBPyConnection | None = None
         self._cancelled = False
         self._sql = sql
@@ -73,7 +87,7 @@ class _Query:
             return []
         with self._open() as cursor:
             self._cursor = cursor
-            cursor.execute(self._sql, self._parameters)
+            cursor.execute(self._parse(cursor, self._sql), self._parameters)
             columns = cursor.description or []
             return to_structs(columns, cursor.fetchall(), self._row)
 
