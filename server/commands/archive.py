@@ -7,7 +7,8 @@ import sys
 import msgspec
 import rich_click as click
 
-from server.archives import archive_folder, archive_instances, list_sets
+from server.archives import archive_folder
+from server.archiving import archive_instances, list_sets
 from server.commands.common import (
     CONNECTION,
     PANEL_CONNECTION,

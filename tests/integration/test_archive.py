@@ -17,19 +17,12 @@ import msgspec
 import pytest
 import pytest_asyncio
 
-from jobs import JobRegistry
 from jobs.engine import Engine
 from jobs.message_ids import ids_of
-from jobs.worker import Worker
 from sagas.definition import Registry
 from sagas.instance import SEEN_MAX
-from server.archives import (
-    archive_folder,
-    archive_instances,
-    list_sets,
-    open_archive,
-    with_archive,
-)
+from server.archives import archive_folder, open_archive, with_archive
+from server.archiving import archive_instances, list_sets
 from server.backups import back_up, check_backup, restore, restore_for_looking
 from server.embedded import EmbeddedServer
 from server.settings import Settings
@@ -46,6 +39,7 @@ from store.proof.streams import prove_streams
 from store.subjects import Names, escape
 from tests.chaos import app
 from tests.conformance.samples import HOSTILE_KEYS
+from tests.orders_kit import all_ended, histories, working
 from tests.projector_kit import rows_from_nothing
 from tests.waiting import eventually
 
@@ -81,11 +75,6 @@ class _Site:
         stored = await self.backend.log.read(NAMES.instance(saga, key))
         return msgspec.json.decode(stored.data) if stored else None
 
-    async def ended(self, count: int) -> bool:
-        seen = [m async for m in self.backend.log.latest(NAMES.instances("ChaosOrder"))]
-        open = [m for m in seen if b'"status":"running"' in m.data or b'"compensating"' in m.data]
-        return len(seen) == count and not open
-
     async def revisions(self, key: str, saga: str = "ChaosOrder") -> list[Stored]:
         return [m async for m in self.backend.log.history(NAMES.instance(saga, key))]
 
@@ -93,19 +82,6 @@ class _Site:
         findings = Findings()
         await prove_streams(self.whole, NAMES, findings, lambda *_: None)
         return findings
-
-    @asynccontextmanager
-    async def working(self) -> AsyncIterator[None]:
-        """With an engine and a worker."""
-        engine = Engine(self.backend, NAMES, Registry(app.sagas))
-        worker = Worker(self.backend, NAMES, JobRegistry([app.reserve, app.charge, app.give_back]))
-        await engine.start()
-        await worker.start()
-        try:
-            yield
-        finally:
-            await worker.stop()
-            await engine.stop()
 
 
 @pytest_asyncio.fixture
@@ -115,13 +91,13 @@ async def site(tmp_path: Path) -> AsyncIterator[_Site]:
     await server.start()
     backend = await connect(server.url, NAMES, partitions=PARTITIONS)
     site = _Site(tmp_path, server, backend)
-    async with site.working():
+    async with working(site.backend, NAMES):
         for number in range(ORDERS):
             await site.publish("OrderCreated", f"o-{number}", fate=app.fate(number))
         for key in HOSTILE_KEYS:
             await site.publish("OrderCreated", key, fate=app.GOOD)
         count = ORDERS + len(HOSTILE_KEYS)
-        await eventually(lambda: site.ended(count), 30, what="the orders' ends")
+        await eventually(lambda: all_ended(backend, NAMES, count), 30, what="the orders' ends")
     engine = Engine(backend, NAMES, Registry(app.sagas))
     await engine.start()
     await site.publish("OrderCreated", "waits", fate=app.GOOD)
@@ -134,28 +110,21 @@ async def site(tmp_path: Path) -> AsyncIterator[_Site]:
     await server.stop()
 
 
-async def _histories(backend: Any) -> dict[str, list[Stored]]:
-    found: dict[str, list[Stored]] = {}
-    async for last in backend.log.latest(NAMES.instances()):
-        found[last.subject] = [m async for m in backend.log.history(last.subject)]
-    return found
-
-
 async def test_nothing_can_tell(site: _Site) -> None:
-    before = await _histories(site.backend)
+    before = await histories(site.backend, NAMES)
     rows = await rows_from_nothing(site.backend, NAMES, site.home / "before")
     done = await site.archive()
     assert (done.instances, done.left) == (ORDERS + len(HOSTILE_KEYS), {})
     assert done.by_saga == {"ChaosOrder": done.instances}
 
-    alone = await _histories(site.backend)
+    alone = await histories(site.backend, NAMES)
     for subject, history in before.items():
         archived = subject.startswith("$KV.SAGA.i.ChaosOrder.") and not subject.endswith("waits")
         assert alone[subject] == (history[-1:] if archived else history), subject
     left = [m async for m in site.backend.log.history("saga.commands.>")]
     assert [m.headers["Snorri-Key"] for m in left] == ["waits"]
 
-    assert await _histories(site.whole) == before
+    assert await histories(site.whole, NAMES) == before
     assert await rows_from_nothing(site.whole, NAMES, site.home / "after") == rows
     assert (await site.found()).list() == ()
     for history in before.values():
@@ -181,7 +150,7 @@ async def test_a_second_run_finds_nothing_and_a_preview_changes_nothing(site: _S
 async def test_late_messages_change_nothing(site: _Site) -> None:
     await site.archive()
     now = await site.revisions("o-0")
-    async with site.working():
+    async with working(site.backend, NAMES):
         await site.publish("OrderCreated", "o-0", id="another id", fate=app.GOOD)
         await site.publish("OrderCreated", "o-0", fate=app.GOOD)
         await site.publish("Reserved", "o-0", id="late answer")
@@ -199,7 +168,7 @@ async def test_an_operator_still_undoes_what_was_archived_and_it_is_archived_aga
     site: _Site,
 ) -> None:
     await site.archive()
-    async with site.working():
+    async with working(site.backend, NAMES):
         client = SagaClient(site.whole, NAMES)
         reply = await client.act("ChaosOrder", "o-0", "compensate", by="ann", reason="refund")
         assert reply.done, reply
@@ -209,7 +178,9 @@ async def test_an_operator_still_undoes_what_was_archived_and_it_is_archived_aga
             return state is not None and state["status"] == "compensated"
 
         await eventually(undone, what="the compensation")
-        await eventually(lambda: site.ended(ORDERS + len(HOSTILE_KEYS) + 1), what="all ends")
+        await eventually(
+            lambda: all_ended(site.backend, NAMES, ORDERS + len(HOSTILE_KEYS) + 1), what="all ends"
+        )
     whole = [one.instance.version async for one in client.history("ChaosOrder", "o-0")]
     assert whole == list(range(1, len(whole) + 1))
     assert whole[-1] > 3
@@ -222,7 +193,7 @@ async def test_an_operator_still_undoes_what_was_archived_and_it_is_archived_aga
 
 async def test_an_id_from_long_before_is_still_known(site: _Site) -> None:
     """An instance whose last version does not know the ids of its first messages."""
-    async with site.working():
+    async with working(site.backend, NAMES):
         for number in range(2 * SEEN_MAX):
             await site.publish("BellStopped", "late", id=f"stop-{number}")
         client = SagaClient(site.whole, NAMES)
@@ -244,10 +215,13 @@ async def test_an_id_from_long_before_is_still_known(site: _Site) -> None:
 
 
 async def test_a_command_that_nobody_acknowledged_keeps_its_instance(site: _Site) -> None:
-    async with site.working():
+    async with working(site.backend, NAMES):
         reply = await SagaClient(site.backend, NAMES).act("Bell", "late", "cancel", by="ann")
         assert reply.done, reply
-        await eventually(lambda: site.ended(ORDERS + len(HOSTILE_KEYS) + 1), what="the last order")
+        await eventually(
+            lambda: all_ended(site.backend, NAMES, ORDERS + len(HOSTILE_KEYS) + 1),
+            what="the last order",
+        )
     engine = Engine(site.backend, NAMES, Registry(app.sagas))
     await engine.start()
     await site.publish("OrderCreated", "left", fate=app.GOOD)
@@ -307,14 +281,17 @@ async def test_backups_carry_the_archive_and_bring_it_back(site: _Site) -> None:
     first, second = site.home / "first", site.home / "second"
     await back_up(site.settings, first, None, lambda *_: None)
     await site.archive(only="ChaosOrder")
-    async with site.working():
+    async with working(site.backend, NAMES):
         await site.publish("OrderCreated", "fresh", fate=app.GOOD)
-        await eventually(lambda: site.ended(ORDERS + len(HOSTILE_KEYS) + 2), what="the orders")
+        await eventually(
+            lambda: all_ended(site.backend, NAMES, ORDERS + len(HOSTILE_KEYS) + 2),
+            what="the orders",
+        )
     made = await back_up(site.settings, second, first, lambda *_: None)
     assert len(made.manifest.archive) == 1
     alone = site.home / "alone"
     await back_up(site.settings, alone, None, lambda *_: None)
-    before = await _histories(site.whole)
+    before = await histories(site.whole, NAMES)
     rows = await rows_from_nothing(site.whole, NAMES, site.home / "rows")
 
     for number, folder in enumerate((second, alone)):
@@ -324,13 +301,13 @@ async def test_backups_carry_the_archive_and_bring_it_back(site: _Site) -> None:
         data = site.home / f"restored-{number}"
         await restore(Settings(data=str(data)), folder, lambda *_: None)
         async with _opened(data) as restored:
-            assert await _histories(restored.whole) == before
+            assert await histories(restored.whole, NAMES) == before
             assert (await restored.found()).list() == ()
             after = await rows_from_nothing(restored.whole, NAMES, data / "rows")
             assert after == rows
             # What the log got back although it is archived goes again, and nothing else does.
             await restored.archive("1h")
-            assert await _histories(restored.whole) == before
+            assert await histories(restored.whole, NAMES) == before
             assert len(await restored.revisions("o-0")) == 1
 
 
@@ -345,13 +322,13 @@ async def test_an_archive_that_knows_more_than_the_backup_is_not_taken(site: _Si
 
 async def test_a_view_of_a_backup_shows_what_is_archived(site: _Site) -> None:
     folder, data = site.home / "backup", site.home / "view"
-    before = await _histories(site.backend)
+    before = await histories(site.backend, NAMES)
     await site.archive()
     made = await back_up(site.settings, folder, None, lambda *_: None)
     settings = Settings(data=str(data))
     await restore_for_looking(settings, folder, made.manifest.cut.at)
     async with _opened(data) as shown:
-        assert await _histories(shown.backend) == before
+        assert await histories(shown.backend, NAMES) == before
 
 
 @asynccontextmanager

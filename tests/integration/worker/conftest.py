@@ -8,6 +8,7 @@ import pytest
 import pytest_asyncio
 
 from store.subjects import Names
+from tests.steps_kit import Stage
 from tests.worker_kit import Floor, jetstream_floor, memory_floor
 
 
@@ -23,3 +24,12 @@ async def floor(home: str, fresh_names: Callable[[], Names]) -> AsyncIterator[Fl
     floor = await jetstream_floor(home, fresh_names()) if home else memory_floor()
     yield floor
     await floor.close()
+
+
+@pytest_asyncio.fixture
+async def stages() -> AsyncIterator[list[Stage]]:
+    """What to close at the end."""
+    opened: list[Stage] = []
+    yield opened
+    for one in opened:
+        await one.close()

@@ -8,13 +8,11 @@ over while a step is at work.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
-import pytest_asyncio
 
 import jobs.batch
 import jobs.inline
@@ -72,15 +70,6 @@ class Shop:
 def shop() -> Shop:
     """Nothing done yet."""
     return Shop()
-
-
-@pytest_asyncio.fixture
-async def stages() -> AsyncIterator[list[Stage]]:
-    """What to close at the end."""
-    opened: list[Stage] = []
-    yield opened
-    for one in opened:
-        await one.close()
 
 
 def _order(shop: Shop) -> Any:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from msgspec import Struct
 
 from jobs import (
@@ -89,15 +88,6 @@ def till() -> Till:
 def inline(request: pytest.FixtureRequest) -> bool:
     """Where the steps run."""
     return bool(request.param == "inline")
-
-
-@pytest_asyncio.fixture
-async def stages() -> AsyncIterator[list[Stage]]:
-    """What to close at the end."""
-    opened: list[Stage] = []
-    yield opened
-    for one in opened:
-        await one.close()
 
 
 async def _stage(

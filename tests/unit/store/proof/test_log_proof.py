@@ -14,18 +14,13 @@ import pytest
 import pytest_asyncio
 from msgspec import structs
 
-from jobs import JobRegistry
-from jobs.engine import Engine
-from jobs.worker import Worker
-from sagas.definition import Registry
 from sagas.names import call_command_id
 from store.memory import MemoryBroker
 from store.port import Stored
 from store.proof.findings import SHOWN_MAX, Findings
 from store.proof.log import LogProof
 from store.subjects import Names
-from tests.chaos import app
-from tests.waiting import eventually
+from tests.orders_kit import run_orders
 
 NAMES = Names()
 ORDERS = 6
@@ -38,22 +33,7 @@ async def log() -> AsyncIterator[Log]:
     """The log after some orders have ended."""
     broker = MemoryBroker(NAMES)
     backend = broker.backend()
-    engine = Engine(backend, NAMES, Registry(app.sagas))
-    worker = Worker(backend, NAMES, JobRegistry([app.reserve, app.charge, app.give_back]))
-    await engine.start()
-    await worker.start()
-    for number in range(ORDERS):
-        body = msgspec.json.encode({"order": f"o-{number}", "fate": app.fate(number)})
-        await backend.door.publish(NAMES.event("OrderCreated", f"o-{number}"), body)
-
-    async def ended() -> bool:
-        seen = [m async for m in backend.log.latest(NAMES.instances("ChaosOrder"))]
-        ends = sum(b'"status":"running"' not in m.data for m in seen)
-        return ends == ORDERS and not any(b'"compensating"' in m.data for m in seen)
-
-    await eventually(ended, what="all orders ending")
-    await worker.stop()
-    await engine.stop()
+    await run_orders(backend, NAMES, ORDERS)
     yield [stored async for stored in backend.log.history(">")]
     await backend.close()
 
