@@ -24,13 +24,11 @@ from nats import errors
 
 from store.jetstream import wire
 from store.jetstream.login import ANYBODY, Login
-from store.jetstream.parser import LinkParser, info_of
+from store.jetstream.parser import LinkParser, Message, RunSink, Sink, info_of, one_by_one
 from store.jetstream.roaming import PING_INTERVAL_CLUSTER_S, PING_INTERVAL_S, RoamingClient
 from store.port import Denied, Unreachable
 
 log = logging.getLogger(__name__)
-
-Sink = Callable[[bytes, bytes, bytes, bytes], None]  # subject, reply subject, header block, payload
 
 REQUEST_TIMEOUT_S = 5.0
 CLOSE_S = 2.0
@@ -67,7 +65,7 @@ class Link(RoamingClient):
         self.problem = ""  # the last thing the server or the socket complained of
         self.refusal: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.may_tidy = True  # until the server denies us to remove a consumer
-        self._sink_by_sid: dict[int, Sink] = {}
+        self._sink_by_sid: dict[int, RunSink] = {}
         self._waiters: dict[bytes, Waiter] = {}
         self._tokens = 0
         self.prefix = ""  # of all inboxes of this connection
@@ -91,6 +89,10 @@ class Link(RoamingClient):
 
     async def attach(self, subject: str, sink: Sink) -> int:
         """Subscribe ``sink`` to ``subject`` (wildcards allowed); the number is for ``detach``."""
+        return await self.attach_runs(subject, one_by_one(sink))
+
+    async def attach_runs(self, subject: str, sink: RunSink) -> int:
+        """The same for one that takes all that has come together at once, which costs less."""
         subscription = await self.subscribe(subject)  # pyright: ignore[reportUnknownMemberType]
         sid = subscription._id  # pyright: ignore[reportPrivateUsage]
         self._sink_by_sid[sid] = sink
@@ -205,14 +207,14 @@ class Link(RoamingClient):
 
     # --- reading: called by the parser of nats-py
 
-    def _dispatch(self, sid: int, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
+    def _dispatch(self, sid: int, run: list[Message]) -> None:
         sink = self._sink_by_sid.get(sid)
         if sink is None:
             return  # detached a moment ago; we have no other kind of subscription
         try:
-            sink(subject, reply, header, data)
+            sink(run)
         except Exception:
-            log.exception("a reader of %r failed; the message is skipped", subject)
+            log.exception("a reader failed; %d messages are skipped", len(run))
 
     async def _control(self, word: bytes, text: str) -> None:
         try:

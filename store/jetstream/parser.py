@@ -9,14 +9,20 @@ client reconnects. It knows nothing of what messages mean.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from nats.errors import ProtocolError
 
+log = logging.getLogger(__name__)
+
 LINE_BYTES_MAX = 1024 * 1024  # the INFO of a large cluster is the longest line there is
 
-Deliver = Callable[[int, bytes, bytes, bytes, bytes], None]  # sid, subject, reply, headers, payload
+Message: TypeAlias = tuple[bytes, bytes, bytes, bytes]  # subject, reply subject, headers, payload
+RunSink: TypeAlias = Callable[[list[Message]], None]  # takes what came without a break
+Sink: TypeAlias = Callable[[bytes, bytes, bytes, bytes], None]  # takes one message
+Deliver = Callable[[int, list[Message]], None]  # sid, and what came for it without a break
 Control = Callable[[bytes, str], Awaitable[None]]  # PING, PONG, INFO or -ERR, and what follows it
 
 
@@ -62,28 +68,52 @@ class LinkParser:
         """Deliver the complete messages from ``position`` on; where the first thing begins that is
         none.
         """
-        deliver, find, size = self._deliver, data.find, len(data)
-        while (end := find(b"\r\n", position)) >= 0:
-            words = data[position:end].split()
-            kind = words[0] if words else b""
-            body = head = end + 2
-            try:
+        find, size = data.find, len(data)
+        run: list[Message] = []
+        of, sid = b"", 0
+        try:
+            while (end := find(b"\r\n", position)) >= 0:
+                words = data[position:end].split()
+                kind = words[0] if words else b""
+                body = head = end + 2
                 if kind == b"HMSG":
                     head += int(words[-2])
                     reply = words[3] if len(words) == 6 else b""
                 elif kind == b"MSG":
                     reply = words[3] if len(words) == 5 else b""
                 else:
-                    return position
+                    break
                 stop = body + int(words[-1])
-                sid, subject = int(words[2]), words[1]
-            except (ValueError, IndexError) as error:
-                raise ProtocolError from error
-            if size < stop + 2:
-                return position
-            deliver(sid, subject, reply, data[body:head], data[head:stop])
-            position = stop + 2
+                if size < stop + 2:
+                    break
+                if words[2] != of:
+                    self._hand_on(sid, run)
+                    run, of = [], words[2]
+                    sid = int(of)
+                run.append((words[1], reply, data[body:head], data[head:stop]))
+                position = stop + 2
+        except (ValueError, IndexError) as error:
+            raise ProtocolError from error
+        finally:
+            self._hand_on(sid, run)
         return position
+
+    def _hand_on(self, sid: int, run: list[Message]) -> None:
+        if run:
+            self._deliver(sid, run)
+
+
+def one_by_one(sink: Sink) -> RunSink:
+    """Pass messages to ``sink`` singly; one on which it fails is skipped."""
+
+    def each(run: list[Message]) -> None:
+        for message in run:
+            try:
+                sink(*message)
+            except Exception:
+                log.exception("a reader of %r failed; the message is skipped", message[0])
+
+    return each
 
 
 def info_of(text: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ import msgspec
 
 from store.jetstream import api, wire
 from store.jetstream.link import REQUEST_TIMEOUT_S, Link
+from store.jetstream.parser import Message
 from store.port import NO_HEADERS, Refused, Stored, StoreError, Unreachable
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class Reader:
         self._consumer_seq = 0
         self._asked = 0
         self._broken.clear()
-        self._sid = await self._link.attach(self._inbox, self._deliver)
+        self._sid = await self._link.attach_runs(self._inbox, self._deliver)
         answer = await api.create_consumer(
             *(self._link, self._stream, self._consumer, self._config()), timeout_s=wait_s
         )
@@ -228,24 +229,26 @@ class Reader:
         except StoreError:
             self._break()
 
-    def _deliver(self, subject: bytes, reply: bytes, header: bytes, data: bytes) -> None:
+    def _deliver(self, run: list[Message]) -> None:
         self._heard = True
-        if not reply:
-            self._hear_status(wire.status_of(header), header)
-            return
-        if self._broken.is_set():
-            return
-        place = wire.delivery_of(reply)
-        if place.consumer_seq != self._consumer_seq + 1:
-            self._break()
-            return
-        self._consumer_seq = place.consumer_seq
-        self._asked -= 1
-        self.last, self.pending = place.seq, place.pending
-        headers = wire.Block(header) if header else NO_HEADERS
-        self._held_bytes += len(data)
-        name = subject.decode("utf-8", "surrogateescape")
-        self._held.append(Stored(name, place.seq, place.at_ns, data, headers))
+        for message in run:
+            subject, reply, header, data = message
+            if not reply:
+                self._hear_status(wire.status_of(header), header)
+                continue
+            if self._broken.is_set():
+                continue
+            seq, consumer_seq, at_ns, self.pending = wire.place_of(reply)
+            if consumer_seq != self._consumer_seq + 1:
+                self._break()
+                continue
+            self._consumer_seq = consumer_seq
+            self.last = seq
+            self._asked -= 1
+            self._held_bytes += len(data)
+            headers = wire.Block(header) if header else NO_HEADERS
+            name = subject.decode("utf-8", "surrogateescape")
+            self._held.append(Stored(name, seq, at_ns, data, headers))
         if self._asked <= HELD_MAX // 2:
             self._ask_more()
         self._wake()

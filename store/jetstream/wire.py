@@ -14,7 +14,7 @@ from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from store.port import MessageTooLarge, Refused
 
@@ -177,6 +177,17 @@ def delivery_of(reply: bytes) -> Delivery:
     if count > 9:
         tokens = tokens[2:11]
     return Delivery(int(tokens[4]), int(tokens[5]), int(tokens[6]), int(tokens[7]), int(tokens[8]))
+
+
+def place_of(reply: bytes) -> tuple[int, int, int, int]:
+    """The same without the attempt, at less cost: where a delivered message is, when it was stored
+    and how many are to come.
+    """
+    tokens = reply.split(b".")
+    if len(tokens) == 9 and tokens[1] == b"ACK":
+        return int(tokens[5]), int(tokens[6]), int(tokens[7]), int(tokens[8])
+    _, seq, consumer_seq, at_ns, pending = structs.astuple(delivery_of(reply))
+    return seq, consumer_seq, at_ns, pending
 
 
 @lru_cache(maxsize=1024)

@@ -47,7 +47,7 @@ def _read(chunks: list[bytes]) -> tuple[list[tuple[Any, ...]], list[tuple[bytes,
         lines.append((word, text))
 
     async def run() -> None:
-        parser = LinkParser(lambda *message: heard.append(message), control)
+        parser = LinkParser(lambda sid, run: heard.extend((sid, *one) for one in run), control)
         for chunk in chunks:
             await parser.parse(chunk)
 
@@ -71,6 +71,24 @@ def test_any_cutting_gives_the_same_messages(messages: Messages, cuts: list[int]
     assert lines == [(b"PING", "")] * len(messages)
 
 
+def test_messages_come_in_runs_for_one_reader_each() -> None:
+    runs: list[tuple[int, list[bytes]]] = []
+
+    async def control(word: bytes, _: str) -> None:
+        runs.append((0, [word]))
+
+    async def run() -> None:
+        parser = LinkParser(
+            lambda sid, run: runs.append((sid, [data for *_, data in run])), control
+        )
+        sent = [(1, b"a"), (1, b"b"), (2, b"c"), (1, b"d")]
+        stream = b"".join(b"MSG s %d 1\r\n%b\r\n" % one for one in sent)
+        await parser.parse(stream + b"PING\r\n" + stream[:20])
+
+    asyncio.run(run())
+    assert runs == [(1, [b"a", b"b"]), (2, [b"c"]), (1, [b"d"]), (0, [b"PING"]), (1, [b"a"])]
+
+
 def test_lines_that_are_no_messages_are_told_apart() -> None:
     text = b"+OK\r\nINFO {\"a\":1}\r\nPONG\r\n-ERR 'Permissions Violation'\r\nMSG s 1 2\r\nhi\r\n"
     heard, lines = _read([text])
@@ -80,7 +98,15 @@ def test_lines_that_are_no_messages_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     "nonsense",
-    [b"HELLO\r\n", b"MSG a b c\r\n", b"MSG\r\n", b"HMSG a 1 x 5\r\n", b"\r\n", b"y" * 1_100_000],
+    [
+        b"HELLO\r\n",
+        b"MSG a b c\r\n",
+        b"MSG a b 0\r\n\r\n",
+        b"MSG\r\n",
+        b"HMSG a 1 x 5\r\n",
+        b"\r\n",
+        b"y" * 1_100_000,
+    ],
 )
 def test_nonsense_is_a_protocol_error(nonsense: bytes) -> None:
     with pytest.raises(ProtocolError):
@@ -122,6 +148,7 @@ def test_sizes_count_headers() -> None:
 )
 def test_both_forms_of_ack_subjects_are_read(reply: bytes) -> None:
     assert wire.delivery_of(reply) == wire.Delivery(2, 30, 4, 1700000000000000005, 6)
+    assert wire.place_of(reply) == (30, 4, 1700000000000000005, 6)
 
 
 @pytest.mark.parametrize(
@@ -131,6 +158,8 @@ def test_both_forms_of_ack_subjects_are_read(reply: bytes) -> None:
 def test_other_subjects_are_no_delivery(reply: bytes) -> None:
     with pytest.raises(ValueError, match=r"reply|invalid literal"):
         wire.delivery_of(reply)
+    with pytest.raises(ValueError, match=r"reply|invalid literal"):
+        wire.place_of(reply)
 
 
 @pytest.mark.parametrize(
