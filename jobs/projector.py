@@ -16,6 +16,7 @@ from msgspec import structs
 
 from jobs.following import STREAMS, Follower
 from jobs.rebuilding import Rebuilder, Rebuilt
+from store.broker_clock import Clock, utc_now
 from store.port import Backend, Extent, StoreError, StreamName
 from store.projection.checkpoint import Streams, mismatch
 from store.projection.port import Progress, Projections, Tables, WriteError
@@ -38,13 +39,14 @@ class _Another(Exception):
 class Projector:
     """Follows the streams of ``backend`` into ``projections``; a service like the others.
 
-    ``rebuilder`` builds them anew while they are read.
+    ``rebuilder`` builds them anew while they are read. ``now`` has to be the broker's time.
     """
 
     name = "projector"
 
-    def __init__(self, backend: Backend, projections: Projections) -> None:
+    def __init__(self, backend: Backend, projections: Projections, *, now: Clock = utc_now) -> None:
         self._backend = backend
+        self._now = now
         self._projections = projections
         self._live: Follower | None = None
         self._fault = ""
@@ -254,5 +256,5 @@ class Projector:
         self._behind_since_s = self._behind_since_s or now_s
         oldest_ns = live.oldest_ns()
         if oldest_ns:
-            return max(0.0, (time.time_ns() - oldest_ns) / 1e9)
+            return max(0.0, self._now().timestamp() - oldest_ns / 1e9)
         return now_s - self._behind_since_s

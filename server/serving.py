@@ -100,7 +100,7 @@ def build_serving(
     redactor.hide(lambda: mask.names)
     backend = with_archive(settings, backend, names)
     projections = DuckProjections(projections_folder(settings), names, mask)
-    projector = Projector(backend, projections)
+    projector = Projector(backend, projections, now=now)
     folder = console_folder(settings)
     console = DuckConsole(Copies(projections, folder / "copies"), folder)
     observing = observing or Observing(settings, backend, names)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import pytest_asyncio
 from msgspec import Struct
 
 from jobs.projector import Projector
+from store import codec
 from store.duck.file import DuckFile
 from store.duck.projection import DuckProjections
 from store.live_mask import LiveMask
@@ -99,6 +102,31 @@ async def test_waiting_for_a_sequence_ends_when_it_is_applied(
         await asyncio.sleep(0)
         await backend.door.publish(broker.names.signal("operator", "x"), b"{}")
         assert await asyncio.gather(*waits) == [True, True, True]
+
+
+async def test_how_late_it_is_counts_by_the_broker_not_by_the_machine(
+    broker: MemoryBroker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, go_on = DuckFile._commit, threading.Event()
+
+    def late(*arguments: Any) -> None:
+        go_on.wait(20)
+        commit(*arguments)
+
+    monkeypatch.setattr(DuckFile, "_commit", late)
+    projections = DuckProjections(tmp_path / "p", broker.names, LiveMask())
+    backend = broker.backend()
+    # The broker's clock stands still at some day long ago.
+    at_ns = [stored.at_ns async for stored in backend.log.history(">")]
+    now = codec.moment(min(at_ns)) + timedelta(seconds=7)
+    projector = Projector(backend, projections, now=lambda: now)
+    await projector.start()
+    try:
+        await eventually(lambda: projections.progress.lag_s, 10, "being behind")
+        assert 0 < projections.progress.lag_s <= 7
+    finally:
+        go_on.set()
+        await projector.stop()
 
 
 async def test_while_it_is_filled_for_the_first_time_reads_are_refused(
