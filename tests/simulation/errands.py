@@ -47,7 +47,7 @@ async def _do(ctx: StepContext[Any], name: str, input: Input) -> Input:
         await _ask(ctx, f"{whom}.{place}", simulate.get("weigh", ""))
     if input.get("calls"):
         await ctx.send("jot", {"whom": whom, "simulate": simulate.get("jot", "")})
-    how = simulate.get(name) or simulate.get(whom.rpartition(".")[2])
+    how = simulate.get(whom.rpartition(".")[2]) or simulate.get(name)
     if how == "slow":
         await busy(SLOW_S)
     if how == "refuses":
@@ -134,9 +134,13 @@ async def errand(saga: WorkflowSaga, input: dict[str, Any]) -> dict[str, Any]:
     def what(name: str, **more: Any) -> Input:
         return {"whom": f"{key}.{name}", "simulate": how, **more}
 
+    async def stop(number: int) -> str:
+        done = await fetch(saga, what(f"stop{number}"))
+        saga.state.setdefault("ended", []).append(number)
+        return str(done["whom"])
+
     await pack(saga, what("pack", calls=2))
-    stops = [fetch(saga, what(f"stop{number}")) for number in range(input["stops"])]
-    fetched = await asyncio.gather(*stops)
+    fetched = await asyncio.gather(*map(stop, range(input["stops"])))
     await saga.sleep(0.02 * input["stops"])
     legs = [saga.child("Leg", what(f"leg{number}")) for number in range(input["legs"])]
     driven = await asyncio.gather(*legs)
@@ -147,7 +151,7 @@ async def errand(saga: WorkflowSaga, input: dict[str, Any]) -> dict[str, Any]:
     except StepFailed:
         give.tell(saga, input["purse"], {"ref": f"{key}.back", "amount": amount})
         raise
-    return {"fetched": [one["whom"] for one in fetched], "driven": driven, "paid": paid["ref"]}
+    return {"fetched": fetched, "driven": driven, "paid": paid["ref"]}
 
 
 PROGRAMS = (errand, leg, purse)

@@ -19,7 +19,7 @@ import sagas.programs.entity
 import sagas.programs.run
 import sagas.programs.workflow_execution
 import store.job_calls
-from jobs.intake import CRON, Answer
+from jobs.intake import CRON
 from sagas.effects import Send
 from sagas.instance import OpenCommand
 from sagas.programs.entity_state import state_of
@@ -103,13 +103,9 @@ def _not_requeued() -> Any:
 
 def _not_listed() -> Any:
     def make(real: Any) -> Any:
-        def light(batch: Any) -> bool:
-            answers = all(isinstance(intake, Answer) for intake in batch.intakes)
-            return answers and len(batch.messages) == len(batch._places) and not batch._notes
+        return lambda batch, partition, inline: real(batch, partition, frozenset())
 
-        return property(light)
-
-    return instead(jobs.batch.Batch, "light", make)
+    return instead(jobs.batch.Batch, "_position", make)
 
 
 def _last_call_first() -> Any:
@@ -248,7 +244,7 @@ PROGRAM_MUTANTS: Mapping[str, Callable[[], Any]] = {
     "the answer of a step lands once more": _landed_twice,
     "an inline answer is stored whatever became of its run": _stale_answer,
     "steps that an engine had begun are not sent on by the next one": _not_requeued,
-    "a run whose steps go on is not on record for the next engine": _not_listed,
+    "steps that an engine has begun are not on record for the next one": _not_listed,
     "an entity begins with the call that came last": _last_call_first,
     "an entity with a long line loses an update": _update_lost,
     "an entity answers whoever came last": _answer_to_another,

@@ -208,10 +208,10 @@ def _wanted(one: Order) -> tuple[str, ...]:
 
 def _wanted_of_errand(one: Order) -> tuple[str, ...]:
     asked, how = errand_of(one), dict(one.simulate)
-    there = {"pack", "fetch", "hand-over", "count", "take", "weigh"}
-    there |= {f"stop{number}" for number in range(asked["stops"])}
-    there |= {"drive"} if asked["legs"] else set()
-    if any(simulate in BAD_ENDS for name, simulate in how.items() if name in there):
+    ways = [how.get(name, "") for name in ("pack", "hand-over", "count", "take", "weigh")]
+    ways += [how.get(f"stop{n}") or how.get("fetch", "") for n in range(asked["stops"])]
+    ways += [how.get("drive", "") for _ in range(asked["legs"])]
+    if any(way in BAD_ENDS for way in ways):
         return ("compensated", "failed")
     return ("completed",) if how.get("weigh") != "moody" else ("completed", "compensated", "failed")
 
