@@ -15,7 +15,7 @@ import pytest
 from store.jetstream import topology
 from tests.chaos.mixed.roles import WINDOW_S
 from tests.chaos.mixed.samples import BROKER, Measure, Sample, Trend, trends
-from tests.chaos.mixed.soak import Soaked, render, soak
+from tests.chaos.mixed.soak import HOLDS, Soaked, render, soak
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -31,10 +31,10 @@ def test_a_soak_measures_every_process(tmp_path: Path, monkeypatch: pytest.Monke
     assert soaked.sagas > 20
     found = {(one.who, one.measure) for one in soaked.trends}
     units = ("engine-0", "engine-1", "jobs-0", "jobs-1", "api-0")
-    each = set(get_args(Measure)) - {"consumers"}
+    each = set(get_args(Measure)) - {"consumers", "messages"}
     assert found == {
         *((unit, measure) for unit in units for measure in each),
-        *((BROKER, measure) for measure in get_args(Measure) if measure != "tasks"),
+        *((BROKER, m) for m in get_args(Measure) if m not in ("tasks", "objects")),
     }
     assert all(one.early > 0 for one in soaked.trends)
 
@@ -59,24 +59,43 @@ def _trend(measure: Measure, early: float, late: float, who: str = "jobs-0") -> 
         ("tasks", 20.0, 23.0, False),
         ("file descriptors", 200.0, 209.0, True),
         ("consumers", 28.0, 40.0, False),
+        ("objects", 100_000.0, 104_000.0, True),
+        ("objects", 100_000.0, 106_000.0, False),
     ],
 )
 def test_growth_is_noticed(measure: Measure, early: float, late: float, flat: bool) -> None:
     assert _trend(measure, early, late).flat is flat
 
 
-def test_the_page_names_what_has_grown_and_what_only_holds_what_is_stored() -> None:
-    grown, api = _trend("tasks", 20, 40), _trend("memory MB", 100, 200, "api-0")
-    soaked = Soaked(
+def _soaked(*trends: Trend) -> Soaked:
+    return Soaked(
         seed=7,
         lasted_s=1800,
         sagas=10,
         faults=2,
         transitions=1000,
-        trends=[grown, api],
+        trends=list(trends),
         complaints=[],
     )
+
+
+@pytest.mark.parametrize("who", ["api-0", BROKER])
+def test_what_holds_the_stored_may_grow_with_it_and_no_more(who: str) -> None:
+    stored = _trend("messages", 100_000, 200_000, BROKER)
+    holds = HOLDS[who, "memory MB"] * 100_000 / 2**20
+    assert not _soaked(stored, _trend("memory MB", 100, 104 + holds, who)).grown
+    more = _trend("memory MB", 100, 106 + holds, who)
+    assert _soaked(stored, more).grown == [more]
+    nothing = _trend("messages", 100_000, 100_000, BROKER)
+    some = _trend("memory MB", 100, 106, who)
+    assert _soaked(nothing, some).grown == [some]
+
+
+def test_the_page_names_what_has_grown_and_what_only_holds_what_is_stored() -> None:
+    grown, api = _trend("tasks", 20, 40), _trend("memory MB", 100, 150, "api-0")
+    soaked = _soaked(grown, api, _trend("messages", 100_000, 200_000, BROKER))
     assert soaked.grown == [grown]
     page = render(soaked)
     assert "| jobs-0 | tasks | 20 | 40 | +100.0% (grown) |" in page
-    assert "| api-0 | memory MB | 100 | 200 | +100.0% (holds what was stored) |" in page
+    assert "| +50.0% (524 bytes for each message stored) |" in page
+    assert "+100.0% (what is stored) |" in page

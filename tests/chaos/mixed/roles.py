@@ -3,12 +3,14 @@
 Engines and workers are those of ``tests.chaos.runner``, the API is `snorri serve` with its data in
 HOME on PORT. The broker's window for ids is a second here, so that it is ours to know an id again,
 and engines remember a thousand instances, so that they forget and load them too.
-On SIGUSR1 a process writes how many asyncio tasks it has into a file named by its process id.
+On SIGUSR1 a process writes how many asyncio tasks and how many blocks of Python's memory it has
+into a file named by its process id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -28,9 +30,9 @@ CACHED = 1000
 APP = "tests.chaos.mixed.app"
 
 
-def tasks_file(pid: int, home: Path) -> Path:
-    """Where the process writes its number of tasks."""
-    return home / f"{pid}.tasks"
+def counts_file(pid: int, home: Path) -> Path:
+    """Where the process writes its number of tasks and of blocks of memory."""
+    return home / f"{pid}.counts"
 
 
 def forget_ids_soon() -> None:
@@ -43,11 +45,14 @@ def _remember_little() -> None:
     Cache.__init__.__defaults__ = (CACHED, BYTES_MAX)
 
 
-def _tell_tasks_on_signal(home: Path) -> None:
-    file = tasks_file(os.getpid(), home)
+def _tell_counts_on_signal(home: Path) -> None:
+    file = counts_file(os.getpid(), home)
+    fresh = file.with_suffix(".new")
 
     def tell(*_: object) -> None:
-        file.write_text(f"{len(asyncio.all_tasks())}")
+        gc.collect()  # what nobody holds any more is no growth
+        fresh.write_text(f"{len(asyncio.all_tasks())} {sys.getallocatedblocks()}")
+        fresh.replace(file)
 
     signal.signal(signal.SIGUSR1, tell)
 
@@ -56,7 +61,7 @@ def main(role: str, url: str, home: str, port: str) -> int:
     """Run the role until a signal ends it."""
     forget_ids_soon()
     _remember_little()
-    _tell_tasks_on_signal(Path(home))
+    _tell_counts_on_signal(Path(home))
     names = Names()
     if role == "api":
         arguments = ["--app", APP, "--nats-url", url, "--data", f"{home}/api", "--port", port]

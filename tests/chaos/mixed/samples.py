@@ -13,16 +13,18 @@ import nats
 from msgspec import Struct
 
 from store.subjects import Names
-from tests.chaos.mixed.roles import tasks_file
+from tests.chaos.mixed.roles import counts_file
 from tests.chaos.mixed.site import Site
 from tests.waiting import eventually
 
-Measure: TypeAlias = Literal["memory MB", "file descriptors", "threads", "tasks", "consumers"]
+Measure: TypeAlias = Literal[
+    "memory MB", "objects", "file descriptors", "threads", "tasks", "consumers", "messages"
+]
 
 GROWTH_MAX = 0.05
 SLACK = 2.0  # connections and files of the moment; a leak is more than that
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-TASKS_S = 5.0
+ANSWER_S = 15.0  # of a process that is asked by a signal, on a busy machine
 BROKER = "broker"
 
 
@@ -68,9 +70,13 @@ async def take(site: Site, at_s: float) -> list[Sample]:
     for unit in site.units:
         pid = unit.process.pid
         _usage(add, unit.name, pid)
-        add(unit.name, "tasks", await _tasks(pid, site.world.home))
+        tasks, objects = await _counts(pid, site.world.home)
+        add(unit.name, "tasks", tasks)
+        add(unit.name, "objects", objects)
     _usage(add, BROKER, site.world.server.pid)
-    add(BROKER, "consumers", await _consumers(site.world.server.url, site.world.names))
+    consumers, messages = await _held(site.world.server.url, site.world.names)
+    add(BROKER, "consumers", consumers)
+    add(BROKER, "messages", messages)
     return found
 
 
@@ -82,21 +88,25 @@ def _usage(add, who: str, pid: int) -> None:
     add(who, "threads", len(os.listdir(process / "task")))
 
 
-async def _tasks(pid: int, home: Path) -> int:
-    """How many asyncio tasks a process has, as it says when it is asked by a signal."""
-    file = tasks_file(pid, home)
+async def _counts(pid: int, home: Path) -> tuple[int, int]:
+    """How many asyncio tasks and blocks of Python's memory a process has, as it says when it is
+    asked by a signal.
+    """
+    file = counts_file(pid, home)
     file.unlink(missing_ok=True)
     os.kill(pid, signal.SIGUSR1)
-    return int(await eventually(lambda: file.exists() and file.read_text(), TASKS_S, "its tasks"))
+    await eventually(file.exists, ANSWER_S, "what it counts")
+    tasks, objects = file.read_text().split()
+    return int(tasks), int(objects)
 
 
-async def _consumers(url: str, names: Names) -> int:
-    """All consumers of all our streams."""
+async def _held(url: str, names: Names) -> tuple[int, int]:
+    """All consumers and all messages of all our streams."""
     client = await nats.connect(url)
     try:
         streams = (names.events_stream, names.log_stream, names.meta_stream)
-        infos = [await client.jetstream().stream_info(stream) for stream in streams]
-        return sum(info.state.consumer_count for info in infos)
+        states = [(await client.jetstream().stream_info(stream)).state for stream in streams]
+        return sum(one.consumer_count for one in states), sum(one.messages for one in states)
     finally:
         await client.close()
 
