@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import socket
 from collections.abc import Callable, Generator
 
@@ -156,8 +158,13 @@ def listen(host: str, port: int) -> socket.socket:
             f"host {host!r} is not known here ({error.strerror}); use --host 127.0.0.1"
         ) from None
     except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise HttpPortTaken(
+                f"{host} is no address of this machine; use --host 127.0.0.1, or 0.0.0.0 for all"
+            ) from None
+        why = os.strerror(error.errno) if error.errno else str(error)
         raise HttpPortTaken(
-            f"port {port} of {host} can't be used for the API ({error.strerror}); another program "
+            f"port {port} of {host} can't be used for the API ({why}); another program "
             "has it, perhaps a Snorri that runs already: stop that, or use --port with another "
             "number (0 takes any)"
         ) from None

@@ -13,13 +13,8 @@ import msgspec
 import rich_click as click
 from rich.text import Text
 
-from server.commands.api import check, open_api
-from server.commands.common import (
-    API,
-    PANEL_API,
-    json_option,
-    settings_options,
-)
+from server.commands.api import Refusal, check, open_api
+from server.commands.common import API, PANEL_API, Failed, json_option, settings_options
 from server.commands.output import emit, note, pretty, say, short, table, time_text
 from server.settings import Settings
 from store.event_story import DEPTH_DEFAULT, DEPTH_MAX
@@ -111,7 +106,13 @@ def event(settings: Settings, seq: int, depth: int, as_json: bool) -> None:
 
     Needs a running `snorri dev` or `snorri serve`.
     """
-    told = _get(settings, f"{EVENTS}/{seq}", {"depth": depth})
+    try:
+        told = _get(settings, f"{EVENTS}/{seq}", {"depth": depth})
+    except Refusal as refusal:
+        if refusal.problem.get("status") != 404:
+            raise
+        detail = refusal.problem.get("detail")
+        raise Failed(f"{detail} `snorri events` lists those that are stored.") from None
     if as_json:
         emit(told)
     else:

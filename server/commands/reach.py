@@ -27,6 +27,8 @@ from store.port import Backend
 from store.subjects import Names
 
 NEAR_MAX = 3
+LIKENESS_MIN = 0.5
+LIKENESS_SPREAD = 0.2  # names less like it than the best by more than this are no help
 
 
 class Session(Struct, frozen=True):
@@ -95,5 +97,12 @@ async def check_saga(session: Session, saga: str) -> SagaCard:
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """`` (did you mean …?)`` or an empty text."""
     folded = {one.casefold(): one for one in known}
-    near = difflib.get_close_matches(word.casefold(), list(folded), NEAR_MAX, 0.5)
+    matcher = difflib.SequenceMatcher(b=word.casefold())
+
+    def likeness(one: str) -> float:
+        matcher.set_seq1(one)
+        return matcher.ratio()
+
+    near = difflib.get_close_matches(word.casefold(), list(folded), NEAR_MAX, LIKENESS_MIN)
+    near = [one for one in near if likeness(one) >= likeness(near[0]) - LIKENESS_SPREAD]
     return f" (did you mean {' or '.join(folded[one] for one in near)}?)" if near else ""

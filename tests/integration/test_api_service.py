@@ -105,6 +105,8 @@ async def test_a_taken_port_and_an_unknown_host_are_told() -> None:
             await _service(_Streams(), port).start()
     with pytest.raises(HttpPortTaken, match="not known here"):
         await _service(_Streams(), host="no.such.host.invalid").start()
+    with pytest.raises(HttpPortTaken, match="no address of this machine"):
+        await _service(_Streams(), host="192.0.2.1").start()  # one of those for documentation
 
 
 @pytest.mark.asyncio

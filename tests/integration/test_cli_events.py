@@ -75,7 +75,8 @@ def test_events_are_listed_and_found_by_outcome(snorri: Snorri) -> None:
 
 
 def test_what_can_not_be_told_says_why(snorri: Snorri) -> None:
-    assert "holds nothing under the sequence 9999" in snorri.run("event", "9999", code=1).stderr
+    missing = snorri.run("event", "9999", code=1).stderr
+    assert "holds nothing under the sequence 9999. `snorri events` lists" in missing
     assert "is no time; write it like" in snorri.run("events", "--since", "soon", code=1).stderr
     snorri.run("events", "--outcome", "lost", code=2)
     nowhere = snorri.run("events", "--port", "1", code=3).stderr

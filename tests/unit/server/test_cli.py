@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from server.cli import cli
+from server.commands.reach import did_you_mean
 
 Snorri = Callable[..., Result]
 
@@ -138,6 +139,19 @@ def test_an_app_that_is_not_there_is_1(snorri: Snorri, command: str) -> None:
     result = snorri(command, "--app", "absent_module")
     assert result.exit_code == 1
     assert "no module 'absent_module'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("word", "known", "near"),
+    [
+        ("ChekoutSaga", ["CheckoutSaga", "HotelSaga", "NightlyReportSaga"], "CheckoutSaga"),
+        ("order", ["OrderCreated", "Charged"], "OrderCreated"),
+        ("o-1004", ["o-1003", "o-1001", "x"], "o-1003 or o-1001"),
+        ("Nope", ["CheckoutSaga"], ""),
+    ],
+)
+def test_only_names_that_come_near_are_offered(word: str, known: list[str], near: str) -> None:
+    assert did_you_mean(word, known) == (f" (did you mean {near}?)" if near else "")
 
 
 def test_an_unknown_target_is_named_before_anything_runs(snorri: Snorri, closed_url: str) -> None:
