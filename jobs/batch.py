@@ -39,7 +39,8 @@ from store.subjects import Names
 
 BATCH_BYTES_MAX = 8 * 1024 * 1024
 LIGHT_MAX = 16  # revisions; from there on one batch is cheaper than as many publishes
-INLINE_MAX = 256  # instances of a partition with inline steps; those of others go to their queues
+# Instances of a partition with inline steps, for one batch; those of others go to their queues.
+INLINE_MAX = 256
 NOTES_CHARS_MAX = 200_000  # of one batch: as JSON that is under the 1 MiB of one message
 
 log = logging.getLogger("snorri.engine")
@@ -139,8 +140,7 @@ class Batch:
                 self._places[entry.subject] = Place(entry, index)
             else:
                 place.last = index
-            self._cache.resize(entry, len(transition.document))
-            self._cache.note_standing(entry)
+            self._cache.changed(entry, len(transition.document))
             self.transitions.append(transition)
         self._bytes += size
         self._timers.update(work.timers)

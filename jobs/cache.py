@@ -70,6 +70,7 @@ class Cache:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._standing: OrderedDict[str, Entry] = OrderedDict()
+        self.look = self._entries.get  # the same as ``get``, and its use is not noted
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -111,14 +112,13 @@ class Cache:
         snapshot = Snapshot(key, instance, document_hash(stored.data))
         return Entry(subject, snapshot, stored.seq, len(stored.data))
 
-    def resize(self, entry: Entry, size: int) -> None:
-        """Account for a new document of an entry."""
+    def changed(self, entry: Entry, size: int) -> None:
+        """Account for a new document of an entry, and for its snapshot, which may hold a function
+        where it waits.
+        """
         if self._entries.get(entry.subject) is entry:
             self._bytes += size - entry.size
         entry.size = size
-
-    def note_standing(self, entry: Entry) -> None:
-        """Account for a new snapshot of an entry, which may hold a function where it waits."""
         self._standing.pop(entry.subject, None)
         if entry.snapshot.standing is None:
             return

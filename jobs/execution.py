@@ -133,6 +133,8 @@ class Attempt:
         )
         verdict = judge(self._attempted, outcome, crew.fraction())
         report = self._report = crew.reporter.report(self._attempted, verdict)
+        # They hold this attempt, too: a ring of so much is left to the collector, and stops us all.
+        self._context = self._task = None
         took_s = self._ran_s = time.monotonic() - begun_s
         crew.teller.tell(
             JobEnded(
@@ -211,7 +213,11 @@ class Attempt:
 
     def _open_scope(self) -> Resolver:
         if self._scope is None:
-            assert self._context is not None, "only a running job asks"
+            if self._context is None:
+                raise DependencyError(
+                    f"the job {self._job.target!r} has ended, so nothing is provided to it any"
+                    " more; resolve what it needs before it returns"
+                )
             self._scope = self._crew.scopes.command(self._context)
         return self._scope
 

@@ -229,8 +229,7 @@ class InlineSteps:
             at=self._now(),
             payload=Raw(event.payload),
             answers=work.id,
-            failed=headers.get(codec.OUTCOME) == "failed",
-            trace=headers.get(codec.TRACEPARENT, ""),
+            failed=headers.get(codec.OUTCOME) == "failed",  # no trace: it is that of its command
             execution=Raw(headers[codec.EXECUTION].encode()),
         )
         arrival = Arrival(origin.definition, origin.key, origin.subject, cause)

@@ -254,7 +254,7 @@ class Lane:
         """
         for intake in taken:
             for arrival in intake.arrivals:
-                entry = self._cache.get(arrival.subject)
+                entry = self._cache.look(arrival.subject)
                 if entry is not None and entry.sure:
                     entry.sure = any(batch.writes(arrival.subject) for batch in built)
 
@@ -269,11 +269,12 @@ class Lane:
 
     def _missing(self, intakes: Iterable[Intake]) -> dict[str, Arrival]:
         """Arrivals at instances that are not in the cache, by subject."""
+        look = self._cache.look
         return {
             arrival.subject: arrival
             for intake in intakes
             for arrival in intake.arrivals
-            if self._cache.get(arrival.subject) is None
+            if look(arrival.subject) is None
         }
 
     async def _load(self, chunk: list[Intake], busy: Iterable[Batch]) -> None:
@@ -321,7 +322,7 @@ class Lane:
         """
         for intake in chunk:
             for arrival in intake.arrivals:
-                entry = self._cache.get(arrival.subject)
+                entry = self._cache.look(arrival.subject)
                 instance = entry.snapshot.instance if entry else None
                 if entry is None or instance is None or entry.ids is not None:
                     continue

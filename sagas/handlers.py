@@ -131,15 +131,14 @@ def effects_of(returned: Returned, type: str) -> list[Effect]:
     """One effect, many or none as a list; raises HandlerFault for anything else."""
     if returned is None:
         return []
-    if isinstance(returned, EFFECT_TYPES):
-        return [returned]
-    if not isinstance(returned, (list, tuple)) and (  # these two are told apart cheaply
-        isinstance(returned, (str, bytes, dict)) or not isinstance(returned, Iterable)
-    ):
-        raise HandlerFault(
-            f"the handler of {type!r} returned {returned!r:.80}; return effects such as"
-            " [send(…)], one effect or None"
-        )
+    if not isinstance(returned, (list, tuple)):  # these two are told apart cheaply
+        if isinstance(returned, EFFECT_TYPES):
+            return [returned]
+        if isinstance(returned, (str, bytes, dict)) or not isinstance(returned, Iterable):
+            raise HandlerFault(
+                f"the handler of {type!r} returned {returned!r:.80}; return effects such as"
+                " [send(…)], one effect or None"
+            )
     many = cast("Iterable[Effect]", returned)
     effects = list(islice(many, EFFECTS_MAX + 1))  # a generator may never end
     for effect in effects:

@@ -67,7 +67,7 @@ class Failure(Struct, frozen=True, kw_only=True, omit_defaults=True):
     traceback: str = ""
 
 
-class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Timer(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """A timer that is set: when it fires (UTC), with what, and the version that set it."""
 
     at: datetime
@@ -111,7 +111,7 @@ class OpenCommand(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
         )
 
 
-class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One step of a run as its history keeps it; which step, how it stands, what came of it.
 
     ``order`` counts the steps of the run as they ended well, from 1; undoing goes the other way.
@@ -141,7 +141,7 @@ class StepRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     code: str = ""
 
 
-class Undo(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Undo(Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One compensation: which handler, how it stands, how often it was tried, and the version that
     started it.
     """

@@ -182,7 +182,8 @@ async def test_a_crowd_of_runs_goes_to_the_queues_too(
         len(msgspec.json.decode(stored.data, type=Position).inline)
         async for stored in floor.backend.log.history(f"$KV.{floor.names.bucket}.p.>")
     ]
-    assert max(listed) <= 10
+    # A batch knows what is stored and its own: one on its way and two in the making count apart.
+    assert max(listed) <= 3 * 10
 
 
 async def test_a_replay_decides_the_same(floor: Floor, shop: Shop, stages: list[Stage]) -> None:

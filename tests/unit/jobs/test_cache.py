@@ -51,7 +51,7 @@ def test_bytes_are_counted_as_documents_grow_and_go() -> None:
     cache.put("b", "b", None)
     cache.trim(set())
     assert len(cache) == 2
-    cache.resize(first, 2 * ENTRY_OVERHEAD_BYTES)
+    cache.changed(first, 2 * ENTRY_OVERHEAD_BYTES)
     cache.trim(set())
     assert len(cache) == 1
     cache.drop("b")
@@ -79,10 +79,10 @@ def test_only_so_many_functions_are_kept_where_they_wait(monkeypatch: pytest.Mon
     for key, entry in entries.items():
         execution = Execution(Run(Draft(_sleepy, key, None, run.instance.cause, run.now)), _nothing)
         entry.snapshot = Snapshot(key, run.instance, "", Standing(execution, program))
-        cache.note_standing(entry)
+        cache.changed(entry, entry.size)
     assert [key for key, entry in entries.items() if entry.snapshot.standing] == ["b", "c"]
     cache.drop("b")
     entries["c"].snapshot = Snapshot("c", run.instance)
-    cache.note_standing(entries["c"])
-    cache.note_standing(entries["a"])
+    cache.changed(entries["c"], entries["c"].size)
+    cache.changed(entries["a"], entries["a"].size)
     assert not cache._standing
