@@ -55,8 +55,10 @@ bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # Apart from the others: Playwright keeps an event loop running in the process that it tests from.
+# Each of the two workers has a browser and an installation of its own.
 # Exit code 5 means that ARGS chose none of them.
-BROWSER_TESTS = if [ -d tests/browser ]; then $(BIN)/python -m pytest -m browser tests/browser $(ARGS) \
+BROWSER_TESTS = if [ -d tests/browser ]; then \
+  $(BIN)/python -m pytest -n 2 --dist worksteal -m browser tests/browser $(ARGS) \
   || { code=$$?; [ "$$code" -eq 5 ] && [ -n "$(ARGS)" ] || exit $$code; }; fi
 
 lint: $(VENV)/.test ## style and types only

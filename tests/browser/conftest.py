@@ -6,13 +6,15 @@ another machine for anything fails its test, whatever the test looked at.
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Dialog, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page, Playwright, expect
 
 from tests.browser.site import WITH_APPS, Site
 from tests.browser_setup import chromium_path
@@ -39,18 +41,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
+@pytest.fixture(autouse=True)
+def turn(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Tests that measure time have the machine to themselves (the mark ``alone``): the workers of
+    pytest-xdist hold a lock together, and such a test holds it by itself.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    shared = tmp_path_factory.getbasetemp().parent
+    alone = request.node.get_closest_marker("alone") is not None
+    # Who waits to be alone stands in the door, so that no other test begins meanwhile.
+    with (shared / "lock").open("w") as lock, (shared / "door").open("w") as door:
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
+
+
 @pytest.fixture(scope="session")
-def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[str, Any]:
+def browser_type_launch_args(
+    browser_type_launch_args: dict[str, Any], playwright: Playwright
+) -> dict[str, Any]:
     """The Chromium that `make test` has found; the sandbox is off since root can't have one."""
-    path = chromium_path_cached()
-    return {**browser_type_launch_args, "executable_path": path, "args": ["--no-sandbox"]}
-
-
-def chromium_path_cached() -> str:
-    """Where Chromium is; fails with the way to get one."""
-    path = chromium_path()
+    path = chromium_path(playwright)
     assert path, "no Chromium; run `python -m tests.browser_setup`"
-    return path
+    return {**browser_type_launch_args, "executable_path": path, "args": ["--no-sandbox"]}
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,6 @@
-"""A saga of the browser tests whose only job gives up at once, as its payload says.
+"""A saga of the browser tests whose only job gives up at once, as its payload says: with
+``simulate`` "broken" it fails for the ``printer`` named beside it, so each test has a cause of its
+own.
 
 The samples fail as well, after their retries, which take a quarter of a minute.
 """
@@ -28,5 +30,5 @@ members = (
 async def print_card(ctx: JobContext[dict[str, Any]], payload: dict[str, Any]) -> Any:
     """Print it."""
     if payload.get("simulate") == "broken":
-        raise RuntimeError("the printer never works")
+        raise RuntimeError(f"the {payload['printer']} printer never works")
     return {"memberId": payload["memberId"]}

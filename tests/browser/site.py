@@ -105,7 +105,9 @@ class Site:
             return found if found and _status(found) in statuses else None
 
         found = eventually_sync(look, 30.0, f"{saga}/{key} is {' or '.join(statuses)}")
-        self.get(f"/sagas/instances?limit=1&wait_for={found['seq']}")
+        listed = f"/api/v1/sagas/instances?limit=1&wait_for={found['seq']}"
+        # One request waits some seconds, then says that the lists are behind.
+        eventually_sync(lambda: self.http.get(listed).is_success, 30.0, f"the lists have {key}")
         return found
 
 

@@ -88,6 +88,9 @@ def test_a_parked_parcel_is_retried_skipped_and_undone(person: Person, office: S
     )
     _act(page, key, "Retry", "perhaps it works now")
     office.until(key, "parked", saga=SAGA)
+    # It fails again at once: the page tells so, and goes on saying what was done.
+    expect(page.locator("#instance .head")).to_contain_text("version 4")
+    expect(page.get_by_text("Done: retry is version 3")).to_be_visible()
     _act(page, key, "Skip", "they paid in cash")
     office.until(key, "running", saga=SAGA)
 

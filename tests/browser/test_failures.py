@@ -1,14 +1,16 @@
-"""Failures in the browser: found by their cause, told apart, put right one by one or in waves."""
+"""Failures in the browser: found by their cause, told apart, put right one by one or in waves.
+
+Each test breaks a printer of its own, and so has a cause of its own.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import check_axe, check_everywhere
 from tests.browser.site import Site
@@ -17,19 +19,14 @@ from tests.waiting import eventually_sync
 BROKEN = "print-card"
 SAGA = "MemberSaga"
 Person = Callable[..., Page]
-_numbers = count(1)
 
 
-def _member(site: Site, key: str, simulate: str = "broken") -> None:
-    payload = {"memberId": key, "simulate": simulate}
-    site.post("/sagas/publish", {"type": "MemberJoined", "key": key, "payload": payload})
-
-
-def _parked_members(site: Site, many: int) -> list[str]:
+def _parked_members(site: Site, printer: str, many: int) -> list[str]:
     """Members whose job has given up, so that they are parked."""
-    keys = [f"member-{next(_numbers)}" for _ in range(many)]
+    keys = [f"member-{printer}-{number}" for number in range(many)]
     for key in keys:
-        _member(site, key)
+        payload = {"memberId": key, "simulate": "broken", "printer": printer}
+        _publish(site, "MemberJoined", payload, key)
     for key in keys:
         site.until(key, "parked", saga=SAGA)
     return keys
@@ -40,44 +37,44 @@ def _publish(site: Site, type: str, payload: object, key: str) -> int:
     return int(receipt["seq"])
 
 
-def _letter(site: Site, key: str) -> dict[str, Any]:
-    """The open dead letter for a key, once the lists have it."""
+def _letter(site: Site, key: str, status: str = "open") -> dict[str, Any]:
+    """The dead letter for a key, once the lists have it with this status."""
 
     def look() -> Any:
-        items = site.get(f"/sagas/dead-letters?status=open&key={key}")["items"]
+        items = site.get(f"/sagas/dead-letters?status={status}&key={key}")["items"]
         return items[0] if items else None
 
-    found: dict[str, Any] = eventually_sync(look, 20.0, f"a dead letter for {key}")
+    found: dict[str, Any] = eventually_sync(look, 20.0, f"a dead letter for {key} that is {status}")
     return found
 
 
-@pytest.fixture(scope="module")
-def members(site: Site) -> list[str]:
-    """Four parked members of one cause, which the tests use up one after the other."""
-    return _parked_members(site, 4)
+def _cause(page: Page, printer: str) -> Locator:
+    """A cause in the list of them."""
+    return page.get_by_role("region", name=re.compile(f"the {printer} printer never works"))
 
 
-def _open_cause(page: Page) -> None:
+def _open_cause(page: Page, printer: str) -> None:
     page.goto("/failures")
-    cause = page.get_by_role("region").filter(has_text=BROKEN).filter(has_text="open").first
-    cause.get_by_role("link", name=re.compile("the printer never works")).click()
+    expect(_cause(page, printer)).to_contain_text(re.compile(rf"\d open.*{BROKEN}", re.S))
+    _cause(page, printer).get_by_role("heading").get_by_role("link").click()
 
 
-def test_a_note_tells_the_next_one_what_it_is(page: Page, site: Site, members: list[str]) -> None:
-    _open_cause(page)
-    expect(page.get_by_role("link", name=members[0], exact=True)).to_be_visible()
+def test_a_note_tells_the_next_one_what_it_is(page: Page, site: Site) -> None:
+    [key] = _parked_members(site, "noted", 1)
+    _open_cause(page, "noted")
+    expect(page.get_by_role("link", name=key, exact=True)).to_be_visible()
     page.get_by_text("Write a note").click()
     page.get_by_label("Note for whoever sees this next").fill("<b>the form</b> asks for it")
     page.get_by_role("button", name="Keep the note").click()
     expect(page.get_by_text("The note is kept.")).to_be_visible()
     expect(page.get_by_role("region", name="Note")).to_contain_text("<b>the form</b> asks for it")
     page.goto("/failures")
-    expect(page.get_by_text("<b>the form</b> asks for it").first).to_be_visible()
+    expect(_cause(page, "noted")).to_contain_text("<b>the form</b> asks for it")
 
 
-def test_one_is_retried_with_another_payload(page: Page, site: Site, members: list[str]) -> None:
-    key = members[0]
-    _open_cause(page)
+def test_one_is_retried_with_another_payload(page: Page, site: Site) -> None:
+    [key] = _parked_members(site, "mended", 1)
+    _open_cause(page, "mended")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=key, exact=True))
     row.get_by_role("link", name="retry or edit").click()
     payload = page.get_by_label("Payload, edit it where it was wrong")
@@ -90,16 +87,15 @@ def test_one_is_retried_with_another_payload(page: Page, site: Site, members: li
     site.until(key, "completed", saga=SAGA)
 
 
-def test_chosen_ones_are_cancelled_after_the_number_is_typed(
-    page: Page, site: Site, members: list[str]
-) -> None:
-    _open_cause(page)
-    page.get_by_role("checkbox", name=f"Choose {members[1]}", exact=True).check()
+def test_chosen_ones_are_cancelled_after_the_number_is_typed(page: Page, site: Site) -> None:
+    chosen, other = _parked_members(site, "shared", 2)
+    _open_cause(page, "shared")
+    page.get_by_role("checkbox", name=f"Choose {chosen}", exact=True).check()
     page.get_by_role("button", name="Cancel …").click()
     expect(page.get_by_role("heading", name="Cancel 1 instance")).to_be_visible()
     preview = page.get_by_role("region", name="Preview")
     expect(preview).to_contain_text("1 would take it")
-    expect(preview.get_by_role("link", name=members[1])).to_be_visible()
+    expect(preview.get_by_role("link", name=chosen)).to_be_visible()
     check_axe(page)
     page.get_by_label("Reason").fill("nobody misses them")
     page.get_by_label("Type 1 to confirm").fill("2")
@@ -109,14 +105,13 @@ def test_chosen_ones_are_cancelled_after_the_number_is_typed(
     page.get_by_label("Type 1 to confirm").fill("1")
     page.get_by_role("button", name="Cancel 1 now").click()
     expect(page.get_by_text("All 1 took it.")).to_be_visible()
-    site.until(members[1], "cancelled", saga=SAGA)
-    assert site.instance(members[2], SAGA)["document"]["status"] == "parked"
+    site.until(chosen, "cancelled", saga=SAGA)
+    assert site.instance(other, SAGA)["document"]["status"] == "parked"
 
 
-def test_a_wave_stops_by_itself_while_they_fail_again(
-    page: Page, site: Site, members: list[str]
-) -> None:
-    _open_cause(page)
+def test_a_wave_stops_by_itself_while_they_fail_again(page: Page, site: Site) -> None:
+    keys = _parked_members(site, "hopeless", 2)
+    _open_cause(page, "hopeless")
     page.get_by_role("button", name="Retry …").click()
     expect(page.get_by_role("heading", name="Retry 2 instances")).to_be_visible()
     page.get_by_label("Reason").fill("is it over?")
@@ -126,7 +121,7 @@ def test_a_wave_stops_by_itself_while_they_fail_again(
     expect(page.get_by_text("stopped", exact=True)).to_be_visible(timeout=45_000)
     expect(page.get_by_role("region", name="Refused")).to_contain_text("failed again")
     check_axe(page)
-    for key in members[2:]:
+    for key in keys:
         site.until(key, "parked", saga=SAGA)
 
 
@@ -151,6 +146,7 @@ def test_a_dead_letter_is_corrected_and_sent_again(page: Page, site: Site) -> No
     expect(page.get_by_text("was sent again: this is it")).to_be_visible()
     expect(page.get_by_role("region", name="What it led to")).to_contain_text("CheckoutSaga")
     site.until("letter-1", "completed")
+    _letter(site, "letter-1", "redriven")
     page.goto("/failures/dead-letters?status=redriven&key=letter-1")
     expect(page.get_by_role("row").nth(1)).to_contain_text("a number where a text belongs")
 
@@ -188,8 +184,8 @@ def test_dead_letters_of_one_cause_are_discarded_together(page: Page, site: Site
     page.get_by_label("Type 2 to confirm").fill("2")
     page.get_by_role("button", name="Discard 2 now").click()
     expect(page.get_by_text("All 2 took it.")).to_be_visible()
-    discarded = site.get("/sagas/dead-letters?status=discarded&key=letter-3")["items"]
-    assert [one["note"] for one in discarded] == ["tests of a shop"]
+    for key in ("letter-3", "letter-4"):
+        assert _letter(site, key, "discarded")["note"] == "tests of a shop"
 
 
 def test_a_message_nobody_handles_is_found_and_sent_as_another(page: Page, site: Site) -> None:
@@ -248,19 +244,32 @@ def test_an_event_tells_all_it_led_to(page: Page, site: Site) -> None:
     )
 
 
-def test_the_pages_can_be_read_by_everybody(page: Page, site: Site, members: list[str]) -> None:
-    for path in ("/failures", "/failures/dead-letters", "/events", "/events/unmatched"):
-        page.goto(path)
-        expect(page.get_by_role("navigation", name="Failures")).to_be_visible()
-        check_everywhere(page)
-    _open_cause(page)
+LISTS = ("/failures", "/failures/dead-letters", "/events", "/events/unmatched")
+
+
+@pytest.mark.parametrize("path", LISTS)
+def test_the_lists_can_be_read_by_everybody(page: Page, site: Site, path: str) -> None:
+    _parked_members(site, f"listed{path.replace('/', '-')}", 1)
+    page.goto(path)
+    expect(page.get_by_role("navigation", name="Failures")).to_be_visible()
+    check_everywhere(page)
+
+
+def test_a_cause_can_be_read_by_everybody(page: Page, site: Site) -> None:
+    _parked_members(site, "public", 1)
+    _open_cause(page, "public")
     expect(page.get_by_role("form", name="Failures of this cause")).to_be_visible()
     check_everywhere(page)
 
 
 def test_secrets_that_were_not_shown_survive_an_edited_retry(person: Person, office: Site) -> None:
     key = "member-secret"
-    payload = {"memberId": key, "password": "correct horse", "simulate": "broken"}
+    payload = {
+        "memberId": key,
+        "password": "correct horse",
+        "simulate": "broken",
+        "printer": "safe",
+    }
     _publish(office, "MemberJoined", payload, key)
     office.until(key, "parked", saga=SAGA)
     page = person("otto")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import check_everywhere
@@ -14,12 +15,14 @@ from ui.render import NAV
 HOSTILE = '<script>alert(1)</script><img src=x onerror=alert(2)> "&amp; \u202eevil\u202c 🙂'
 
 
-def test_every_page_fits_and_is_accessible_in_both_themes(page: Page, site: Site) -> None:
+@pytest.mark.parametrize("path", [item.path for item in NAV])
+def test_every_page_fits_and_is_accessible_in_both_themes(
+    page: Page, site: Site, path: str
+) -> None:
     site.until(site.order(simulate="decline"), "cancelled")
-    for item in NAV:
-        page.goto(item.path)
-        expect(page.get_by_role("heading", level=1)).to_have_count(1)
-        check_everywhere(page)
+    page.goto(path)
+    expect(page.get_by_role("heading", level=1)).to_have_count(1)
+    check_everywhere(page)
 
 
 def test_the_keyboard_reaches_pages_and_rows(page: Page, site: Site) -> None:
@@ -54,6 +57,7 @@ def test_a_theme_that_was_chosen_stays(page: Page, site: Site) -> None:
     assert page.evaluate("getComputedStyle(document.body).colorScheme") == "dark"
 
 
+@pytest.mark.alone
 def test_a_transition_elsewhere_shows_within_a_second(page: Page, site: Site) -> None:
     key = site.order()
     site.until(key, "completed")
@@ -84,6 +88,7 @@ def test_hostile_payloads_are_text_on_every_view(page: Page, site: Site) -> None
     expect(page.locator("body")).to_contain_text(key)
 
 
+@pytest.mark.alone
 def test_a_message_of_900_kb_is_shown_where_it_ended(page: Page, site: Site) -> None:
     """It is more than a saga takes, so it is a dead letter; its pages stay quick and whole."""
     key = site.order(customerId=HOSTILE, note="long " * 180_000)

@@ -6,6 +6,7 @@ import re
 import statistics
 import time
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import check_axe
@@ -38,6 +39,7 @@ SEEN = """key => {
 }"""
 
 
+@pytest.mark.alone
 def test_what_happens_elsewhere_is_on_the_page_within_a_second(page: Page, site: Site) -> None:
     """Five orders in turn, seen in the list; the median, since one look can meet anything."""
     keys = [site.order() for _ in range(5)]

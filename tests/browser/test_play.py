@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import SIZES, check_themes
 from tests.browser.site import Site
+from tests.waiting import eventually_sync
 
 
 def _stocked_out(site: Site) -> str:
@@ -16,6 +17,20 @@ def _stocked_out(site: Site) -> str:
     key = site.order(simulate="no-stock")
     site.until(key, "cancelled")
     return key
+
+
+# Notes what the page and its address show one after the other: each for a third of a second.
+WATCH = """() => {
+    const part = document.querySelector('main');
+    window.seen = [];
+    new MutationObserver(() => window.seen.push(location.search + part.textContent))
+        .observe(part, {childList: true, subtree: true, characterData: true});
+}"""
+
+
+def _showed(page: Page, *texts: str) -> bool:
+    """Whether all these were there at once, some time after WATCH."""
+    return any(all(text in seen for text in texts) for seen in page.evaluate("window.seen"))
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -27,12 +42,10 @@ def test_a_life_plays_from_the_start_to_the_end(page: Page, site: Site, size: st
     player = page.get_by_role("group", name="Play")
     player.get_by_role("combobox", name="Speed").select_option("100 times as fast")
     expect(page).to_have_url(re.compile("speed=100"))
+    page.evaluate(WATCH)
     page.keyboard.press("p")
-    expect(page).to_have_url(re.compile("version=1"))
-    expect(player.get_by_role("button", name="Pause")).to_be_visible()
-    expect(page).to_have_url(re.compile("version=3"))
-    expect(page.get_by_role("heading", name="Version 3 of 4")).to_be_visible()
-    expect(page.get_by_text("up to version 3")).to_be_visible()
+    for texts in (("version=1", "Pause"), ("version=3", "Version 3 of 4", "up to version 3")):
+        eventually_sync(lambda texts=texts: _showed(page, *texts), 15.0, " and ".join(texts))
     expect(page).to_have_url(re.compile(r"/[^?]+\?view=graph&speed=100$"))
     expect(page.get_by_role("heading", name="Version 4 of 4")).to_be_visible()
     expect(player.get_by_role("button", name="Play", exact=True)).to_be_visible()
