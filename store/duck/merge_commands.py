@@ -8,21 +8,21 @@ that the last one stands whichever stream is read first.
 
 from __future__ import annotations
 
-from store.duck.merge_instances import OPERATOR
+from store.duck.merge_instances import ANSWERS, OPERATOR, SENT_BY
 from store.duck.step import LAST_WORD, Need, Step, step
 from store.projection.staged import COMMANDS, LETTERS, RESENT, REVISIONS
 
-# A command's id names the version that sent it first; a later one sends it again.
-_SENT_BY = "TRY_CAST(split_part(id, '.', 3) AS INTEGER)"
+SENDS = "sends"  # a trait: the batch has a command that is new
 
 SENT = step(
     f"""
 CREATE OR REPLACE TEMP TABLE sent AS
 SELECT id, hash(id) AS hash, name AS target, saga, key, ident, version, seq AS sent_seq,
     committed_at AS sent_at, payload
-FROM acted WHERE kind = 'send' AND {_SENT_BY} = version""",
+FROM acted WHERE kind = 'send' AND {SENT_BY} = version""",
     REVISIONS,
     COMMANDS,
+    tells=(SENDS,),
 )
 
 
@@ -57,7 +57,7 @@ _SAID = f"""
         FROM moved WHERE answers <> ''
         UNION ALL BY NAME
         SELECT id, seq, 'open' AS status FROM acted
-        WHERE kind = 'send' AND {_SENT_BY} <> version
+        WHERE kind = 'send' AND {SENT_BY} <> version
         UNION ALL BY NAME
         SELECT command AS id, log_seq AS seq, 'dead_letter' AS status
         FROM staged_letters WHERE command <> '' AND status = 'open' AND "by" = '')
@@ -77,7 +77,7 @@ LEFT JOIN (
     GROUP BY command
 ) AS e ON e.command = s.id
 ORDER BY s.sent_seq""",
-    REVISIONS,
+    SENDS,
 )
 MOVED_SINCE = oldest("SELECT id FROM staged_commands", RESENT)
 MOVE = step(
@@ -108,7 +108,7 @@ SET status = f.status,
     error_seq = greatest(c.error_seq, coalesce(f.error_seq, 0)), tick = getvariable('tick')
 FROM ({_SAID}) AS f
 WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(f.id) AND c.id = f.id""",
-    REVISIONS,
+    ANSWERS,
     LETTERS,
 )
 DROP = step(

@@ -16,9 +16,13 @@ OPERATOR = "operator"  # traits: the batch has an operator's action
 TIMERS = "timers"  # something about a timer
 FAILURES = "failures"  # a transition that went wrong
 ILLEGIBLE = "illegible"  # a document that could not be read
+KNOWN = "known"  # an instance that was there before
+ANSWERS = "answers"  # a command was answered, or sent again
 
 ENDED = "('completed', 'failed', 'compensated', 'cancelled')"
 PLACES = 4096  # more than a transition can have effects
+# A command's id names the version that sent it first; a later one sends it again.
+SENT_BY = "TRY_CAST(split_part(id, '.', 3) AS INTEGER)"
 
 _CAUSE = (
     "{"
@@ -100,6 +104,7 @@ SELECT ident, saga, key, version, status, state, changed_at, status_since, seq
 FROM base.instances
 WHERE rowid IN (SELECT rowid FROM base.instances WHERE ident IN (SELECT ident FROM moved))""",
     REVISIONS,
+    tells=(KNOWN,),
 )
 CHAIN = step(
     """
@@ -132,7 +137,7 @@ FROM moved AS m JOIN chain AS c ON c.seq = m.seq ORDER BY m.seq""",
 DROP_INSTANCES = step(
     """
 DELETE FROM base.instances WHERE seq IN (SELECT seq FROM prior)""",
-    REVISIONS,
+    KNOWN,
 )
 ADD_INSTANCES = step(
     f"""
@@ -173,20 +178,23 @@ SELECT saga, key, ident, version, seq, committed_at, ordinal, detail, e.kind,
 FROM parsed"""
 )
 TRAITS = step(
-    """
-SELECT operator, timers OR scheduled, failures, attempts,
+    f"""
+SELECT operator, timers OR scheduled, failures, attempts, answers OR sent_again,
     documents < (SELECT count(*) FROM staged_revisions)
 FROM (
     SELECT coalesce(bool_or(cause_kind = 'operator'), false) AS operator,
         coalesce(bool_or(cause_kind = 'timer' OR cause_type = 'fire_timer'), false) AS timers,
         coalesce(bool_or(failed OR status IN ('failed', 'parked', 'cancelled')), false) AS failures,
-        count(execution) > 0 AS attempts, count(*) AS documents
+        count(execution) > 0 AS attempts, coalesce(bool_or(answers <> ''), false) AS answers,
+        count(*) AS documents
     FROM moved
 ), (
-    SELECT coalesce(bool_or(kind IN ('schedule', 'unschedule')), false) AS scheduled FROM acted
+    SELECT coalesce(bool_or(kind IN ('schedule', 'unschedule')), false) AS scheduled,
+        coalesce(bool_or(kind = 'send' AND {SENT_BY} <> version), false) AS sent_again
+    FROM acted
 )""",
     REVISIONS,
-    tells=(OPERATOR, TIMERS, FAILURES, ATTEMPTS, ILLEGIBLE),
+    tells=(OPERATOR, TIMERS, FAILURES, ATTEMPTS, ANSWERS, ILLEGIBLE),
 )
 ADD_EFFECTS = step(
     """

@@ -16,8 +16,9 @@ Need = Table | str  # a staged table, or a trait of a batch
 class Step(Struct, frozen=True):
     """Run ``sql`` when the batch has any of ``needs``; with none of them always.
 
-    Where it ``tells``, it makes one row of as many flags: the traits that the batch has. Statements
-    are left out since planning one takes longer than running it on a small batch.
+    Where it ``tells``, it makes one row, of as many flags: the traits that the batch has. A table
+    that is made tells how many rows it has, so one trait says that there are any. Statements are
+    left out since planning one takes longer than running it on a small batch.
     """
 
     sql: str
