@@ -27,9 +27,10 @@ TAKE_MAX = 4_000
 LONG_WAY = 40_000  # messages that are stored and not received
 WORTH = 12_000
 WRITES_MAX = 2  # batches on their way into the tables
-# Between the beginnings of two small writes: half as long again as the last one took, since a write
-# of a few messages costs nearly as much as one of a thousand.
-BREATH_S = 0.075
+# Between the beginnings of two small writes: a fifth longer than the last one took, since a write of
+# a few messages costs nearly as much as one of a thousand.
+BREATH = 1.2
+BREATH_MIN_S = 0.075
 BREATH_MAX_S = 0.2
 MANY = 2_000  # messages that wait for no breath
 
@@ -175,7 +176,7 @@ class Follower:
             return
         if self._writing and sum(map(len, self._held.values())) < WORTH:
             return
-        breath_s = min(max(BREATH_S, 1.5 * self._took_s), BREATH_MAX_S)
+        breath_s = min(max(BREATH_MIN_S, BREATH * self._took_s), BREATH_MAX_S)
         wait_s = self._written_s + breath_s - time.monotonic()
         if wait_s > 0 and sum(map(len, self._held.values())) < MANY:
             asyncio.get_running_loop().call_later(wait_s, self._wake.set)
