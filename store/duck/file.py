@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import threading
 from collections.abc import Sequence
 from functools import cache
@@ -45,6 +46,8 @@ logger = logging.getLogger("snorri.projection")
 
 MEMORY = "650MB"
 NAME = "projections"  # of the attached file
+ROOM_BYTES = 8 * 1024 * 1024  # that a flush may need, beside so much for what it writes:
+ROOM_FACTOR = 2
 STEPS = (
     *(*merge_instances.STEPS, *merge_commands.STEPS, *merge_failures.STEPS),
     *(*merge_executions.STEPS, *merge_events.STEPS),
@@ -218,7 +221,10 @@ class DuckFile:
         return cursor
 
     def flush(self) -> None:
-        """Bring what was committed since the last time into the file; later when it is read."""
+        """Bring what was committed since the last time into the file; later when it is read.
+
+        Raises duckdb.Error, and OSError when there is no room for it.
+        """
         if self._resting.acquire(blocking=False):
             try:
                 self._flush()
@@ -240,9 +246,22 @@ class DuckFile:
 
     def _flush(self) -> None:
         if self.checkpoint is not self._flushed:
+            self._check_room()
             self._writer.execute(f"CHECKPOINT {NAME}")
             self._flushed = self.checkpoint
             self.unflushed_bytes = 0
+
+    def _check_room(self) -> None:
+        """Raise OSError when the disk is nearly full: after a flush that failed for that, DuckDB
+        lets nobody read either.
+        """
+        needed = ROOM_BYTES + ROOM_FACTOR * self.unflushed_bytes
+        free = shutil.disk_usage(self.path.parent).free
+        if free < needed:
+            raise OSError(
+                f"No space left on device: {free / 1e6:.0f} MB are free,"
+                f" {needed / 1e6:.0f} MB may be needed"
+            )
 
     @property
     def unflushed(self) -> int:
@@ -254,7 +273,7 @@ class DuckFile:
         """Flush if that is possible, and close; queries that run are cut off."""
         try:
             self.flush()
-        except duckdb.Error as error:
+        except (duckdb.Error, OSError) as error:
             logger.warning(
                 "the last of the projections is not kept and will be read again: %s", error
             )

@@ -2,32 +2,41 @@
 before, it is said what is the matter, and with room again all goes on by itself (R08).
 
 Method: `snorri dev` on a small file system of its own, which another file fills to the last byte
-while orders are published, and which is freed then.
+while orders are published, and which is freed then. The same below projections alone.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import httpx
 import nats
 import nats.errors
 import pytest
+from msgspec import Struct
 
 from store.jetstream import connect
+from store.memory import MemoryBroker
+from store.projection.port import ReadError
 from store.subjects import Names
 from tests.chaos.app import GOOD, LEDGER
 from tests.chaos.checks import check_commands, check_ledger, histories
 from tests.chaos.failing_disk import Filler, small_disk
 from tests.integration.cli_kit import dev, nats_url, port_when_ready
-from tests.waiting import eventually, eventually_sync
+from tests.projector_kit import Projecting, projecting, retell, rows_from_nothing
+from tests.unit.store.projected import tell
+from tests.waiting import eventually, eventually_sync, until_moment
 
 pytestmark = pytest.mark.timeout(240)
 
 APP = ("--app", "tests.chaos.mixed.app")
 DISK_BYTES = 120_000_000
+PROJECTIONS_BYTES = 40_000_000
+MESSAGES = 100
+TRIED_AGAIN_S = 1.0  # by then it has been tried again
 NEARLY_BYTES = 5_000_000  # left; a twentieth of the disk is kept
 ANSWER_S = 1.0
 
@@ -125,3 +134,48 @@ def test_a_full_disk_loses_nothing_and_is_recovered_from_by_itself(tmp_path: Pat
 
 def _refusing(api: httpx.Client) -> bool:
     return bool(api.get("/api/v1/overview").json()["refusing"])
+
+
+class _Counted(Struct):
+    count: int
+
+
+async def _readable(made: Projecting) -> bool:
+    """Whether what was there before the disk was full can be read."""
+    sql = "SELECT count(*) AS count FROM instances"
+    try:
+        (row,) = await made.projections.fetch(sql, {}, _Counted)
+    except ReadError:
+        return False
+    return row.count > 0
+
+
+@pytest.mark.asyncio
+async def test_projections_on_a_full_disk_are_read_and_go_on_by_themselves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("store.duck.projection.FLUSH_BYTES", 200_000)  # by default 15 s may pass
+    broker = MemoryBroker()
+    await retell(broker, await tell())
+    backend = broker.backend()
+    subject = broker.names.event("Nobody", "k")
+    with small_disk(tmp_path / "disk", PROJECTIONS_BYTES) as disk:
+        filler = Filler(disk)
+        async with projecting(backend, broker.names, disk / "p") as made:
+            async with made.projections.at_rest():
+                filler.take_all()
+            for _ in range(MESSAGES):
+                await backend.door.publish(subject, json.dumps("x" * 20_000).encode())
+            await eventually(lambda: made.projections.progress.fault, 20, "a fault")
+            assert "No space left on device" in made.projections.progress.fault
+            assert await _readable(made)
+            await until_moment(time.monotonic() + TRIED_AGAIN_S)
+            assert made.projections.progress.fault
+            await eventually(lambda: _readable(made), 5, "being read still")
+
+            filler.free()
+            await made.caught_up()
+            await eventually(lambda: not made.projections.progress.fault, 15, "no fault any more")
+            rows = made.rows()
+        assert rows == await rows_from_nothing(backend, broker.names, tmp_path / "anew")
+    await broker.close()
