@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from playwright.sync_api import Playwright, sync_playwright
+
+from tests.attempt import apt_get, attempt, may_apt_get
 
 SHELLS = ("chromium-headless-shell", "chrome-headless-shell", "headless_shell")
 NAMES = (
@@ -22,7 +23,6 @@ NAMES = (
     *("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome"),
 )
 DOWNLOAD_S_MAX = 300
-APT_S_MAX = 600
 HELP = (
     "No Chromium was found, and none could be fetched. Install one and run make test again:\n"
     "  .venv/bin/python -m playwright install --with-deps --only-shell chromium\n"
@@ -58,43 +58,17 @@ def _own_shell(chromium: Path) -> str | None:
     return None
 
 
-def _run(command: list[str], timeout_s: float) -> bool:
-    """True when the command ended well in time; its last words go to the screen when not."""
-    print("trying:", " ".join(command), flush=True)
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        done = subprocess.run(
-            command,
-            timeout=timeout_s,
-            env=environment,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        print(f"  {error}")
-        return False
-    if done.returncode != 0:
-        print("  " + "\n  ".join(done.stdout.strip().splitlines()[-3:]))
-    return done.returncode == 0
-
-
 def fetch() -> None:
     """Tries every way to get a Chromium until one works; `chromium_path` tells the outcome."""
-    apt = hasattr(os, "geteuid") and os.geteuid() == 0 and shutil.which("apt-get") is not None
+    apt = may_apt_get()
     own = [sys.executable, "-m", "playwright", "install", "--only-shell", "chromium"]
     if apt:
         own.insert(-1, "--with-deps")
-        _run(["apt-get", "update", "-q"], APT_S_MAX)
     # Debian has both packages; Ubuntu has no such shell, and its Chromium is a snap.
-    if (apt and _run(_apt("chromium-headless-shell"), APT_S_MAX)) or _run(own, DOWNLOAD_S_MAX):
+    if (apt and apt_get("chromium-headless-shell")) or attempt(own, DOWNLOAD_S_MAX):
         return
     if apt:
-        _run(_apt("chromium"), APT_S_MAX)
-
-
-def _apt(package: str) -> list[str]:
-    return ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
+        apt_get("chromium")
 
 
 def main() -> int:
