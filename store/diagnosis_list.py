@@ -16,14 +16,11 @@ from store.projection.waiting import Address, OpenRow, TimerRow, next_timers, op
 from store.wording import count, first_line, span
 
 
-async def headlines(
-    read: ReadModel, rows: Sequence[InstanceRow], now: datetime | None = None
-) -> dict[Address, str]:
-    """A few words for each row that waits, by saga and key; finished ones have none.
-
-    ``now`` (UTC) is the present unless given. Raises ReadError.
+async def headlines(read: ReadModel, rows: Sequence[InstanceRow]) -> dict[Address, str]:
+    """A few words for each row that waits, by saga and key; finished ones have none. Raises
+    ReadError.
     """
-    now = now or datetime.now(UTC)
+    now = datetime.now(UTC)
     waiting = [row for row in rows if row.status not in FINISHED]
     busy = [row for row in waiting if row.status not in ("parked", "paused")]
     sent = [(row.saga, row.key) for row in busy if row.open_commands]

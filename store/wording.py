@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from datetime import UTC, datetime, timedelta
 
+WORDS_MAX = 5
 FIRST_LINE_CHARS_MAX = 160
 
 _UNITS = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -34,11 +35,11 @@ def count(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
-def either(words: tuple[str, ...], most: int = 5) -> str:
+def either(words: tuple[str, ...]) -> str:
     """Words in a row: ``A``, ``A or B``, ``A, B, C or 4 more``."""
-    shown = list(words[:most])
-    if len(words) > most:
-        shown.append(f"{len(words) - most} more")
+    shown = list(words[:WORDS_MAX])
+    if len(words) > WORDS_MAX:
+        shown.append(f"{len(words) - WORDS_MAX} more")
     return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} or {shown[-1]}"
 
 

@@ -70,8 +70,8 @@ PAGES: tuple[BaseRouteHandler, ...] = (
 CACHE_S = 31_536_000
 
 
-def dashboard(desk: Desk, static_opt: dict[str, Any] | None = None) -> Router:
-    """The router of all pages; ``static_opt`` are the options of static files.
+def dashboard(desk: Desk) -> Router:
+    """The router of all pages.
 
     It stands at the root of its application; an application that is mounted somewhere else says
     so in ``desk.base``, which is only for links.
@@ -83,7 +83,7 @@ def dashboard(desk: Desk, static_opt: dict[str, Any] | None = None) -> Router:
         path="/static",
         directories=[STATIC],
         cache_control=None,
-        opt=static_opt or {"role": "public"},
+        opt={"role": "public"},
         include_in_schema=False,
         after_request=_cached,
     )

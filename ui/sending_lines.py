@@ -9,7 +9,6 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Raw
 
-from store.codec import MSG_ID
 from store.subjects import Names
 from ui.copying import COPIED_MAX, Line, sql_text
 
@@ -91,11 +90,6 @@ def job_lines(names: Names, origin: str, target: str) -> tuple[Line, ...]:
 def own_headers(stored: Mapping[str, str]) -> dict[str, str]:
     """The headers that a publisher may set himself, of those an event was stored with."""
     return {name: value for name, value in stored.items() if not name.lower().startswith("nats-")}
-
-
-def id_of(stored: Mapping[str, str]) -> str:
-    """The id an event was stored under, or an empty text."""
-    return stored.get(MSG_ID, "")
 
 
 def _compact(payload: Raw) -> Raw:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from sagas.definition import Query, SagaDefinition
+from sagas.definition import SagaDefinition
 from sagas.durations import seconds
 from sagas.errors import DefinitionError
 from sagas.handlers import Handler, check_type
@@ -29,7 +29,6 @@ def program_definition(
     *,
     signals: Mapping[str, object] | None = None,
     events: Mapping[str, object] | None = None,
-    queries: Mapping[str, Query] | None = None,
     **more: Any,
 ) -> D:
     """The definition of a program: an event of type ``id`` starts an instance under its ordering
@@ -54,7 +53,7 @@ def program_definition(
         handlers=types.MappingProxyType({id: start, **told}),
         compensations=types.MappingProxyType({}),
         signals=types.MappingProxyType(declared),
-        queries=types.MappingProxyType(dict(queries or {})),
+        queries=types.MappingProxyType({}),
         correlation=None,
         correlations=types.MappingProxyType({}),
         description=description,

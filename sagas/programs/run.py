@@ -7,7 +7,7 @@ the Draft of this transition and is stored with it or not at all.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -377,8 +377,3 @@ class Run:
         self.draft.error = failure
         self.draft.ended = True
         self.call_back("failed", {"failure": failure})
-
-
-def sleep_s(delay: timedelta | float) -> float:
-    """A pause in seconds."""
-    return delay.total_seconds() if isinstance(delay, timedelta) else float(delay)

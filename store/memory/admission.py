@@ -55,9 +55,7 @@ def wire_bytes(payload: bytes, headers: Mapping[str, str]) -> int:
     return len(payload) + len("NATS/1.0\r\n") + lines + len("\r\n")
 
 
-def admit(
-    stream: MemoryStream, batch: Sequence[Outgoing], payload_max: int = PAYLOAD_BYTES_MAX
-) -> list[Admitted] | Refusal:
+def admit(stream: MemoryStream, batch: Sequence[Outgoing]) -> list[Admitted] | Refusal:
     """Check an atomic batch against the stream as it is: what to store, or why not."""
     if not batch:
         return Refusal(10199, "a batch has no messages; commit 1 to 1000")
@@ -68,7 +66,7 @@ def admit(
     ids: set[str] = set()
     try:
         for message in batch:
-            found = _one(stream, message, written, payload_max)
+            found = _one(stream, message, written)
             if msg_id := found.headers.get(MSG_ID):
                 if msg_id in ids or stream.known_id(msg_id) is not None:
                     raise _No(10201, "atomic publish batch contains duplicate message id")
@@ -80,17 +78,15 @@ def admit(
     return admitted
 
 
-def admit_one(
-    stream: MemoryStream, message: Outgoing, payload_max: int = PAYLOAD_BYTES_MAX
-) -> Admitted | Refusal:
+def admit_one(stream: MemoryStream, message: Outgoing) -> Admitted | Refusal:
     """Check a single publish; the window of message ids is the caller's business."""
     try:
-        return _one(stream, message, set(), payload_max)
+        return _one(stream, message, set())
     except _No as no:
         return no.refusal
 
 
-def _one(stream: MemoryStream, message: Outgoing, written: set[str], payload_max: int) -> Admitted:
+def _one(stream: MemoryStream, message: Outgoing, written: set[str]) -> Admitted:
     headers = dict(message.headers)
     if not publishable(message.subject):
         raise _No(BAD_MESSAGE, f"{message.subject!r} is no subject to publish to")
@@ -98,7 +94,7 @@ def _one(stream: MemoryStream, message: Outgoing, written: set[str], payload_max
         raise _No(BAD_MESSAGE, "a header has a line break")
     if not stream.rules.accepts(message.subject):
         raise _No(NO_STREAM, f"no stream takes the subject {message.subject!r}")
-    if wire_bytes(message.payload, headers) > payload_max:
+    if wire_bytes(message.payload, headers) > PAYLOAD_BYTES_MAX:
         raise _No(10054, "message size exceeds maximum allowed")
     subject = stream.route(message.subject)
     _check_expectation(stream, subject, _expected(message, headers), written)
