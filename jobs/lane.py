@@ -44,6 +44,7 @@ from store.subjects import Names
 log = logging.getLogger("snorri.engine")
 
 TAKE_MAX = 128  # messages of one feed at a time
+AHEAD_MIN = 512  # with fewer to decide the next are taken: loading theirs takes as long as a commit
 BUILT_MAX = 2  # batches decided beyond the commit that is on its way
 CHUNK_MAX = 64  # messages decided before the event loop may write and read again
 
@@ -197,7 +198,7 @@ class Lane:
     async def _extend(self, built: list[Batch], flight: Flight | None) -> tuple[bool, bool]:
         """Decide what is there; whether anything was added, and whether the last batch is full."""
         batch = built[-1]
-        if len(self._waiting) < CHUNK_MAX:
+        if len(self._waiting) < AHEAD_MIN:
             self._look_ahead(built)
         if not self._waiting:
             return False, False
