@@ -56,6 +56,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         notes=FailureNotes(deps.backend, deps.names),
         strays=Strays(deps.read, lambda: datetime.now(UTC)),
         throughput=deps.throughput,
+        attempts=deps.attempts,
         room=deps.room,
         base=base,
     )

@@ -15,6 +15,7 @@ from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
 from store.failure_notes import FailureNotes
 from store.port import Meta
+from store.projection.attempts import Attempts
 from store.projection.console import Answer, Query
 from store.projection.port import ReadModel
 from store.projection.strays import Strays
@@ -51,7 +52,8 @@ class Desk(Struct, kw_only=True):
     hides secret fields in JSON, ``mask_text`` in a text that may quote them from JSON, ``shower``
     gives ``mask``, or to an admin who asks, on record, what hides nothing,
     ``ask`` answers SQL for a visitor and keeps a record of it, ``strays`` counts events that no
-    saga handles, ``throughput`` what went through, ``room`` knows whether new sagas are taken.
+    saga handles, ``throughput`` what went through, ``attempts`` how jobs went, ``room`` knows
+    whether new sagas are taken.
     """
 
     client: SagaClient
@@ -76,4 +78,5 @@ class Desk(Struct, kw_only=True):
     strays: Strays
     room: RoomReader
     throughput: Throughput
+    attempts: Attempts
     base: str = ""

@@ -26,6 +26,7 @@ from store.client import SagaClient
 from store.diagnosis_gather import Diagnosis
 from store.live_mask import LiveMask
 from store.port import Backend
+from store.projection.attempts import Attempts
 from store.projection.console import Console
 from store.projection.port import ReadModel
 from store.projection.throughput import Throughput
@@ -70,6 +71,11 @@ class Deps(Struct, kw_only=True, dict=True):
     def room(self) -> RoomReader:
         """Whether new sagas are taken: ``await deps.room.look()``."""
         return RoomReader(self.backend.meta)
+
+    @cached_property
+    def attempts(self) -> Attempts:
+        """How jobs went lately: ``await deps.attempts.of(target, since, width)``."""
+        return Attempts(self.read)
 
     @cached_property
     def throughput(self) -> Throughput:

@@ -17,7 +17,8 @@ from server.api.parameters import Parts
 from store.cards import WorkerCard, worker_cards
 from store.projection.failures import failure_groups
 from store.projection.overview import Queue, Totals, queues, standing
-from store.projection.throughput import Minute, grid
+from store.projection.spans import grid
+from store.projection.throughput import Minute
 from store.wording import count, span
 
 SPANS = 60  # into which the window is divided

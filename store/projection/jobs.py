@@ -1,8 +1,8 @@
-"""What the projections tell of jobs over time, and of commands that wait: named queries."""
+"""What the projections tell of commands that wait and were answered: named queries."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from msgspec import Raw, Struct
 
@@ -10,16 +10,6 @@ from store.codec import ATTEMPTED
 from store.projection.port import ReadModel
 
 WAITING_MAX = 20
-
-
-class JobSpan(Struct, frozen=True, kw_only=True):
-    """The attempts that ended within a span of time; durations are milliseconds."""
-
-    from_at: datetime
-    completed: int
-    failed: int
-    p50_ms: float
-    p95_ms: float
 
 
 class WaitingCommand(Struct, frozen=True, kw_only=True):
@@ -32,15 +22,6 @@ class WaitingCommand(Struct, frozen=True, kw_only=True):
     sent_at: datetime
     attempts: int
     error: str | None
-
-
-async def job_spans(
-    read: ReadModel, target: str, since: datetime, width: timedelta
-) -> list[JobSpan]:
-    """A job's attempts in spans of ``width``; empty spans are left out. Raises ReadError."""
-    width_us = width // timedelta(microseconds=1)
-    about = {"target": target, "since": since, "width_us": width_us}
-    return await read.fetch(_SPANS, about, JobSpan)
 
 
 async def waiting_commands(read: ReadModel, target: str) -> list[WaitingCommand]:
@@ -80,18 +61,6 @@ class _Answer(Struct, frozen=True):
 class _Sent(Struct, frozen=True):
     payload: Raw | None
 
-
-_SPANS = """
-SELECT $since + to_microseconds(span * $width_us) AS from_at, completed, failed,
-    took[1] AS p50_ms, took[2] AS p95_ms
-FROM (
-    SELECT (epoch_us(ended_at) - epoch_us($since)) // $width_us AS span,
-        count(*) FILTER (outcome = 'completed') AS completed,
-        count(*) FILTER (outcome NOT IN ('completed', 'returned')) AS failed,
-        quantile_cont(duration_ms::FLOAT, [0.5, 0.95]) AS took
-    FROM executions WHERE target = $target AND ended_at >= $since GROUP BY span
-) ORDER BY from_at
-"""
 
 _WAITING = """
 SELECT id, saga, key, version, sent_at, attempts, error FROM commands

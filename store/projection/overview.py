@@ -67,7 +67,9 @@ SELECT target, count(*) FILTER (status = 'open' AND seq IS NOT NULL) AS "open",
     count(*) FILTER (status = 'open' AND attempts > 0) AS tried,
     count(*) FILTER (sent_at >= $since) AS sent,
     count(*) FILTER (answered_at >= $since) AS answered
-FROM commands WHERE status = 'open' OR sent_at >= $since OR answered_at >= $since
+FROM commands
+WHERE (status = 'open' OR sent_at >= $since OR answered_at >= $since)
+    AND ($target = '' OR target = $target)
 GROUP BY target ORDER BY oldest_at NULLS LAST, target
 """
 
@@ -97,6 +99,8 @@ async def standing(read: ReadModel, since: datetime) -> tuple[Totals, dict[str, 
     return totals, by_saga
 
 
-async def queues(read: ReadModel, since: datetime) -> list[Queue]:
-    """Targets with open or recent commands, the one that waits longest first; raises ReadError."""
-    return await read.fetch(_QUEUES, {"since": since}, Queue)
+async def queues(read: ReadModel, since: datetime, target: str = "") -> list[Queue]:
+    """Targets, or the one, with open or recent commands, the one that waits longest first; raises
+    ReadError.
+    """
+    return await read.fetch(_QUEUES, {"since": since, "target": target}, Queue)

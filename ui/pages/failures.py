@@ -208,6 +208,8 @@ async def causes_of(desk: Desk, groups: Sequence[Group], window: str) -> list[Ca
     since, width = desk.now() - WINDOWS[window], WINDOWS[window] / BUCKETS
     counts = await failure_counts(desk.read, names, since=since, width=width)
     notes = await desk.notes.of(names)
+    form = "%d %b %H:%M" if width >= timedelta(hours=1) else "%H:%M"
+    spans = [f"{since + width * i:{form}}" for i in range(BUCKETS)]
     found: list[Cause] = []
     for group in groups:
         mine = [one for one in counts if one.fingerprint == group.fingerprint]
@@ -215,23 +217,23 @@ async def causes_of(desk: Desk, groups: Sequence[Group], window: str) -> list[Ca
             Cause(
                 group=group,
                 count=sum(one.count for one in mine),
-                drawn=_drawn(mine, since, width),
+                drawn=_drawn(mine, since, width, spans),
                 note=notes.get(group.fingerprint),
             )
         )
     return found
 
 
-def _drawn(counts: Sequence[Count], since: datetime, width: timedelta) -> Chart:
+def _drawn(
+    counts: Sequence[Count], since: datetime, width: timedelta, spans: Sequence[str]
+) -> Chart:
     places: list[float | None] = [None] * BUCKETS
     for one in counts:
         place = round((one.from_at - since) / width)
         if 0 <= place < BUCKETS:
             places[place] = float(one.count)
-    form = "%d %b %H:%M" if width >= timedelta(hours=1) else "%H:%M"
-    names = [f"{since + width * i:{form}}" for i in range(BUCKETS)]
     series = [Series("failures", tuple(places), tone="red")]
-    return chart(f"Failures per {span(width)}", names, series, _whole)
+    return chart(f"Failures per {span(width)}", spans, series, _whole)
 
 
 def _whole(value: float) -> str:

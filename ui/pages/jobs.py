@@ -12,20 +12,20 @@ from litestar import Request, Response, get
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, structs
 
 from store.cards import JobCard, WorkerCard, job_cards, worker_cards
 from store.codec import CAUSE, EXECUTION, Execution
 from store.port import QueueState
+from store.projection.attempts import JobSpan
 from store.projection.jobs import (
-    JobSpan,
     WaitingCommand,
     answer_to,
-    job_spans,
     waiting_commands,
 )
 from store.projection.overview import Queue, queues
 from store.projection.records import EXECUTIONS, ExecutionRow, JobStats, job_stats
+from store.projection.spans import grid
 from store.projection.where import Where
 from ui.addresses import Query
 from ui.chart import Chart, Series, chart
@@ -50,7 +50,7 @@ WINDOWS: dict[str, timedelta] = {
 
 class JobEntry(Struct, frozen=True, kw_only=True):
     """A job in the list: ``queue`` is None when no worker ever served it, ``load`` and ``stats``
-    when nothing happened within the window. ``rate`` is attempts that ended for each minute.
+    when nothing happened within the window, which has so many ``minutes``.
     """
 
     card: JobCard
@@ -58,7 +58,12 @@ class JobEntry(Struct, frozen=True, kw_only=True):
     workers: tuple[WorkerCard, ...]
     load: Queue | None
     stats: JobStats | None
-    rate: float
+    minutes: float
+
+    @property
+    def rate(self) -> float:
+        """Attempts that ended for each minute."""
+        return self.stats.attempts / self.minutes if self.stats else 0.0
 
     @property
     def open(self) -> int:
@@ -117,7 +122,10 @@ async def jobs(
     window: FromQuery[Literal["1h", "6h", "24h", "7d"]] = "1h",
 ) -> Response[str]:
     """All jobs that workers have registered."""
-    entries, workers = await _entries(desk, window)
+    (found, workers), stats = await asyncio.gather(
+        _entries(desk, window), job_stats(desk.read, desk.now() - WINDOWS[window])
+    )
+    entries = tuple(structs.replace(one, stats=stats.get(one.card.target)) for one in found)
     context = JobsPage(
         entries=entries,
         orphans=tuple(one for one in entries if one.open and not one.workers),
@@ -147,11 +155,12 @@ async def job(
     where.equal("target", target)
     for name, value in asked.items():
         where.equal(name, value or None)
-    since = desk.now() - WINDOWS[window]
-    entry, waiting, spans, listed, run = await asyncio.gather(
+    width = WINDOWS[window] / SPANS
+    since = grid(desk.now(), width, SPANS)
+    entry, waiting, (spans, stats), listed, run = await asyncio.gather(
         entry_of(desk, target, window),
         waiting_commands(desk.read, target),
-        job_spans(desk.read, target, since, WINDOWS[window] / SPANS),
+        desk.attempts.of(target, since, width),
         EXECUTIONS.page(desk.read, where, read_place(EXECUTIONS, after), ROWS),
         _ran(desk, target, ran, answer),
     )
@@ -160,7 +169,7 @@ async def job(
     rows, place = listed
     query: Query = {**asked, "window": window if window != "1h" else ""}
     context = JobPage(
-        entry=entry,
+        entry=structs.replace(entry, stats=stats),
         waiting=waiting,
         rows=rows,
         next={**query, "after": write_place(place)} if place else None,
@@ -176,7 +185,9 @@ async def job(
 
 
 async def entry_of(desk: Desk, target: str, window: str = "1h") -> JobEntry | None:
-    """A job as it stands, None when no worker has registered it; raises Unreachable."""
+    """A job as it stands, without its stats; None when no worker has registered it. Raises
+    Unreachable.
+    """
     entries, _ = await _entries(desk, window, target)
     return entries[0] if entries else None
 
@@ -190,29 +201,24 @@ def no_job(request: Request[Who, Any, State], desk: Desk, target: str) -> Respon
 async def _entries(
     desk: Desk, window: str, only: str = ""
 ) -> tuple[tuple[JobEntry, ...], tuple[WorkerCard, ...]]:
-    """The jobs, and all workers alive."""
+    """The jobs, or one of them, without their stats, and all workers alive."""
     since = desk.now() - WINDOWS[window]
-    cards, workers, stats, loads = await asyncio.gather(
-        job_cards(desk.meta),
-        worker_cards(desk.meta),
-        job_stats(desk.read, since, only),
-        queues(desk.read, since),
+    cards, workers, loads = await asyncio.gather(
+        job_cards(desk.meta), worker_cards(desk.meta), queues(desk.read, since, only)
     )
     cards = [card for card in cards if not only or card.target == only]
     states = await asyncio.gather(*(desk.sending.queues.state(card.target) for card in cards))
     by_target = {load.target: load for load in loads}
-    minutes = WINDOWS[window] / timedelta(minutes=1)
     entries = (
         JobEntry(
             card=card,
             queue=queue,
             workers=tuple(worker for worker in workers if card.target in worker.targets),
             load=by_target.get(card.target),
-            stats=one,
-            rate=one.attempts / minutes if one else 0.0,
+            stats=None,
+            minutes=WINDOWS[window] / timedelta(minutes=1),
         )
         for card, queue in zip(cards, states, strict=True)
-        for one in (stats.get(card.target),)
     )
     return tuple(entries), tuple(workers)
 

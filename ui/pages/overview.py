@@ -17,7 +17,8 @@ from sagas.instance import Status
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
 from store.projection.failures import Group, failure_groups
 from store.projection.overview import Queue, Totals, queues, standing
-from store.projection.throughput import Minute, grid
+from store.projection.spans import grid
+from store.projection.throughput import Minute
 from ui.chart import Chart, Series, chart
 from ui.desk import Desk, Who
 from ui.format import number, span

@@ -19,7 +19,6 @@ import pytest_asyncio
 from store.duck.projection import DuckProjections
 from store.live_mask import LiveMask
 from store.projection.checkpoint import Streams
-from store.projection.jobs import job_spans
 from store.projection.records import EXECUTIONS, TIMERS, Listing, job_stats
 from store.projection.sagas import last_events, saga_figures
 from store.projection.where import Where
@@ -102,25 +101,6 @@ async def test_figures_of_jobs(read: DuckProjections, seed: int) -> None:
         assert found.last_ended_at == mine[-1]["ended_at"]
         last = [row for row in mine if row["error"]][-1]
         assert (found.last_error, found.last_error_at) == (last["error"], last["ended_at"])
-
-
-async def test_a_job_in_spans_of_time(read: DuckProjections, seed: int) -> None:
-    rows = _attempts(random.Random(seed), 300)
-    _put(read, "executions", rows)
-    width = timedelta(seconds=13)
-    spans: dict[datetime, list[Row]] = {}
-    for row in rows:
-        if row["target"] == "pay" and row["ended_at"] >= SINCE:
-            from_at = SINCE + (row["ended_at"] - SINCE) // width * width
-            spans.setdefault(from_at, []).append(row)
-    found = await job_spans(read, "pay", SINCE, width)
-    assert [one.from_at for one in found] == list(spans)
-    for one, mine in zip(found, spans.values(), strict=True):
-        assert one.completed == sum(row["outcome"] == "completed" for row in mine)
-        assert one.failed == sum(row["outcome"] not in ("completed", "returned") for row in mine)
-        ran = [row["duration_ms"] for row in mine]
-        assert one.p50_ms == pytest.approx(_percentile(ran, 50))
-        assert one.p95_ms == pytest.approx(_percentile(ran, 95))
 
 
 async def test_figures_of_sagas(read: DuckProjections, seed: int) -> None:
