@@ -378,15 +378,14 @@ class Lane:
         intake.refuse(f"the broker refuses its commit: {error}")
 
     def _return(self, *batches: Batch) -> None:
-        """Put the messages of failed batches back in their order and forget what was decided on
-        them.
-        """
+        """Have the messages of failed batches decided again, in their order."""
         back = [intake for batch in batches for intake in batch.intakes]
         for intake in back:
             for arrival in intake.arrivals:
                 self._cache.drop(arrival.subject)
                 self._suspects.add(arrival.subject)
         self._waiting.extendleft(reversed(back))
+        self._wake.set()  # nothing else may come that would have them decided again
         self._let_go()
 
     def _let_go(self) -> None:

@@ -198,8 +198,9 @@ def _ack_first() -> Any:
 def _cache_kept() -> Any:
     def make(real: Any) -> Any:
         def give_back(lane: Any, *parts: Any) -> None:
-            back = [intake for part in parts for intake in part]
+            back = [intake for part in parts for intake in part.intakes]
             lane._waiting.extendleft(reversed(back))
+            lane._wake.set()
             lane._let_go()
 
         return give_back

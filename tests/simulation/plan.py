@@ -7,7 +7,7 @@ from __future__ import annotations
 import random
 from typing import Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 # What befalls a process before its step ``at``, the broker at ``at`` milliseconds, and call number
 # ``at`` of a kind.
@@ -18,6 +18,7 @@ What: TypeAlias = Blow | Literal["restart"] | Answered | Sent
 
 SECONDS = 12.0  # how long things go wrong; then all is healed and must come to an end
 ORDERS_MAX = 8
+RUSH_PART, RUSH_S = 0.3, 0.1
 STEPS_MAX = 2500  # of one process while things go wrong, roughly
 CALL_TROUBLES: dict[str, tuple[tuple[What, ...], int]] = {
     # kind of call: what may happen to it, and about how many there are while things go wrong
@@ -115,6 +116,7 @@ def plan_of(seed: int) -> Plan:
     engines = chance.choice((1, 2, 2, 2, 3))
     workers = chance.choice((1, 1, 2))
     orders = tuple(_order(chance, number) for number in range(chance.randint(2, ORDERS_MAX)))
+    orders = _rushed(random.Random(f"{seed}/rush"), orders)
     acts = tuple(_act(chance, orders) for _ in range(chance.choice((0, 0, 1, 2, 4))))
     players = [f"e{number + 1}" for number in range(engines)]
     players += [f"w{number + 1}" for number in range(workers)]
@@ -157,7 +159,7 @@ SAGAS = {
     "purse": "Purse",
     "rounds": "Rounds",
 }
-PURSES = ("purse-0", "purse-1")
+PURSES = ("purse-0", "purse-0", "purse-1")
 
 
 def instances(order: Order) -> list[tuple[str, str]]:
@@ -200,6 +202,17 @@ def _order(chance: random.Random, number: int) -> Order:
         count=chance.randint(1, 6),
         spread=kind == "tally" and chance.random() < 0.3,
         twice=tuple(round(chance.uniform(0.0, 3.0), 3) for _ in range(chance.choice((0, 0, 1, 3)))),
+    )
+
+
+def _rushed(chance: random.Random, orders: tuple[Order, ...]) -> tuple[Order, ...]:
+    """In some runs all is asked for at once, so that much waits for the same."""
+    if chance.random() > RUSH_PART:
+        return orders
+    at_s = chance.uniform(0.1, SECONDS * 0.5)
+    return tuple(
+        structs.replace(order, at_s=round(at_s + chance.uniform(0.0, RUSH_S), 3))
+        for order in orders
     )
 
 
