@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -94,10 +95,12 @@ async def failures(
     """Groups that failed within the window, the last seen first."""
     behind = read_tuple(tuple[datetime, str], after)
     since = desk.now() - WINDOWS[window]
-    groups = await failure_groups(desk.read, since=since, saga=saga, limit=ROWS + 1, behind=behind)
+    groups, cards = await asyncio.gather(
+        failure_groups(desk.read, since=since, saga=saga, limit=ROWS + 1, behind=behind),
+        saga_cards(desk.meta),
+    )
     more = groups[ROWS - 1] if len(groups) > ROWS else None
     query = {"window": window if window != "7d" else "", "saga": saga}
-    cards = await saga_cards(desk.meta)
     causes = await causes_of(desk, groups[:ROWS], window)
     place = write_place((more.last_at, more.fingerprint)) if more else ""
     context = FailuresPage(
@@ -206,8 +209,9 @@ async def causes_of(desk: Desk, groups: Sequence[Group], window: str) -> list[Ca
     """Groups with their counts over time and their notes."""
     names = [group.fingerprint for group in groups]
     since, width = desk.now() - WINDOWS[window], WINDOWS[window] / BUCKETS
-    counts = await failure_counts(desk.read, names, since=since, width=width)
-    notes = await desk.notes.of(names)
+    counts, notes = await asyncio.gather(
+        failure_counts(desk.read, names, since=since, width=width), desk.notes.of(names)
+    )
     form = "%d %b %H:%M" if width >= timedelta(hours=1) else "%H:%M"
     spans = [f"{since + width * i:{form}}" for i in range(BUCKETS)]
     found: list[Cause] = []
