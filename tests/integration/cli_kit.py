@@ -1,7 +1,7 @@
 """What tests of the command line share: a running `snorri dev`, and commands beside it.
 
-Commands that end run in the test's own process, since starting Python for each takes most of a
-second; those that run until they are stopped, and those that must fail to start, are processes.
+Commands that end run in the test's own process, since starting Python for each takes its time;
+those that run until they are stopped, and those that must fail to start, are processes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,22 @@ def dev(cwd: Path, *arguments: str, **environment: str) -> Process:
     process = Process(cwd, *command, **environment)
     try:
         process.until("Ctrl-C stops everything")  # the last line of what it says
+    except BaseException:
+        process.close()
+        raise
+    return process
+
+
+def dev_with_tills(folder: Path, modules: Mapping[str, str]) -> Process:
+    """A `snorri dev` with ``till_then``, one of these modules, and an amount rung in the tills a, b
+    and c.
+    """
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    process = dev(folder, "--app", "till_then")
+    try:
+        for key, amount in (("a", 5), ("b", 50), ("c", 7)):
+            process.run("publish", "Rung", json.dumps({"amount": amount}), "--key", key)
     except BaseException:
         process.close()
         raise

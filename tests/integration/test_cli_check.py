@@ -8,12 +8,11 @@ one, and a backup; versions of the module beside it that lack or change one thin
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
-from tests.integration.cli_kit import Process, Snorri, dev
+from tests.integration.cli_kit import Process, Snorri, dev_with_tills
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -61,12 +60,11 @@ VERSIONS = {
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """An installation with three tills, one of them closed, and a backup of it."""
     folder = tmp_path_factory.mktemp("tills")
-    for name, chain in VERSIONS.items():
-        (folder / f"{name}.py").write_text(f"{APP}\nsagas = [(till{chain}\n).build()]\n")
-    process = dev(folder, "--app", "till_then")
+    modules = {
+        name: f"{APP}\nsagas = [(till{chain}\n).build()]\n" for name, chain in VERSIONS.items()
+    }
+    process = dev_with_tills(folder, modules)
     try:
-        for key, amount in (("a", 5), ("b", 50), ("c", 7)):
-            process.run("publish", "Rung", json.dumps({"amount": amount}), "--key", key)
         process.run("publish", "Closed", "{}", "--key", "a")
         process.eventually(
             lambda: len(process.json("instances", "--status", "completed")) == 1, "a closed till"

@@ -7,13 +7,12 @@ a second version of its module beside it.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import pytest
 
 from store import lookup
-from tests.integration.cli_kit import Process, Snorri, dev
+from tests.integration.cli_kit import Process, Snorri, dev_with_tills
 
 APP = """
 from sagas import complete, define_saga
@@ -37,16 +36,13 @@ sagas = [
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
     """An installation with three tills that were closed."""
     folder = tmp_path_factory.mktemp("tills")
-    for name, limit in (("till_then", 1000), ("till_now", 10)):
-        (folder / f"{name}.py").write_text(APP.format(limit=limit))
-    process = dev(folder, "--app", "till_then")
+    modules = {"till_then": APP.format(limit=1000), "till_now": APP.format(limit=10)}
+    process = dev_with_tills(folder, modules)
     try:
-        snorri = Snorri(folder)
-        for key, amount in (("a", 5), ("b", 50), ("c", 7)):
-            snorri.run("publish", "Rung", json.dumps({"amount": amount}), "--key", key)
-            snorri.run("publish", "Closed", "{}", "--key", key)
-        snorri.eventually(
-            lambda: [one["status"] for one in snorri.json("instances")] == ["completed"] * 3,
+        for key in ("a", "b", "c"):
+            process.run("publish", "Closed", "{}", "--key", key)
+        process.eventually(
+            lambda: [one["status"] for one in process.json("instances")] == ["completed"] * 3,
             "three tills to be closed",
         )
         yield process
