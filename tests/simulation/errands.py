@@ -18,6 +18,7 @@ from tests.waiting import busy
 
 RETRY = retry(3, "150ms", delay_max="1s")
 QUICK_S = 0.004
+COUNT_S = 0.15  # so that others come meanwhile
 SLOW_S = 1.3
 PURSE = "Purse"
 IN_PURSE = 1000
@@ -41,7 +42,7 @@ async def _ask(ctx: StepContext[Any], whom: str, simulate: str) -> None:
 
 
 async def _do(ctx: StepContext[Any], name: str, input: Input) -> Input:
-    await busy(QUICK_S)
+    await busy(COUNT_S if name == "count" else QUICK_S)
     simulate, whom = input["simulate"], input["whom"]
     for place in range(input.get("calls", 0)):
         await _ask(ctx, f"{whom}.{place}", simulate.get("weigh", ""))
