@@ -19,16 +19,16 @@ from store.projection.port import Tables
 STREAMS: tuple[StreamName, ...] = get_args(StreamName)
 # The larger the batches of a long way, the less they cost; three of these (one waits, two are on
 # their way into the tables) fit into some hundred megabytes.
-BATCH_MAX = 20_000  # messages of one stream in one write
-HELD_MAX = 20_000  # messages of one stream that wait for a write
+BATCH_MAX = 30_000  # messages of one stream in one write
+HELD_MAX = 30_000  # messages of one stream that wait for a write
 HELD_BYTES_MAX = 48 * 1024 * 1024
 TAKE_MAX = 4_000
 # On a long way a write waits for so many messages of the stream that is behind the other.
-LONG_WAY = 40_000  # messages that are stored and not received
-WORTH = 12_000
+LONG_WAY = 60_000  # messages that are stored and not received
+WORTH = 18_000
 WRITES_MAX = 2  # batches on their way into the tables
-# Between the beginnings of two small writes: a fifth longer than the last one took, since a write of
-# a few messages costs nearly as much as one of a thousand.
+# Between the beginnings of two small writes: a fifth longer than the last one took, since a write
+# of a few messages costs nearly as much as one of a thousand.
 BREATH = 1.2
 BREATH_MIN_S = 0.075
 BREATH_MAX_S = 0.2

@@ -45,6 +45,7 @@ from store.subjects import Names
 logger = logging.getLogger("snorri.projection")
 
 MEMORY = "650MB"
+MEMORY_FILLING = "550MB"  # while larger batches wait beside it and nobody reads
 NAME = "projections"  # of the attached file
 ROOM_BYTES = 8 * 1024 * 1024  # that a flush may need, beside so much for what it writes:
 ROOM_FACTOR = 2
@@ -134,6 +135,7 @@ class DuckFile:
         # Nobody reads while they are filled, and a second thread costs such batches more than it
         # gives.
         self._writer.execute("SET GLOBAL threads = 1")
+        self._writer.execute(f"SET GLOBAL memory_limit = '{MEMORY_FILLING}'")
         self.checkpoint = made
 
     def apply(self, events: Sequence[Stored], log: Sequence[Stored]) -> None:
@@ -212,6 +214,7 @@ class DuckFile:
             done = msgspec.structs.replace(self.checkpoint, complete=True)
             self._writer.execute("UPDATE base.checkpoint SET record = $1", [_text(done)])
             self._writer.execute("RESET GLOBAL threads")
+            self._writer.execute(f"SET GLOBAL memory_limit = '{MEMORY}'")
             self.checkpoint = done
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
