@@ -41,6 +41,7 @@ def test_the_keyboard_reaches_pages_and_rows(page: Page, site: Site) -> None:
     page.keyboard.press("g")
     page.keyboard.press("i")
     expect(page.get_by_role("heading", name="Instances", level=1)).to_be_visible()
+    page.wait_for_load_state()  # until then nothing listens to the keys of the new page
     for key, row in (("j", 0), ("j", 1), ("k", 0)):
         page.keyboard.press(key)
         expect(page.locator("[data-row]").nth(row)).to_have_class(re.compile(r"\bat\b"))

@@ -13,6 +13,8 @@ from tests.browser.conftest import check_axe
 from tests.browser.site import Site
 from tests.waiting import eventually_sync
 
+pytestmark = pytest.mark.alone
+
 SECOND_S = 1.0
 SOON_MS = 2000  # for one look; the machine may have other things to do
 
@@ -39,7 +41,6 @@ SEEN = """key => {
 }"""
 
 
-@pytest.mark.alone
 def test_what_happens_elsewhere_is_on_the_page_within_a_second(page: Page, site: Site) -> None:
     """Five orders in turn, seen in the list; the median, since one look can meet anything."""
     keys = [site.order() for _ in range(5)]
