@@ -281,10 +281,13 @@ class Batch:
     def light(self) -> bool:
         """Whether each of its messages is a commit by itself, since no position has to move.
 
-        An instance whose steps go on must be listed already: whoever takes over finds it there.
+        An instance whose steps go on must be listed already: whoever takes over finds it there. And
+        this engine must have written it last: what another one wrote may be the mark that the
+        partition is theirs now, and only a position in the batch would tell.
         """
         return (
             len(self.messages) == len(self._places) <= LIGHT_MAX
+            and all(place.entry.own for place in self._places.values())
             and all(isinstance(intake, Answer) for intake in self.intakes)
             and not self._notes
             and all(
@@ -343,6 +346,7 @@ class Batch:
         first = last - count + 1
         for place in self._places.values():
             place.entry.revision = first + place.last
+            place.entry.own = True
         for index, partition, inline in self._positions:
             partition.revision = first + index
             partition.inline, partition.listed = set(inline), inline
@@ -352,6 +356,7 @@ class Batch:
         """The same for a light batch: the sequence of each instance's revision, by subject."""
         for subject, place in self._places.items():
             place.entry.revision = revisions[subject]
+            place.entry.own = True
         for partition in self._partitions.values():
             partition.inline = self._with_inline(partition)
         self._settle()

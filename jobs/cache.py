@@ -36,7 +36,7 @@ class Entry:
     when they were needed and loaded.
     """
 
-    __slots__ = ("fault", "ids", "orphan", "revision", "size", "snapshot", "subject", "sure")
+    __slots__ = ("fault", "ids", "orphan", "own", "revision", "size", "snapshot", "subject", "sure")
 
     def __init__(self, subject: str, snapshot: Snapshot, revision: int, size: int) -> None:
         self.subject = subject
@@ -47,6 +47,7 @@ class Entry:
         self.ids: set[str] | None = None
         self.sure = False  # read from the leader, or written by this engine since
         self.orphan = False  # newer code wrote it, and no engine that has that code is left
+        self.own = False  # this engine wrote it last
 
     def learn(self, before: Instance | None) -> None:
         """Keep the id that the present snapshot has taken in after ``before``.
