@@ -34,6 +34,7 @@ DIRECT_S = 2.0  # for the answer of any replica of a cluster
 LEADER_ONLY_S = 15.0
 LEADER_READS_MAX = 64
 STALL_S = 30.0  # a history that makes no progress for so long has lost its broker
+QUIET_S = 4.0  # without a message: what was to come may have been removed meanwhile
 
 _OWN_HEADERS = (
     "Nats-Stream",
@@ -238,6 +239,8 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
     arrived = asyncio.Event()
     reader = Reader(link, stream, [subject], start, arrived.set)
     await reader.open()
+    now_s = asyncio.get_running_loop().time
+    stalled_at_s = now_s() + STALL_S
     last = 0  # last_per_subject begins anew after an interruption; what was given is behind this
     try:
         while True:
@@ -248,19 +251,22 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
                     last = stored.seq
                     yield stored
             if batch:
+                stalled_at_s = now_s() + STALL_S
                 continue
             if reader.taken >= reader.backlog or (reader.pending == 0 and not reader.held):
                 return
-            try:
-                # Not wait_for: in Python 3.11 it can swallow a cancellation.
-                async with asyncio.timeout(STALL_S):
-                    await arrived.wait()
-            except TimeoutError:
+            if now_s() > stalled_at_s:
                 raise Unreachable(
                     f"reading {subject} stalled for {STALL_S:g} s after message {last}: the server"
                     " is away, or holds a message that can't be read; `snorri verify` names what"
                     " is gone"
-                ) from None
+                )
+            try:
+                # Not wait_for: in Python 3.11 it can swallow a cancellation.
+                async with asyncio.timeout(QUIET_S):
+                    await arrived.wait()
+            except TimeoutError:
+                reader.renew()
     finally:
         await reader.close()
 

@@ -69,7 +69,7 @@ class Reader:
         self.last = start if isinstance(start, int) else 0
         self.pending = 0  # messages that the server still had when the last one was sent
         self.generation = 0
-        self.backlog = 0  # messages that waited when the present consumer was made
+        self.backlog = 0  # messages that waited, here or there, when the present consumer was made
         self.taken = 0  # messages of the present generation handed on
         self._consumer = ""
         self._sid = 0
@@ -103,6 +103,10 @@ class Reader:
             self.taken += len(taken)
             self._ask_more()
         return taken
+
+    def renew(self) -> None:
+        """Make another consumer: of the messages that were to come some may have been removed."""
+        self._break()
 
     @property
     def held(self) -> int:
@@ -159,7 +163,8 @@ class Reader:
         if self._start == "last_per_subject":
             self._held.clear()
             self._held_bytes = 0
-        self.pending = self.backlog = answer["num_pending"]
+        self.pending = answer["num_pending"]
+        self.backlog = self.pending + len(self._held)
         self.taken = 0
         self.generation += 1
         self._ask_more()
@@ -251,7 +256,8 @@ class Reader:
             self._held.append(Stored(name, seq, at_ns, data, headers))
         if self._asked <= HELD_MAX // 2:
             self._ask_more()
-        self._wake()
+        if self._held:
+            self._wake()
 
     def _hear_status(self, status: int, header: bytes) -> None:
         headers = wire.headers_of(header)

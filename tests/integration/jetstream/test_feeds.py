@@ -15,6 +15,7 @@ import pytest
 from store.jetstream import JetStreamBackend, api
 from store.jetstream import reader as reading
 from store.jetstream.link import Link
+from store.jetstream.parser import one_by_one
 from store.port import Committed, Outgoing, Stored, Unreachable
 from store.subjects import Names
 from tests.conftest import NatsServer
@@ -157,9 +158,9 @@ async def test_a_lost_message_is_read_again(backend: JetStreamBackend, names: Na
         nonlocal count
         count += bool(reply)
         if count != 3:
-            sink(subject, reply, head, data)
+            sink([(subject, reply, head, data)])
 
-    link._sink_by_sid[reader._sid] = lossy
+    link._sink_by_sid[reader._sid] = one_by_one(lossy)
     await backend.door.publish_batch(_events(names, 6))
     seen: list[Stored] = []
     await _read_until(feed, seen, 6)
@@ -174,6 +175,47 @@ async def test_opening_a_feed_on_a_missing_stream_gives_up(
     with pytest.raises(Unreachable, match="can't be read"):
         await reader.open(0.3)
     await reader.close()
+
+
+async def test_history_ends_where_messages_are_removed_while_it_is_read(
+    backend: JetStreamBackend, names: Names, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "HELD_MAX", 2)
+    await backend.log.commit([Outgoing(names.instance("S", f"k{n}"), b"x") for n in range(20)])
+    seen: list[int] = []
+    async for stored in backend.log.history(names.instances()):
+        if not seen:
+            await api.ask(link, f"STREAM.PURGE.{names.log_stream}", {"filter": names.instances()})
+        seen.append(stored.seq)
+    assert seen == list(range(1, len(seen) + 1))
+    assert len(seen) < 20
+
+
+async def _interrupt(backend: JetStreamBackend) -> None:
+    """Have the only reader make another consumer while messages wait to be taken from it."""
+    (reader,) = (
+        listener.__self__
+        for listener in backend._link.reconnected
+        if isinstance(getattr(listener, "__self__", None), reading.Reader)
+    )
+    await eventually(lambda: reader.held > 100, what="messages at hand")
+    generation = reader.generation
+    reader.renew()
+    await eventually(lambda: reader.generation > generation, what="another consumer")
+
+
+async def test_history_is_whole_when_it_is_interrupted_with_messages_at_hand(
+    backend: JetStreamBackend, names: Names
+) -> None:
+    batch = [Outgoing(names.instance("S", f"k{n}"), b"x") for n in range(1000)]
+    for _ in range(3):
+        await backend.log.commit(batch)
+    seen: list[int] = []
+    async for stored in backend.log.history(names.instances()):
+        if not seen:
+            await _interrupt(backend)
+        seen.append(stored.seq)
+    assert seen == list(range(1, 3001))
 
 
 @pytest.mark.chaos
