@@ -314,7 +314,7 @@ def test_a_server_that_does_not_sync(
 ) -> None:
     nats = server(jetstream=f"sync_interval: {sync}")
     patient = Patient(tmp_path, nats.url, Names())
-    address = eventually_sync(nats.monitor_address, what="the file with the server's ports")
+    address = eventually_sync(nats.monitor_address, 30, "the file with the server's ports")
     done = CliRunner(env=patient.environment).invoke(
         cli, ["doctor", "--json", "--port", "1", "--monitor-url", address], prog_name="snorri"
     )
