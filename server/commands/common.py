@@ -39,7 +39,6 @@ STDIN_BYTES_MAX = 64 * 1024 * 1024  # more than any NATS server can be told to t
 
 CONNECTION = ("nats_url", "nats_creds", "nats_port", "data", "bucket", "namespace")
 PANEL_CONNECTION = "Which installation"
-CANCEL_AGAIN_S = 0.5
 API = ("host", "port")
 PANEL_API = "Which API"
 
@@ -126,22 +125,9 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     try:
         import uvloop  # type: ignore[import-not-found]  # the extra `fast`
     except ImportError:
-        return asyncio.run(_ended_by_ctrl_c(work))
+        return asyncio.run(work)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_ended_by_ctrl_c(work))
-
-
-async def _ended_by_ctrl_c(work: Coroutine[Any, Any, T]) -> T:
-    """``work``, cancelled until it ends: Ctrl-C cancels once, which can get lost in a library."""
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task})
-    except asyncio.CancelledError:
-        while not task.done():
-            task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
-        raise
-    return task.result()
+        return runner.run(work)
 
 
 def settings_options(
