@@ -47,7 +47,7 @@ async def test_a_take_fetches_no_more_than_its_limit(
 ) -> None:
     queue = await backend.queues.open("pay", ack_wait_s=30, in_flight_max=100)
     await _send(backend, names, 10)
-    works = await queue.take(3, 5)
+    works = await _take_all(queue, 3)  # they may come one by one
     assert [work.data for work in works] == [b"0", b"1", b"2"]
     assert works[0].headers["Snorri-Command-Id"] == "c0"
     assert await _ack_pending(link, names) == 3
