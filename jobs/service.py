@@ -49,35 +49,6 @@ class ServiceDied(Exception):
         self.service = service
 
 
-class Life:
-    """How a service ends: once, well or with an error. What ``wait`` is made of."""
-
-    def __init__(self) -> None:
-        self._ended = asyncio.Event()
-        self._error: BaseException | None = None
-
-    def end(self, error: BaseException | None = None) -> None:
-        """It is over; only the first call counts."""
-        if not self._ended.is_set():
-            self._error = error
-            self._ended.set()
-
-    def guard(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        """An error of ``task`` ends this life; being cancelled does not. Returns the task."""
-        task.add_done_callback(self._look)
-        return task
-
-    async def wait(self) -> None:
-        """Until the end; raises the error that was it."""
-        await self._ended.wait()
-        if self._error is not None:
-            raise self._error
-
-    def _look(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.end(error)
-
-
 class Supervisor:
     """Several services as one; itself a service."""
 

@@ -34,12 +34,12 @@ from jobs.presence import Presence
 from jobs.results import Reporter
 from jobs.scopes import Scopes
 from jobs.sender import Sender
-from jobs.service import Life
 from jobs.telemetry import CommandRefused, Hook, Teller
 from sagas.names import escape
 from store.broker_clock import Clock, utc_now
 from store.cards import WorkerCard
 from store.job_calls import JobCalls
+from store.life import Life
 from store.masking import Mask
 from store.port import Backend, StoreError, Work
 from store.subjects import Names

@@ -13,11 +13,11 @@ import contextlib
 import logging
 import shutil
 
-from jobs.service import Life
 from server.embedded import EmbeddedServer
 from server.embedded_cluster import Embedded, EmbeddedCluster
 from server.errors import SetupError
 from store.jetstream.backend import JetStreamBackend
+from store.life import Life
 from store.port import StoreError
 from store.room import AGAIN, Usage
 
@@ -54,18 +54,14 @@ class BrokerWatch:
         self._server = server
         self._life = Life()
         self._told: dict[EmbeddedServer, str] = {}
-        self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Begin to look."""
-        self._task = self._life.guard(asyncio.create_task(self._run(), name=self.name))
+        self._life.begin(self._run(), self.name)
 
     async def stop(self) -> None:
         """End; a server that is just being started anew ends with this."""
-        self._life.end()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._life.stop()
 
     async def wait(self) -> None:
         """Return after ``stop``; raises StoreError when the broker has ended."""

@@ -18,13 +18,13 @@ import msgspec
 from litestar.types import ASGIApp
 from msgspec import Raw, Struct
 
-from jobs.service import Life
 from server.access.access import Access, Standing
 from server.access.middleware import STANDING
 from server.access.roles import Identity
 from server.api.openapi import release
 from store.jetstream.login import ANYBODY, Login
 from store.jetstream.micro import Failure, MicroEndpoint, MicroService, open_micro
+from store.life import Life
 from store.subjects import Names
 
 NAME = "snorri"

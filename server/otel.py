@@ -25,12 +25,12 @@ from opentelemetry.sdk.trace.export import (
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode
 
-from jobs.service import Life
 from jobs.telemetry import BatchCommitted, JobEnded, JobStarted, Telemetry
 from server.errors import SettingsError
 from server.spans import Span, attempt_context, attempt_spans, transition_spans
 from server.traceparent import TraceContext, new_trace, read_traceparent
 from server.tracing import Tracing
+from store.life import Life
 
 SERVICE = "snorri"
 _KINDS = {

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import TypeAlias
 
+from store.life import Life
 from store.port import StoreError
 
 log = logging.getLogger("snorri.clock")
@@ -56,8 +57,7 @@ class BrokerClock:
         self._every_s = every_s
         self._base, self._base_s = machine(), steady()
         self._told = False
-        self._stopped = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._life = Life()
 
     def now(self) -> datetime:
         """The broker's time, as far as it is known; UTC."""
@@ -66,18 +66,15 @@ class BrokerClock:
     async def start(self) -> None:
         """Ask once, so that what starts next has the right time, and go on asking."""
         answered = await self.ask()
-        self._task = asyncio.create_task(self._run(answered), name=self.name)
+        self._life.begin(self._run(answered), self.name)
 
     async def stop(self) -> None:
         """Ask no more; `now` goes on."""
-        self._stopped.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._life.stop()
 
     async def wait(self) -> None:
         """Return after ``stop``."""
-        await self._stopped.wait()
+        await self._life.wait()
 
     async def ask(self) -> bool:
         """Ask once, and set the clock when it is wrong for sure; whether there was an answer."""

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from store.closing import closing
+from store.life import Life
 from store.masking import Mask
 from store.port import Entry, Meta, StoreError
 
@@ -43,8 +44,7 @@ class LiveMask:
         self._mask = Mask(names)
         self._meta = meta
         self._watchers: list[Callable[[], None]] = []
-        self._tasks: list[asyncio.Task[None]] = []
-        self._stopped = asyncio.Event()
+        self._life = Life()
 
     def __call__(self, data: bytes) -> bytes:
         """``data`` (JSON of an author: a state, a payload) masked."""
@@ -88,21 +88,16 @@ class LiveMask:
         for prefix in PREFIXES:
             for entry in await self._meta.entries(prefix):
                 self._read(entry)
-        self._tasks = [
-            asyncio.create_task(self._follow(self._meta, prefix), name=f"secret names of {prefix}")
-            for prefix in PREFIXES
-        ]
+        for prefix in PREFIXES:
+            self._life.begin(self._follow(self._meta, prefix), f"secret names of {prefix}")
 
     async def stop(self) -> None:
         """End following; the names stay."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._stopped.set()
+        await self._life.stop()
 
     async def wait(self) -> None:
         """Return after ``stop``."""
-        await self._stopped.wait()
+        await self._life.wait()
 
     async def _follow(self, meta: Meta, prefix: str) -> None:
         while True:

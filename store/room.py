@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Struct
 
 from store.cards import saga_cards
+from store.life import Life
 from store.port import Meta, Refused, StoreError
 
 log = logging.getLogger("snorri.room")
@@ -125,23 +126,19 @@ class RoomWatch:
         self._every_s = every_s
         self._full = False
         self._said_s = 0.0
-        self._stopped = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._life = Life()
 
     async def start(self) -> None:
         """Begin to watch."""
-        self._task = asyncio.create_task(self._run(), name=self.name)
+        self._life.begin(self._run(), self.name)
 
     async def stop(self) -> None:
         """End; what was said runs out by itself."""
-        self._stopped.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._life.stop()
 
     async def wait(self) -> None:
         """Return after ``stop``."""
-        await self._stopped.wait()
+        await self._life.wait()
 
     async def _run(self) -> None:
         while True:
@@ -150,7 +147,7 @@ class RoomWatch:
             except Refused as error:
                 log.info("room is measured by others, this user may not: %s", error)
                 return
-            except StoreError as error:
+            except (StoreError, OSError) as error:
                 log.debug("room can't be measured now: %s", error)
             await asyncio.sleep(self._every_s)
 

@@ -18,10 +18,10 @@ from collections.abc import Callable, Generator
 import uvicorn
 from litestar.types import ASGIApp
 
-from jobs.service import Life
 from server.errors import HttpPortTaken
 from server.https import Certificate
 from server.live.wire import StreamingProtocol
+from store.life import Life
 
 log = logging.getLogger("snorri.api")
 

@@ -22,11 +22,11 @@ from typing import Protocol
 import msgspec
 from msgspec import Struct
 
-from jobs.service import Life
 from server.live.changes import Change, Teller, event
 from server.live.channel import Channel, Extra, Filter, Item, Listener
 from server.live.limits import Limits, Seats
 from server.live.pace import Pace
+from store.life import Life
 from store.port import Backend, Feed, Stored, StoreError
 from store.projection.port import ReadModel
 from store.subjects import Names
@@ -114,7 +114,6 @@ class Hub:
         self.replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self._replaced = ""
         self._life = Life()
-        self._tasks: list[asyncio.Task[None]] = []
         self._open = False
 
     # --- a service
@@ -127,7 +126,8 @@ class Hub:
             *(self._follow(), self._check(), self._pace.run()),
             *(self._watch_streams(), self._watch_projection(), self._watch_broker()),
         )
-        self._tasks = [self._life.guard(asyncio.create_task(work)) for work in works]
+        for work in works:
+            self._life.begin(work, f"live {work.__name__}")
 
     def close_streams(self) -> None:
         """End every stream in order and begin none; the server is about to stop."""
@@ -138,14 +138,10 @@ class Hub:
     async def stop(self) -> None:
         """End every stream and read no more."""
         self.close_streams()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
+        await self._life.stop()
         if self._feed is not None:
             await self._feed.close()
             self._feed = None
-        self._life.end()
 
     async def wait(self) -> None:
         """Return after ``stop``; raise what ended the hub otherwise."""
@@ -154,7 +150,7 @@ class Hub:
     @property
     def is_open(self) -> bool:
         """Whether streams may begin and go on."""
-        return self._open and bool(self._tasks) and not any(task.done() for task in self._tasks)
+        return self._open and self._life.runs
 
     @property
     def channels(self) -> int:

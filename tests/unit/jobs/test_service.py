@@ -9,7 +9,8 @@ import asyncio
 
 import pytest
 
-from jobs.service import Life, ServiceDied, Supervisor
+from jobs.service import ServiceDied, Supervisor
+from store.life import Life
 from tests.waiting import eventually
 
 
@@ -123,20 +124,3 @@ async def test_being_asked_to_stop_while_starting() -> None:
     stop.set()
     await asyncio.wait_for(run, 5)
     assert told == ["+a", "+b", "-a"]
-
-
-async def _fail() -> None:
-    raise ValueError("x")
-
-
-@pytest.mark.asyncio
-async def test_a_life_ends_with_the_error_of_a_task_it_guards() -> None:
-    life = Life()
-    cancelled = life.guard(asyncio.create_task(asyncio.Event().wait()))  # type: ignore[arg-type]
-    cancelled.cancel()
-    life.guard(asyncio.create_task(_fail()))
-    with pytest.raises(ValueError, match="x"):
-        await asyncio.wait_for(life.wait(), 5)
-    life.end()
-    with pytest.raises(ValueError, match="x"):
-        await life.wait()

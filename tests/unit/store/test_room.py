@@ -130,6 +130,23 @@ async def test_who_may_not_measure_leaves_it_to_others(store: _Store) -> None:
     await watch.stop()
 
 
+async def test_a_disk_that_can_not_be_asked_is_asked_again(store: _Store) -> None:
+    asked = 0
+
+    async def stumbling() -> Usage | None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise OSError("stale file handle")
+        return Usage(950, 1000)
+
+    watch = RoomWatch(store.backend.meta, stumbling, every_s=0.01)
+    await watch.start()
+    await eventually(store.said, what="the word that it is nearly full")
+    await watch.stop()
+    await watch.wait()
+
+
 async def test_a_publisher_asks_now_and_then_only(
     store: _Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
