@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from litestar import Request, Response
@@ -12,35 +11,31 @@ from litestar.types import ExceptionHandlersMap
 from server.access.middleware import WrongToken
 from server.access.roles import Identity
 from server.api import errors
+from ui.app import desk_in
 from ui.desk import Desk
 from ui.render import ErrorPage, RefusedForm, Typed, page
 
 FOR_PROGRAMS = ("/api/", "/schema", "/health", "/metrics", "/version")
 
 
-def handlers(desk: Desk) -> ExceptionHandlersMap:
-    """The exception handlers of an application that serves the dashboard."""
-    answer = answerer(desk)
-    return {Exception: answer, HTTPException: answer}
+def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
+    """Answer an error with a page for a person in a browser, else with its document."""
+    if not _wants_page(request) or not isinstance(request.scope.get("user"), Identity):
+        return errors.answer(request, error)
+    desk = desk_in(request.scope)
+    if isinstance(error, WrongToken):
+        return _other_session(request, desk, error)
+    problem = errors.to_problem(error)
+    context = ErrorPage(problem.status, problem.title, problem.detail, problem.next)
+    response = page(
+        request, desk, "error.html", context, title=problem.title, status=problem.status
+    )
+    response.headers.update(problem.headers)
+    return response
 
 
-def answerer(desk: Desk) -> Callable[[Request[Any, Any, Any], Exception], Response[Any]]:
-    """What answers an error: with a page for a person in a browser, else with its document."""
-
-    def answer(request: Request[Any, Any, Any], error: Exception) -> Response[Any]:
-        if not _wants_page(request) or not isinstance(request.scope.get("user"), Identity):
-            return errors.answer(request, error)
-        if isinstance(error, WrongToken):
-            return _other_session(request, desk, error)
-        problem = errors.to_problem(error)
-        context = ErrorPage(problem.status, problem.title, problem.detail, problem.next)
-        response = page(
-            request, desk, "error.html", context, title=problem.title, status=problem.status
-        )
-        response.headers.update(problem.headers)
-        return response
-
-    return answer
+# The exception handlers of an application that serves the dashboard.
+HANDLERS: ExceptionHandlersMap = {Exception: answer, HTTPException: answer}
 
 
 def _other_session(request: Request[Any, Any, Any], desk: Desk, error: WrongToken) -> Response[Any]:

@@ -22,13 +22,13 @@ from server.access.access import Access
 from server.access.passwords import sha256
 from server.access.roles import PUBLIC, ROLE, ROLES
 from server.access.source import AccessSource
-from server.api.app import create_app
 from server.api.deps import Deps
 from server.loading import App, load_samples
 from server.settings import Settings
 from store.client import SagaClient
 from store.memory import MemoryBroker, SystemClock
 from store.projection.port import Progress, ReadError
+from tests.app_kit import quick_app
 
 R = TypeVar("R")
 
@@ -147,7 +147,7 @@ class Guarded:
             mask=lambda data: data,
             access=access,
         )
-        return create_app(deps, more=MORE), access
+        return quick_app(deps, *MORE), access
 
     async def client(
         self,

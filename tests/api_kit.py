@@ -28,7 +28,6 @@ from jobs.worker import Worker
 from sagas import Registry, SagaDefinition
 from sagas.examples import definitions as sample_sagas
 from sagas.instance import Status
-from server.api.app import create_app
 from server.api.deps import Deps
 from server.entity_actions import EntityAction
 from server.loading import App
@@ -43,6 +42,7 @@ from store.live_mask import LiveMask
 from store.lookup import Revision
 from store.memory import MemoryBroker, SystemClock
 from store.port import Backend
+from tests.app_kit import quick_app
 from tests.unit.store.shop import charge, shop
 from tests.waiting import eventually
 
@@ -211,7 +211,7 @@ async def open_api(
             ),
             mask=mask or live_mask,
         )
-        app = create_app(deps)
+        app = quick_app(deps)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
         http = await stack.enter_async_context(
             httpx.AsyncClient(transport=transport, base_url=BASE_URL)

@@ -9,6 +9,7 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import BaseRouteHandler
 from litestar.static_files import create_static_files_router
+from litestar.types import Scope
 
 from ui.desk import Desk, Who
 from ui.pages import (
@@ -69,13 +70,15 @@ PAGES: tuple[BaseRouteHandler, ...] = (
 # Names carry the hash of the content, so a changed file is another address.
 CACHE_S = 31_536_000
 
+# The Desk has this name in the state of the application.
+DESK = "desk"
 
-def dashboard(desk: Desk) -> Router:
-    """The router of all pages.
+
+def dashboard() -> Router:
+    """The router of all pages, which work with the Desk under ``DESK`` in the application's state.
 
     It stands at the root of its application; an application that is mounted somewhere else says
-    so in ``desk.base``, which is only for links.
-
+    so in ``Desk.base``, which is only for links.
 
     Pages declare the role they ask for in ``opt``, as the routes of the API do.
     """
@@ -87,18 +90,24 @@ def dashboard(desk: Desk) -> Router:
         include_in_schema=False,
         after_request=_cached,
     )
-
-    async def note_place(request: Request[Who, Any, State]) -> None:
-        """Where lists stand before anything is read: a page never says that it shows more."""
-        request.state[SHOWN] = desk.read.progress.log_seq
-
     return Router(
         path="/",
         route_handlers=[*PAGES, static],
-        before_request=note_place,
-        dependencies={"desk": Provide(lambda: desk, sync_to_thread=False)},
+        before_request=_note_place,
+        dependencies={"desk": Provide(desk_in, sync_to_thread=False)},
         include_in_schema=False,
     )
+
+
+def desk_in(scope: Scope) -> Desk:
+    """The desk of the application that a request is for."""
+    desk: Desk = scope["litestar_app"].state[DESK]
+    return desk
+
+
+async def _note_place(request: Request[Who, Any, State]) -> None:
+    """Where lists stand before anything is read: a page never says that it shows more."""
+    request.state[SHOWN] = desk_in(request.scope).read.progress.log_seq
 
 
 def _cached(response: Any) -> Any:  # whatever kind of response Litestar made

@@ -2,7 +2,8 @@
 
 A controller module exports ``ROUTES``; it is served when it stands in the list below. Its handlers
 take ``deps: NamedDependency[Deps]`` and ``data: JSONBody[…]``. Whoever makes the app opens
-and closes what ``Deps`` holds: the app starts nothing.
+and closes what ``Deps`` holds: the app starts nothing. Registering the routes takes half a second;
+what they work with stands in the state of the application, so that tests do it once.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from types import ModuleType
 
 from litestar import Litestar, Router
 from litestar.config.compression import CompressionConfig
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.handlers import HTTPRouteHandler
+from litestar.types import Scope
 
 from server import error_pages
 from server.access.guard import check_role
@@ -62,7 +65,7 @@ from server.api.intake import (
 from server.api.publish_lane import PublishLane
 from server.desk import desk_of
 from server.metrics.requests import RequestMetrics
-from ui.app import dashboard
+from ui.app import DESK, dashboard
 
 BODY_BYTES_MAX = 8 * 1024 * 1024
 
@@ -101,42 +104,49 @@ def create_app(
 
     ``base`` is the path the whole is mounted at, ``more`` are further routes, of tests for example.
     """
-    deps.metrics.installation(deps.backend, deps.read, deps.live)
+    app = install(routes(is_open=deps.access.is_open, more=more), deps, base)
+    if not base:  # where the whole is mounted, whoever mounts it has the actions of the app
+        taken = {openapi.PATH, *(route.path for route in app.routes)}
+        for action in of_app(deps.app.actions, deps.client, taken):
+            app.register(action)
+    return app
+
+
+def routes(*, is_open: bool, more: Sequence[HTTPRouteHandler | Router] = ()) -> Litestar:
+    """All routes, with nothing behind them yet: they ask the state of their application for it."""
     handlers = list(_tagged())
-    desk = desk_of(deps, base)
-    pages = dashboard(desk)
-    app = Litestar(
-        route_handlers=[
-            *options_handlers(handlers),
-            *handlers,
-            *([] if base else _actions(deps, handlers, pages)),
-            pages,
-            *more,
-        ],
-        dependencies={"deps": Provide(lambda: deps, sync_to_thread=False)},
-        exception_handlers=error_pages.handlers(desk),
+    return Litestar(
+        route_handlers=[*options_handlers(handlers), *handlers, dashboard(), *more],
+        dependencies={"deps": Provide(_deps_of, sync_to_thread=False)},
+        exception_handlers=error_pages.HANDLERS,
         guards=[one_guard(check_role, KnownQuery(), json_only)],
         middleware=[WholeSegments()],
-        openapi_config=openapi.config(is_open=deps.access.is_open),
+        openapi_config=openapi.config(is_open=is_open),
         compression_config=COMPRESSION,
         request_max_body_size=BODY_BYTES_MAX,
-        on_shutdown=[deps.close],
+        on_shutdown=[_close],
         logging_config=None,  # the process has set its logs up
         debug=False,
     )
+
+
+def install(app: Litestar, deps: Deps, base: str = "") -> Litestar:
+    """The application of ``routes``, over ``deps`` from now on."""
+    deps.metrics.installation(deps.backend, deps.read, deps.live)
+    app.state = State({"deps": deps, DESK: desk_of(deps, base)})
     lane = PublishLane(with_whole_segments(app.asgi_handler), deps)
-    inner = AccessMiddleware(lane, deps.access, error_pages.answerer(desk))
+    inner = AccessMiddleware(lane, deps.access, error_pages.answer)
     app.asgi_handler = RequestMetrics(inner, deps.metrics.catalog)
     return app
 
 
-def _actions(
-    deps: Deps, handlers: Sequence[HTTPRouteHandler], pages: Router
-) -> list[HTTPRouteHandler]:
-    """The routes of the app's own; where the whole is mounted, whoever mounts it has them."""
-    taken = {path for handler in handlers for path in handler.paths}
-    taken |= {route.path for route in pages.routes}
-    return of_app(deps.app.actions, deps.client, {*taken, openapi.PATH})
+def _deps_of(scope: Scope) -> Deps:
+    deps: Deps = scope["litestar_app"].state.deps
+    return deps
+
+
+async def _close(app: Litestar) -> None:
+    await app.state.deps.close()
 
 
 def _tagged() -> Iterator[HTTPRouteHandler]:
