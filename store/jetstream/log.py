@@ -19,6 +19,7 @@ from store.jetstream.link import REQUEST_TIMEOUT_S, Link, NoResponders, Reply, W
 from store.jetstream.reader import Reader, Start
 from store.port import (
     CommitOutcome,
+    Denied,
     Extent,
     Outgoing,
     Stored,
@@ -241,11 +242,17 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
     await reader.open()
     now_s = asyncio.get_running_loop().time
     stalled_at_s = now_s() + STALL_S
-    last = 0  # last_per_subject begins anew after an interruption; what was given is behind this
+    # last_per_subject begins anew after an interruption; nothing up to here is given again.
+    last = start if isinstance(start, int) else 0
     try:
+        end = await _end_of(link, stream, subject)
         while True:
             arrived.clear()
-            batch = reader.take(min(LOAD_SUBJECTS_MAX, reader.backlog - reader.taken))
+            whole = reader.taken >= reader.backlog or (reader.pending == 0 and not reader.held)
+            if whole and last >= end:
+                return
+            left = LOAD_SUBJECTS_MAX if whole else reader.backlog - reader.taken
+            batch = reader.take(min(LOAD_SUBJECTS_MAX, left))
             for stored in batch:
                 if stored.seq > last:
                     last = stored.seq
@@ -253,8 +260,6 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
             if batch:
                 stalled_at_s = now_s() + STALL_S
                 continue
-            if reader.taken >= reader.backlog or (reader.pending == 0 and not reader.held):
-                return
             if now_s() > stalled_at_s:
                 raise Unreachable(
                     f"reading {subject} stalled for {STALL_S:g} s after message {last}: the server"
@@ -265,10 +270,24 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
                 # Not wait_for: in Python 3.11 it can swallow a cancellation.
                 async with asyncio.timeout(QUIET_S):
                     await arrived.wait()
-            except TimeoutError:
+            except TimeoutError:  # what was to come may have been removed meanwhile
+                end = await _end_of(link, stream, subject)
                 reader.renew()
     finally:
         await reader.close()
+
+
+async def _end_of(link: Link, stream: str, subject: str) -> int:
+    """The sequence of the last message of ``subject`` by the word of the stream's leader.
+
+    A consumer on a copy that is behind takes that for all there is, and would end too early. Who
+    may not ask the leader takes the consumer at its word (0).
+    """
+    try:
+        stored = await api.last_message(link, stream, subject)
+    except Denied:
+        return 0
+    return stored.seq if stored is not None else 0
 
 
 def _chunks(subjects: Sequence[str]) -> Iterator[list[str]]:

@@ -1,8 +1,9 @@
 """Goal: a store that is nearly full takes no new sagas and says so everywhere, before anything
 stops; when there is room again it goes on by itself.
 
-Method: `snorri dev` with a budget of four megabytes, filled up with raw messages and emptied again;
-publishing and starting by HTTP and by the command line, health, overview and dashboard in between.
+Method: `snorri dev` with a budget of four megabytes, filled up by a stream of somebody else's that
+is removed again; publishing and starting by HTTP and by the command line, health, overview and
+dashboard in between.
 """
 
 from __future__ import annotations
@@ -21,20 +22,21 @@ from tests.waiting import eventually_sync
 pytestmark = pytest.mark.timeout(120)
 
 BUDGET = 4_000_000
-FILLER = "saga.commands.filler.x"
+FILLER = "filler"
 ORDER = {"orderId": "o-1", "total": 100}
 
 
 async def _fill(url: str) -> None:
     client = await nats.connect(url)
+    await client.jetstream().add_stream(name=FILLER, subjects=[FILLER])
     for _ in range(4):
-        await client.request(FILLER, bytes(910_000), timeout=10)
+        await client.jetstream().publish(FILLER, bytes(910_000), timeout=10)
     await client.close()
 
 
 async def _empty(url: str) -> None:
     client = await nats.connect(url)
-    await client.jetstream().purge_stream("KV_SAGA", subject=FILLER)
+    await client.jetstream().delete_stream(FILLER)
     await client.close()
 
 
