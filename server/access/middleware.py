@@ -17,6 +17,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.access import audit, origin
 from server.access.access import STANDING, Access, Standing
+from server.access.bodies import again
 from server.api.errors import answer
 from server.api.problems import Problem
 
@@ -112,7 +113,7 @@ class AccessMiddleware:
             body = await _read_form(receive)
             fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=1000)
             token = fields.get(CSRF_FIELD, [""])[0]
-            receive = _again(body, receive)
+            receive = again(body, receive)
         if not self._access.csrf_matches(standing, token):
             raise WrongToken(fields)
         return receive
@@ -135,20 +136,6 @@ async def _read_form(receive: Receive) -> bytes:
             )
         if not message.get("more_body", False):
             return bytes(body)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already once more, then what follows it."""
-    given = False
-
-    async def receive_again() -> Any:  # a message of ASGI
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again
 
 
 def _with_headers(send: Send, *, is_tls: bool) -> Send:

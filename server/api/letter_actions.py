@@ -96,17 +96,7 @@ async def discard(
     idempotency_key: IdempotencyKey = None,
 ) -> LetterOutcome:
     """Take it from the list of open ones; its message stays stored."""
-
-    async def work(action: str) -> LetterReply:
-        return await deps.client.discard(
-            id,
-            by=request.user.name,
-            reason=data.reason,
-            origin=origin_of(request),
-            action=action,
-        )
-
-    return await _change(request, deps, id, idempotency_key, work)
+    return await _move(request, deps, id, idempotency_key, deps.client.discard, data.reason)
 
 
 @post(
@@ -124,17 +114,22 @@ async def restore(
     idempotency_key: IdempotencyKey = None,
 ) -> LetterOutcome:
     """Put a discarded one back among the open ones."""
+    return await _move(request, deps, id, idempotency_key, deps.client.restore, data.reason)
 
+
+async def _move(
+    request: Asked,
+    deps: Deps,
+    id: str,
+    key: str | None,
+    move: Callable[..., Awaitable[LetterReply]],
+    reason: str,
+) -> LetterOutcome:
     async def work(action: str) -> LetterReply:
-        return await deps.client.restore(
-            id,
-            by=request.user.name,
-            reason=data.reason,
-            origin=origin_of(request),
-            action=action,
-        )
+        by, origin = request.user.name, origin_of(request)
+        return await move(id, by=by, reason=reason, origin=origin, action=action)
 
-    return await _change(request, deps, id, idempotency_key, work)
+    return await _change(request, deps, id, key, work)
 
 
 async def _change(

@@ -14,6 +14,7 @@ import msgspec
 from litestar import Request
 from litestar.types import ASGIApp, Receive, Scope, Send
 
+from server.access.bodies import again
 from server.access.roles import Identity
 from server.api.deps import Deps
 from server.api.errors import answer
@@ -45,7 +46,7 @@ class PublishLane:
         try:
             event = _decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            await self._app(scope, _again(body, receive), send)
+            await self._app(scope, again(body, receive), send)
             return
         scope["path_template"] = PATH  # as routing would note it, for the metrics
         try:
@@ -90,20 +91,6 @@ async def _read(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Gives a body that was read already, then whatever follows."""
-    given = False
-
-    async def receive_again() -> Any:  # a message of ASGI
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again
 
 
 async def _respond(send: Send, receipt: EventReceipt) -> None:

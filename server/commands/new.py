@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import rich_click as click
@@ -37,36 +38,24 @@ def new() -> None:
     """Add a saga, step list, workflow or job to the app in this directory, with a test."""
 
 
-@new.command("saga")
-@click.argument("name")
-@settings_options("app")
-def new_saga(settings: Settings, name: str) -> None:
-    """Add a saga: NAME is its id, e.g. order-refund."""
-    _written(Path("."), make_saga(Path("."), settings.app, name))
+def _adds(kind: str, make: Callable[[Path, Sequence[str], str], list[Piece]], about: str) -> None:
+    @new.command(kind, help=about)
+    @click.argument("name")
+    @settings_options("app")
+    def add(settings: Settings, name: str) -> None:
+        _written(Path("."), make(Path("."), settings.app, name))
 
 
-@new.command("step-list")
-@click.argument("name")
-@settings_options("app")
-def new_step_list(settings: Settings, name: str) -> None:
-    """Add a list of steps with their undos: NAME is its id, e.g. create-order."""
-    _written(Path("."), make_step_list(Path("."), settings.app, name))
-
-
-@new.command("workflow")
-@click.argument("name")
-@settings_options("app")
-def new_workflow(settings: Settings, name: str) -> None:
-    """Add a workflow function with a step: NAME is its id, e.g. Checkout."""
-    _written(Path("."), make_workflow(Path("."), settings.app, name))
-
-
-@new.command("job")
-@click.argument("name")
-@settings_options("app")
-def new_job(settings: Settings, name: str) -> None:
-    """Add a job: NAME is its target, e.g. send-invoice."""
-    _written(Path("."), make_job(Path("."), settings.app, name))
+_adds("saga", make_saga, "Add a saga: NAME is its id, e.g. order-refund.")
+_adds(
+    "step-list",
+    make_step_list,
+    "Add a list of steps with their undos: NAME is its id, e.g. create-order.",
+)
+_adds(
+    "workflow", make_workflow, "Add a workflow function with a step: NAME is its id, e.g. Checkout."
+)
+_adds("job", make_job, "Add a job: NAME is its target, e.g. send-invoice.")
 
 
 def _written(root: Path, pieces: list[Piece]) -> None:

@@ -47,17 +47,6 @@ class _Tally(Struct, frozen=True):
     last_at: datetime
 
 
-_ROWS = f"""
-SELECT $since + to_microseconds(span * $width_us) AS from_at, * EXCLUDE span
-FROM (
-    SELECT (epoch_us(ended_at) - epoch_us($since)) // $width_us AS span,
-        outcome, {bucket_sql("duration_ms")} AS ran, {bucket_sql("queued_ms")} AS queued,
-        count(*) AS attempts, max(ended_at) AS last_at
-    FROM base.executions
-    WHERE tick > $after AND tick <= $until AND target = $target AND ended_at >= $since
-    GROUP BY GROUPING SETS ((span, outcome), (span, ran), (span, queued))
-)
-"""  # noqa: S608 - made of constants
 _LAST_ERROR = """
 SELECT error, ended_at FROM executions
 WHERE target = $target AND ended_at >= $since AND error <> '' ORDER BY ended_at DESC LIMIT 1
@@ -78,12 +67,27 @@ def _plus(tally: _Tally | None, rows: Sequence[_Row]) -> _Tally:
     return _Tally(outcomes, ran, queued, max(before.last_at, *(row.last_at for row in rows)))
 
 
+_COUNTED = Counted(
+    table="base.executions",
+    at="ended_at",
+    by={
+        "outcome": "outcome",
+        "ran": bucket_sql("duration_ms"),
+        "queued": bucket_sql("queued_ms"),
+    },
+    figures={"attempts": "count(*)", "last_at": "max(ended_at)"},
+    row=_Row,
+    plus=_plus,
+    where="target = $target",
+)
+
+
 class Attempts:
     """Remembers what it counted; one for a process, asked within its event loop."""
 
     def __init__(self, read: ReadModel) -> None:
         self._read = read
-        self._spans = Spans(read, Counted("base.executions", _ROWS, _Row, _plus))
+        self._spans = Spans(read, _COUNTED)
 
     async def of(
         self, target: str, since: datetime, width: timedelta

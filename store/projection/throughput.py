@@ -46,21 +46,6 @@ class _Tally(Struct, frozen=True):
     waited: Counts
 
 
-# Times as whole numbers: the same with intervals takes three times as long. ``turn`` is of the
-# table beneath.
-_ROWS = f"""
-SELECT $since + to_microseconds(span * $width_us) AS from_at, * EXCLUDE span
-FROM (
-    SELECT (epoch_us(committed_at) - epoch_us($since)) // $width_us AS span,
-        {bucket_sql("waited_ms")} AS bucket,
-        count(*) AS transitions, count(*) FILTER (version = 1) AS started,
-        count(*) FILTER (turn IN (2, 3)) AS ended, count(*) FILTER (turn IN (1, 3)) AS failed
-    FROM base.transitions
-    WHERE tick > $after AND tick <= $until AND committed_at >= $since GROUP BY ALL
-)
-"""  # noqa: S608 - made of constants
-
-
 def _plus(tally: _Tally | None, rows: Sequence[_Row]) -> _Tally:
     before = tally or _Tally(0, 0, 0, 0, {})
     waited = Counter(before.waited)
@@ -75,11 +60,26 @@ def _plus(tally: _Tally | None, rows: Sequence[_Row]) -> _Tally:
     )
 
 
+_COUNTED = Counted(
+    table="base.transitions",
+    at="committed_at",
+    by={"bucket": bucket_sql("waited_ms")},
+    figures={
+        "transitions": "count(*)",
+        "started": "count(*) FILTER (version = 1)",
+        "ended": "count(*) FILTER (turn IN (2, 3))",
+        "failed": "count(*) FILTER (turn IN (1, 3))",
+    },
+    row=_Row,
+    plus=_plus,
+)
+
+
 class Throughput:
     """Remembers what it counted; one for a process, asked within its event loop."""
 
     def __init__(self, read: ReadModel) -> None:
-        self._spans = Spans(read, Counted("base.transitions", _ROWS, _Row, _plus))
+        self._spans = Spans(read, _COUNTED)
 
     async def spans(self, since: datetime, width: timedelta) -> list[Minute]:
         """What went through since then in spans of ``width``; empty spans are left out.

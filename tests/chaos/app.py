@@ -26,6 +26,9 @@ def fate(number: int) -> str:
     return {3: DECLINED, 7: OUT_OF_STOCK}.get(number % 10, GOOD)
 
 
+ENDS = {GOOD: "completed", OUT_OF_STOCK: "failed", DECLINED: "compensated"}  # statuses by fate
+
+
 def _once(saga: SagaHandle[Any], step: str) -> bool:
     """Whether the order reaches this step for the first time; a publisher may have lost its id."""
     first = step not in saga.state["steps"]

@@ -13,13 +13,15 @@ from collections import defaultdict
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
+
 from store.jetstream import JetStreamBackend
 from store.memory.routing import partition_of
 from store.port import Unreachable
 from store.subjects import Names, escape
-from tests.chaos.app import GOOD
+from tests.chaos.app import GOOD, fate
 from tests.chaos.checks import check_commands, check_ledger, histories
-from tests.chaos.processes import Installation
+from tests.chaos.processes import Installation, World
 from tests.waiting import eventually, until_moment
 
 
@@ -78,6 +80,15 @@ class Load:
     def _write(self, what: str, order: str) -> None:
         with self._log.open("a") as log:
             log.write(f"{what} {order} {time.time_ns()}\n")
+
+
+async def publish_orders(world: World, first: int, last: int) -> None:
+    """Orders by number, each with the fate of its number."""
+    backend = await world.backend()
+    for number in range(first, last):
+        body = {"order": f"o-{number}", "fate": fate(number)}
+        subject = world.names.event("OrderCreated", f"o-{number}")
+        await backend.door.publish(subject, msgspec.json.encode(body), {}, f"create-{number}")
 
 
 async def judge(home: Installation, backend: JetStreamBackend, orders: set[str]) -> None:

@@ -13,7 +13,6 @@ import random
 import time
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from sagas.instance import Instance
@@ -22,8 +21,9 @@ from server.settings import Settings
 from store.client import SagaClient
 from store.maintenance import KEY
 from store.port import Backend
-from tests.chaos.app import DECLINED, GOOD, OUT_OF_STOCK, fate
+from tests.chaos.app import ENDS, fate
 from tests.chaos.checks import effects_of
+from tests.chaos.load import publish_orders
 from tests.chaos.processes import World
 from tests.waiting import any_moment, eventually
 
@@ -31,15 +31,6 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(240)]
 
 ORDERS = 80
 KILLS = 6
-ENDS = {GOOD: "completed", OUT_OF_STOCK: "failed", DECLINED: "compensated"}
-
-
-async def _publish(world: World, first: int, last: int) -> None:
-    backend = await world.backend()
-    for number in range(first, last):
-        body = {"order": f"o-{number}", "fate": fate(number)}
-        subject = world.names.event("OrderCreated", f"o-{number}")
-        await backend.door.publish(subject, msgspec.json.encode(body), {}, f"create-{number}")
 
 
 async def _histories(backend: Backend, world: World) -> dict[tuple[str, str], list[Instance]]:
@@ -82,11 +73,11 @@ async def test_killed_anywhere_nothing_is_lost_and_the_next_goes_on(
 ) -> None:
     await home.runner("engine").start()
     await home.runner("jobs").start()
-    await _publish(home, 0, ORDERS)
+    await publish_orders(home, 0, ORDERS)
     await eventually(lambda: _ended(home, ORDERS), 60, "the first orders ending")
     backend = await home.backend()
     before = await _histories(backend, home)
-    publishing = asyncio.create_task(_publish(home, ORDERS, 2 * ORDERS))
+    publishing = asyncio.create_task(publish_orders(home, ORDERS, 2 * ORDERS))
 
     folder = home.home / "archive"
     words = _archive(home, folder)

@@ -17,8 +17,9 @@ import msgspec
 import pytest
 
 from server.embedded import EmbeddedServer
-from tests.chaos.app import DECLINED, GOOD, OUT_OF_STOCK, fate
+from tests.chaos.app import ENDS, fate
 from tests.chaos.checks import check_commands, effects_of, histories
+from tests.chaos.load import publish_orders
 from tests.chaos.processes import World
 from tests.waiting import any_moment, eventually
 
@@ -26,16 +27,7 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(150)]
 
 ORDERS = 200
 BELLS = 10
-ENDS = {GOOD: "completed", OUT_OF_STOCK: "failed", DECLINED: "compensated"}
 KILLS_MAX = 6
-
-
-async def _publish(world: World, first: int, last: int) -> None:
-    backend = await world.backend()
-    for number in range(first, last):
-        body = {"order": f"o-{number}", "fate": fate(number)}
-        subject = world.names.event("OrderCreated", f"o-{number}")
-        await backend.door.publish(subject, msgspec.json.encode(body), {}, f"create-{number}")
 
 
 async def _snorri(world: World, *arguments: str) -> int:
@@ -80,7 +72,7 @@ async def test_a_backup_under_load_comes_back_and_goes_on(home: World) -> None:
     for number in range(BELLS):
         body = msgspec.json.encode({"bell": f"b-{number}", "after_s": 12})
         await backend.door.publish(home.names.event("BellSet", f"b-{number}"), body)
-    publishing = asyncio.create_task(_publish(home, 0, ORDERS))
+    publishing = asyncio.create_task(publish_orders(home, 0, ORDERS))
     url = ("--nats-url", home.server.url)
     whole, later = home.home / "whole", home.home / "later"
     await _snorri(home, "backup", str(whole), *url)
@@ -92,7 +84,7 @@ async def test_a_backup_under_load_comes_back_and_goes_on(home: World) -> None:
     await home.runner("engine").start()
     await home.runner("jobs").start()
     # Publishers whose events came after the backup repeat them under their ids.
-    await _publish(home, 0, ORDERS)
+    await publish_orders(home, 0, ORDERS)
     backend = await home.backend()
 
     async def ended() -> bool:
@@ -123,7 +115,7 @@ async def test_killed_backups_and_restores_are_gone_on_with(
     engine, worker = home.runner("engine"), home.runner("jobs")
     await engine.start()
     await worker.start()
-    await _publish(home, 0, ORDERS)
+    await publish_orders(home, 0, ORDERS)
     backup, restored = home.home / "backup", home.home / "restored"
     kills = await _until_it_ends(
         *(home, chance, "backup", str(backup), "--nats-url", home.server.url)

@@ -16,7 +16,7 @@ import nats
 import nats.errors
 import pytest
 
-from tests.chaos.app import DECLINED, GOOD, OUT_OF_STOCK, fate
+from tests.chaos.app import DECLINED, ENDS, OUT_OF_STOCK, fate
 from tests.chaos.checks import check_commands, check_ledger, histories
 from tests.chaos.processes import Process, World
 from tests.waiting import any_moment, eventually, until_moment
@@ -26,7 +26,6 @@ pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(150)]
 ORDERS = 300
 KILLS_EACH = 3
 PUBLISH_S = 6.0
-ENDS = {GOOD: "completed", OUT_OF_STOCK: "failed", DECLINED: "compensated"}
 
 
 def _messages(chance: random.Random) -> list[tuple[str, int, str]]:

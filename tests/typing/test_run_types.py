@@ -6,10 +6,9 @@ complain about exactly the lines that are marked as wrong.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.typing.checking import assert_wrong_where_said
 
 CALLS = """
 from typing import Any, assert_type
@@ -99,18 +98,4 @@ async def not_so(runs: Runs) -> None:
 
 
 def test_types_flow_from_a_definition_to_what_a_call_gives(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
-    (tmp_path / "calls.py").write_text(CALLS, encoding="utf-8")
-    config = {"include": ["."], "extraPaths": [str(root)], "pythonVersion": "3.11"}
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config), encoding="utf-8")
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
-    ran = subprocess.run(
-        [*command, "-p", str(tmp_path)], capture_output=True, text=True, check=False, timeout=100
-    )
-    report = json.loads(ran.stdout)
-    errors = [one for one in report["generalDiagnostics"] if one["severity"] == "error"]
-    found = {one["range"]["start"]["line"] for one in errors}
-    expected = {n for n, line in enumerate(CALLS.splitlines()) if "# wrong" in line}
-    assert found == expected, "\n".join(
-        f"{one['range']['start']['line']}: {one['message']}" for one in errors
-    )
+    assert_wrong_where_said(tmp_path, CALLS)

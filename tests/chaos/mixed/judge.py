@@ -20,7 +20,7 @@ from store.port import Backend
 from store.proof.findings import Findings
 from store.proof.streams import prove_streams
 from store.subjects import Names
-from tests.chaos.app import DECLINED, GOOD, OUT_OF_STOCK, fate
+from tests.chaos.app import DECLINED, ENDS, GOOD, OUT_OF_STOCK, fate
 from tests.chaos.mixed import oplog
 from tests.chaos.step_runner import fails
 from tests.projector_kit import rows_from_nothing
@@ -30,7 +30,6 @@ Fault: TypeAlias = Literal[
     "projection",
 ]  # fmt: skip
 
-ENDS = {GOOD: "completed", OUT_OF_STOCK: "failed", DECLINED: "compensated"}
 STEPS = ["pack", "seal", "send"]
 UNDONE = [*STEPS, "-seal", "-pack"]
 CLOCK_S = 0.001

@@ -6,10 +6,9 @@ it must complain about exactly those lines.
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.typing.checking import assert_wrong_where_said
 
 CHAINS = """
 from msgspec import Struct
@@ -61,16 +60,4 @@ define_saga("S").state(State()).on("A", right).build().handlers = {}  # wrong: i
 
 
 def test_the_type_checker_sees_wrong_chains(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[3]
-    (tmp_path / "chains.py").write_text(CHAINS, encoding="utf-8")
-    config = {"include": ["."], "extraPaths": [str(root)], "pythonVersion": "3.11"}
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config), encoding="utf-8")
-    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable]
-    ran = subprocess.run(
-        [*command, "-p", str(tmp_path)], capture_output=True, text=True, check=False, timeout=100
-    )
-    report = json.loads(ran.stdout)
-    errors = [one for one in report["generalDiagnostics"] if one["severity"] == "error"]
-    found = {one["range"]["start"]["line"] for one in errors}
-    expected = {n for n, line in enumerate(CHAINS.splitlines()) if "# wrong" in line}
-    assert found == expected, "\n".join(one["message"] for one in errors)
+    assert_wrong_where_said(tmp_path, CHAINS)

@@ -8,40 +8,24 @@ from __future__ import annotations
 
 import random
 import statistics
-from collections.abc import AsyncGenerator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from store.duck.projection import DuckProjections
-from store.live_mask import LiveMask
-from store.projection.checkpoint import Streams
 from store.projection.records import EXECUTIONS, TIMERS, Listing, job_stats
 from store.projection.sagas import last_events, saga_figures
 from store.projection.where import Where
-from store.subjects import Names
+from tests.unit.store.lives import BEGAN
 
 pytestmark = pytest.mark.asyncio
 
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 SINCE = BEGAN + timedelta(seconds=100, milliseconds=1)
 TARGETS = ("pay", "ship")
 OUTCOMES = ("completed", "failed", "retried", "timed_out", "returned")
 
 Row = dict[str, Any]
-
-
-@pytest_asyncio.fixture
-async def read(tmp_path: Path) -> AsyncGenerator[DuckProjections]:
-    """Projections without rows."""
-    projections = DuckProjections(tmp_path, Names(), LiveMask())
-    await projections.open()
-    await projections.reset(Streams(events=BEGAN, log=BEGAN))
-    yield projections
-    await projections.close()
 
 
 def _put(read: DuckProjections, table: str, rows: list[Row]) -> None:

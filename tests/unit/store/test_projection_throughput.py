@@ -9,28 +9,23 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import pytest
-import pytest_asyncio
 from msgspec import Struct, structs
 
 from store.duck.projection import DuckProjections
-from store.live_mask import LiveMask
 from store.projection.attempts import Attempts, JobSpan
-from store.projection.checkpoint import Streams
 from store.projection.histogram import bucket_sql, percentiles
 from store.projection.port import Progress
 from store.projection.records import JobStats, job_stats
 from store.projection.spans import grid
 from store.projection.throughput import Minute, Throughput
-from store.subjects import Names
+from tests.unit.store.lives import BEGAN
 
 pytestmark = pytest.mark.asyncio
 
-BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 WIDTHS = (timedelta(minutes=1), timedelta(minutes=168), timedelta(seconds=7, microseconds=3))
 PLAIN = """
 SELECT $since + to_microseconds(span * $width_us) AS from_at, transitions, started, ended, failed,
@@ -66,16 +61,6 @@ class _Exact(Struct, frozen=True):
 class _Bucket(Struct, frozen=True):
     bucket: int
     count: int
-
-
-@pytest_asyncio.fixture
-async def read(tmp_path: Path) -> AsyncGenerator[DuckProjections]:
-    """Projections without rows."""
-    projections = DuckProjections(tmp_path, Names(), LiveMask())
-    await projections.open()
-    await projections.reset(Streams(events=BEGAN, log=BEGAN))
-    yield projections
-    await projections.close()
 
 
 def _waited_ms(chance: random.Random) -> float:
