@@ -15,12 +15,15 @@ from server.api.deps import Deps
 def quick_app(deps: Deps, *more: HTTPRouteHandler) -> Litestar:
     """What ``create_app`` makes, in a hundredth of the time.
 
-    Its routes are those of all other such applications in this process, its state and what stands
-    around the routes are its own. It knows no lifespan: nobody may serve it.
+    Its routes are those of all other such applications in this process; its state, its lifespan
+    and what stands around the routes are its own.
     """
     if deps.app.actions:
         return create_app(deps, more=more)
-    return install(copy(_routes(deps.access.is_open, more)), deps)
+    app = copy(_routes(deps.access.is_open, more))
+    app.asgi_router = copy(app.asgi_router)
+    app.asgi_router.app = app
+    return install(app, deps)
 
 
 @cache

@@ -22,7 +22,6 @@ from sagas.messages import Cause
 from server.access.access import Access, Standing
 from server.access.middleware import STANDING
 from server.access.roles import Identity
-from server.api.app import create_app
 from server.api.deps import Deps
 from server.api.service import ApiService
 from server.live.hub import Hub
@@ -34,6 +33,7 @@ from store.codec import DeadLetter, Position
 from store.port import Backend, Committed, Outgoing
 from store.projection.port import Progress
 from store.subjects import Names
+from tests.app_kit import quick_app
 
 AT = datetime(2026, 1, 31, 9, tzinfo=UTC)
 WITHIN_S = 15.0
@@ -177,7 +177,7 @@ async def served(
         live=hub,
     )
     service = ApiService(
-        _AsRole(create_app(deps), deps.access), "127.0.0.1", 0, closing=hub.close_streams
+        _AsRole(quick_app(deps), deps.access), "127.0.0.1", 0, closing=hub.close_streams
     )
     await hub.start()
     await service.start()
