@@ -56,6 +56,7 @@ class Readiness:
         live: Hub | None = None,
         healthy: Callable[[], Awaitable[bool]] | None = None,
         engines: bool = True,
+        room: RoomReader | None = None,
     ) -> None:
         """``engines``: whether there should be some."""
         self._has_engines = engines
@@ -65,7 +66,7 @@ class Readiness:
         self._live = live
         self._healthy = healthy
         self._probe = f"probe.{secrets.token_hex(6)}"
-        self._room = RoomReader(backend.meta)
+        self._room = room or RoomReader(backend.meta)
         self._last: Health | None = None
         self._asked_s = 0.0
         self._lock = asyncio.Lock()

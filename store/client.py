@@ -30,13 +30,16 @@ from store.subjects import Names
 
 
 class SagaClient:
-    """One client of one backend; ``now`` is the clock that stamps actions (UTC)."""
+    """One client of one backend; ``now`` is the clock that stamps actions (UTC).
+
+    ``room`` knows whether new sagas are taken.
+    """
 
     def __init__(self, backend: Backend, names: Names, *, now: Clock = utc_now) -> None:
-        room = RoomReader(backend.meta)
-        self._publisher = EventPublisher(backend.door, names, backend.payload_max, room)
+        self.room = RoomReader(backend.meta)
+        self._publisher = EventPublisher(backend.door, names, backend.payload_max, self.room)
         self._lookup = Lookup(backend.log, names)
-        self._operations = Operations(backend, names, self._lookup, now, room)
+        self._operations = Operations(backend, names, self._lookup, now, self.room)
         self._postman = Postman(backend, names, self._lookup, self._operations)
         self._redelivery = Redelivery(
             backend, names, self._lookup, self._operations, self._publisher

@@ -65,12 +65,13 @@ class Deps(Struct, kw_only=True, dict=True):
             live=self.live,
             healthy=self.healthy,
             engines=not self.access.is_read_only,
+            room=self.room,
         )
 
-    @cached_property
+    @property
     def room(self) -> RoomReader:
         """Whether new sagas are taken: ``await deps.room.look()``."""
-        return RoomReader(self.backend.meta)
+        return self.client.room  # one for the process, so that nobody hears two answers
 
     @cached_property
     def attempts(self) -> Attempts:
