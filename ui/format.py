@@ -25,12 +25,21 @@ def machine(at: datetime) -> str:
 
 
 def ago(at: datetime, now: datetime) -> str:
-    """How long ago, or in how long: ``12 s ago``, ``in 5 min``, ``just now``."""
+    """How long ago, or in how long: ``12 s ago``, ``in 5 min 3 s``, ``just now``.
+
+    What is long past needs no second unit: a list of such times stands still. app.js does the same.
+    """
     past = (now - at).total_seconds()
     if abs(past) < 1:
         return "just now"
-    words = span(abs(past))
-    return f"{words} ago" if past > 0 else f"in {words}"
+    if past < 0:
+        return f"in {span(-past)}"
+    for size, name in ((DAY, "d"), (HOUR, "h"), (MINUTE, "min"), (1, "s")):
+        if past >= 10 * size or name == "s":
+            return f"{past // size:.0f} {name} ago"
+        if past >= size:
+            return f"{span(past)} ago"
+    raise AssertionError("unreachable")
 
 
 def span(seconds: float | timedelta) -> str:

@@ -98,8 +98,8 @@ def timeline(
     first, last = revisions[0], revisions[-1]
     end = last.at if last.instance.finished else max(now, last.at)
     rows: Rows = [("status", "status", _statuses(revisions, end))]
-    rows += _commands(revisions, attempts, end)
-    rows += _timers(revisions, end)
+    rows += _packed(_commands(revisions, attempts, end))
+    rows += _packed(_timers(revisions, end))
     moments = [moment for _, _, pieces in rows for piece in pieces for moment in piece[:2]]
     place = _scale([first.at, end, *(r.at for r in revisions), *moments], scale)
     lanes = tuple(
@@ -190,9 +190,27 @@ def _timers(revisions: Sequence[Revision], end: datetime) -> Rows:
             fired = gone is not None and gone.instance.cause.kind == "timer"
             until = gone.at if gone else end
             word = "fired" if fired else "cancelled" if gone else "pending"
-            title = f"{effect.type} {word}, due {exact(due)}"
+            anew = gone is not None and effect.id in gone.instance.timers
+            title = f"{effect.type} {'set anew' if anew else word}, due {exact(due)}"
             rows.append((effect.id, "timer", [(revision.at, until, word, title)]))
     return rows
+
+
+def _packed(rows: Rows) -> Rows:
+    """What has one name and does not overlap in time stands in one row, as a loop's work does."""
+    packed: Rows = []
+    for label, kind, pieces in rows:
+        alike = (there for name, of, there in packed if (name, of) == (label, kind))
+        room = next((there for there in alike if _behind(there, pieces)), None)
+        if room is None:
+            packed.append((label, kind, list(pieces)))
+        else:
+            room.extend(pieces)
+    return packed
+
+
+def _behind(there: Sequence[Piece], pieces: Sequence[Piece]) -> bool:
+    return all(last[1] <= first[0] for last in there[-1:] for first in pieces[:1])
 
 
 def _without(revision: Revision, timer: str, setter: Revision) -> bool:
@@ -250,6 +268,8 @@ def _ticks(
 def _words(revisions: Sequence[Revision], end: datetime) -> str:
     took: timedelta = end - revisions[0].at
     status = revisions[-1].instance.status
-    count = len(revisions)
+    count, first = len(revisions), revisions[0].instance.version
     versions = "1 version" if count == 1 else f"{count} versions"
+    if first > 1:
+        versions = f"versions {first} to {first + count - 1}"
     return f"{versions} in {span(took)}, {status} at the end"

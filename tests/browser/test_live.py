@@ -63,11 +63,15 @@ def test_rows_of_the_list_change_where_they_stand(page: Page, site: Site) -> Non
     _open(page, "/instances?saga=CheckoutSaga")
     row = page.get_by_role("row").filter(has=page.get_by_role("link", name=keys[0], exact=True))
     place = page.locator("[data-row]").all_inner_texts().index(row.inner_text())
-    row.get_by_role("checkbox").check()
+    row.get_by_role("link").focus()
+    page.keyboard.press("x")
     _undo(site, keys[0])
     expect(row).to_contain_text(re.compile("compensating|cancelled"), timeout=SOON_MS)
     expect(row).to_contain_text("cancelled")
     expect(row.get_by_role("checkbox")).to_be_checked()
+    expect(row).to_have_class(re.compile(r"\bat\b"))
+    page.keyboard.press("x")  # keys still act on it
+    expect(row.get_by_role("checkbox")).not_to_be_checked()
     expect(page.locator("[data-row]").nth(place)).to_contain_text(keys[0])
 
 

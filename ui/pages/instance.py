@@ -216,6 +216,8 @@ async def _context(
     graph_of = "" if look.view != "graph" else "messages" if made_of == "handlers" else "steps"
     document = Raw(encode(cursor.chapter.instance))
     family = await desk.read.fetch(FAMILY, about, Relative) if now.children else []
+    # What is open at the end of a stretch of the past did not stay so until now.
+    until = desk.now() if history[-1].version == stretch.last else stretch.revisions[-1].at
     return InstancePage(
         saga=now.saga,
         key=now.key,
@@ -236,7 +238,7 @@ async def _context(
         speeds=SPEEDS,
         diff=look.diff,
         done=look.done.replace("_", " ") if look.done in ACTION_STATUSES else "",
-        timeline=timeline(shown, attempts, desk.now(), look.scale),
+        timeline=timeline(shown, attempts, until, look.scale),
         drawn=await _graph(desk, card, shown, look.version) if graph_of == "messages" else None,
         flow=flow(declared, history, look.version, attempts) if graph_of == "steps" else None,
         made_of=made_of,

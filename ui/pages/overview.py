@@ -17,6 +17,7 @@ from sagas.instance import Status
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
 from store.projection.failures import Group, failure_groups
 from store.projection.overview import Queue, Totals, queues, standing
+from store.projection.port import Progress
 from store.projection.spans import grid
 from store.projection.throughput import Minute
 from ui.chart import Chart, Series, chart
@@ -71,8 +72,8 @@ class OverviewPage(Struct, frozen=True, kw_only=True):
     throughput: Chart
     latency: Chart
     window: str
+    statuses: tuple[Status, ...]  # those that instances have
     windows: tuple[str, ...] = tuple(WINDOWS)
-    statuses: tuple[Status, ...] = STATUSES
 
 
 @get("/", opt={"role": "viewer"})
@@ -97,7 +98,7 @@ async def overview(
     context = OverviewPage(
         totals=whole,
         empty=not counts,
-        trouble=_trouble(desk, engines, workers, loads, now)
+        trouble=trouble(engines, workers, loads, desk.read.progress, now)
         if request.user.via != "backup"  # nothing runs there, and nothing has to
         else (),
         new=new[:GROUPS_MAX],
@@ -108,36 +109,47 @@ async def overview(
         throughput=_throughput(spans, drawn_since, WINDOWS[window]),
         latency=_latency(spans, drawn_since, WINDOWS[window]),
         window=window,
+        statuses=tuple(one for one in STATUSES if any(by.get(one) for by in counts.values())),
     )
     return page(request, desk, "overview.html", context, title="Overview")
 
 
-def _trouble(
-    desk: Desk,
+def trouble(
     engines: Sequence[EngineCard],
     workers: Sequence[WorkerCard],
     loads: Sequence[Queue],
+    progress: Progress,
     now: datetime,
 ) -> tuple[str, ...]:
-    """What is unwell, one sentence each, with the next step."""
+    """What is unwell, one sentence each, with the next step; commands stand in backticks."""
     found: list[str] = []
     if not engines:
-        found.append("No engine is running, so no saga moves: start one with snorri engine.")
+        found.append("No engine is running, so no saga moves: start one with `snorri engine`.")
+    held = {number for engine in engines for number in engine.partitions}
+    alone = [str(n) for n in range(max((e.of for e in engines), default=0)) if n not in held]
+    if alone:
+        which = f"partition {alone[0]}" if len(alone) == 1 else f"partitions {', '.join(alone)}"
+        found.append(
+            f"No engine works on {which}, so the sagas there stand still: see `snorri partitions`, "
+            "or start another `snorri engine`."
+        )
     served = {target for worker in workers for target in worker.targets}
     for load in loads:
         if load.open and load.oldest_at and load.target not in served:
-            waits = span(now - load.oldest_at)
+            wait = "command waits" if load.open == 1 else "commands wait"
             found.append(
-                f"{number(load.open)} commands wait for {load.target}, the oldest for {waits}, and "
-                f"no worker serves it: start one with snorri jobs {load.target}."
+                f"{number(load.open)} {wait} for {load.target}, the oldest for "
+                f"{span(now - load.oldest_at)}, and "
+                f"no worker serves it: start one with `snorri jobs {load.target}`."
             )
         elif load.falls_behind:
             found.append(
                 f"{load.target} falls behind: {number(load.open)} commands are open, "
-                f"{number(load.sent)} were sent and {number(load.answered)} answered."
+                f"{number(load.sent)} were sent and {number(load.answered)} answered; "
+                f"start more workers with `snorri jobs {load.target}`."
             )
-    if desk.read.progress.rebuilding is not None:
-        part = round(desk.read.progress.rebuilding * 100)
+    if progress.rebuilding is not None:
+        part = round(progress.rebuilding * 100)
         found.append(f"The projections are being rebuilt, {part} % done; lists may be incomplete.")
     return tuple(found)
 

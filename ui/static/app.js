@@ -47,21 +47,23 @@ $("#theme")?.addEventListener("click", () => {
 
 // --- relative times move on by themselves
 
-function words(seconds) {
+// What is long past needs no second unit, so that a list of such times stands still.
+function words(seconds, isPast) {
   const units = [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]];
   for (const [size, name, part, partName] of units) {
     if (seconds < size) continue;
-    const rest = Math.floor((seconds % size) / part);
-    return `${Math.floor(seconds / size)} ${name}${rest ? ` ${rest} ${partName}` : ""}`;
+    const count = Math.floor(seconds / size);
+    const rest = isPast && count >= 10 ? 0 : Math.floor((seconds % size) / part);
+    return `${count} ${name}${rest ? ` ${rest} ${partName}` : ""}`;
   }
-  return `${Math.round(seconds)} s`;
+  return `${Math.floor(seconds)} s`;
 }
 
 function tick() {
   const now = Date.now();
   for (const time of $$("time[data-relative]")) {
     const past = (now - Date.parse(time.dateTime)) / 1000;
-    const text = Math.abs(past) < 1 ? "just now" : past > 0 ? `${words(past)} ago` : `in ${words(-past)}`;
+    const text = Math.abs(past) < 1 ? "just now" : past > 0 ? `${words(past, true)} ago` : `in ${words(-past, false)}`;
     if (time.textContent !== text) time.textContent = text;
   }
 }
@@ -71,17 +73,30 @@ setInterval(() => { if (!document.hidden) tick(); }, 1000);
 
 const typing = (target) => target.closest?.("input, textarea, select, [contenteditable]");
 let going = 0;
+let at = null; // the row that keys act on: where the focus was last
+
+function mark(row) {
+  at?.classList.remove("at");
+  at = row;
+  at.classList.add("at");
+}
 
 function move(step) {
   const rows = $$("[data-row]");
   if (!rows.length) return;
-  const at = rows.findIndex((row) => row.classList.contains("at"));
-  const next = rows[Math.min(rows.length - 1, Math.max(0, at < 0 ? 0 : at + step))];
-  rows[at]?.classList.remove("at");
-  next.classList.add("at");
+  const place = rows.indexOf(at);
+  const next = rows[Math.min(rows.length - 1, Math.max(0, place < 0 ? 0 : place + step))];
+  mark(next);
   next.scrollIntoView({ block: "nearest" });
   $("a", next)?.focus({ preventScroll: true });
 }
+
+document.addEventListener("focusin", (event) => {
+  const row = event.target.closest("[data-row]");
+  if (row) mark(row);
+});
+// News keep the row and write its attributes anew, without the mark.
+document.addEventListener("htmx:after:swap", () => { if (at?.isConnected) mark(at); });
 
 function press(selector) {
   const target = $(selector);

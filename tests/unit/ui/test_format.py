@@ -37,7 +37,13 @@ def test_spans(seconds: float, words: str) -> None:
     ("at", "words"),
     [
         (NOW, "just now"),
+        (NOW - timedelta(seconds=5.8), "5 s ago"),
         (NOW - timedelta(seconds=12), "12 s ago"),
+        (NOW - timedelta(minutes=9, seconds=5), "9 min 5 s ago"),
+        (NOW - timedelta(minutes=20, seconds=34), "20 min ago"),
+        (NOW - timedelta(hours=3, minutes=4), "3 h 4 min ago"),
+        (NOW - timedelta(days=12, hours=7), "12 d ago"),
+        (NOW + timedelta(hours=11, minutes=58), "in 11 h 58 min"),
         (NOW + timedelta(minutes=5), "in 5 min"),
     ],
 )

@@ -89,12 +89,20 @@ def test_timers_are_fired_cancelled_or_pending() -> None:
     assert pending.kind == "timer"
     cart.when("CartChanged", {"cartId": "k", "patience": "5m"})
     cart.advance("10m")
-    tones = [
-        lane.bars[0].tone
-        for lane in timeline(revisions(cart), [], cart.now, "short").lanes
-        if lane.kind == "timer"
+    lanes = timeline(revisions(cart), [], cart.now, "short").lanes
+    [bars] = [lane.bars for lane in lanes if lane.kind == "timer"]  # set anew: the same lane
+    assert [bar.tone for bar in bars] == ["cancelled", "fired"]
+    assert [bar.title.split(",")[0] for bar in bars] == [
+        *("CartAbandoned set anew", "CartAbandoned fired"),
     ]
-    assert tones == ["cancelled", "fired"]
+
+
+def test_a_part_of_a_history_says_which_part_it_is() -> None:
+    cart = given(reminder).when("CartChanged", {"cartId": "k"})
+    for _ in range(3):
+        cart.when("CartChanged", {"cartId": "k"})
+    part = timeline(revisions(cart)[1:], [], cart.now, "short")
+    assert part.words.startswith("versions 2 to 4 in")
 
 
 def test_a_finished_instance_ends_with_its_last_version() -> None:
