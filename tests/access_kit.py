@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 from argon2 import PasswordHasher
 from litestar import Litestar, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import JSONBody
 
+from server.access import passwords
 from server.access.access import Access
 from server.access.passwords import sha256
 from server.access.roles import PUBLIC, ROLE, ROLES
@@ -193,6 +195,10 @@ async def open_guarded(folder: Path, file: str | None = FILE) -> AsyncGenerator[
     broker = MemoryBroker(clock=SystemClock())
     async with AsyncExitStack() as stack:
         stack.push_async_callback(broker.close)
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        patch.setattr(
+            passwords, "_nobody", lambda: HASH
+        )  # see unit/server/access/test_passwords.py
         yield Guarded(path, broker, stack)
 
 

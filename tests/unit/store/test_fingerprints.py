@@ -5,6 +5,8 @@ Method: messages as programs write them; then any text at all, where Python and 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import duckdb
 import pytest
 from hypothesis import given
@@ -49,16 +51,24 @@ words = st.text(st.sampled_from("a1'\"` \t\n:.-_@/=ZéTx0+,☃"), max_size=40)
 types = st.sampled_from(["ValueError", "KeyError", ""])
 
 
+@pytest.fixture(scope="module")
+def db() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database without tables."""
+    with duckdb.connect() as opened:
+        yield opened
+
+
 @given(st.lists(st.tuples(types, st.one_of(words, st.text(max_size=30))), min_size=1))
-def test_sql_and_python_agree(failures: list[tuple[str, str]]) -> None:
+def test_sql_and_python_agree(
+    db: duckdb.DuckDBPyConnection, failures: list[tuple[str, str]]
+) -> None:
     usable = [(kind, text.replace("\0", "")) for kind, text in failures]
     text = normalise_sql("kind", "message")
-    with duckdb.connect() as db:
-        rows = db.execute(
-            f"SELECT {text}, {fingerprint_sql('kind', f'({text})')} FROM"
-            " (SELECT unnest($kinds) AS kind, unnest($messages) AS message)",
-            {"kinds": [k for k, _ in usable], "messages": [m for _, m in usable]},
-        ).fetchall()
+    rows = db.execute(
+        f"SELECT {text}, {fingerprint_sql('kind', f'({text})')} FROM"
+        " (SELECT unnest($kinds) AS kind, unnest($messages) AS message)",
+        {"kinds": [k for k, _ in usable], "messages": [m for _, m in usable]},
+    ).fetchall()
     expected = [normalise(kind, message) for kind, message in usable]
     assert [row[0] for row in rows] == expected
     assert [row[1] for row in rows] == [
