@@ -196,9 +196,8 @@ async def open_guarded(folder: Path, file: str | None = FILE) -> AsyncGenerator[
     async with AsyncExitStack() as stack:
         stack.push_async_callback(broker.close)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setattr(
-            passwords, "_nobody", lambda: HASH
-        )  # see unit/server/access/test_passwords.py
+        # An unknown name costs as little as the others; unit/server/access/test_passwords.py.
+        patch.setattr(passwords, "_nobody", lambda: HASH)
         yield Guarded(path, broker, stack)
 
 
