@@ -122,7 +122,8 @@ class Projector:
         """Follow into these tables until something is wrong; raises what that is."""
         extents = await self._extents()
         if found := await self._mismatch(tables, extents):
-            log.warning("the projections are built from nothing: %s", found)
+            level = logging.INFO if tables.checkpoint is None else logging.WARNING
+            log.log(level, "the projections are built from nothing: %s", found)
             streams = Streams(events=extents["events"].created, log=extents["log"].created)
             tables = await self._projections.reset(streams)
         live = Follower(self._backend, tables, self._written)

@@ -9,6 +9,7 @@ version, other secrets, a second process.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
@@ -173,6 +174,17 @@ async def filled(broker: MemoryBroker, tmp_path: Path) -> dict[str, list[Any]]:
         return made.rows()
 
 
+async def test_a_first_start_is_nothing_to_warn_of(
+    broker: MemoryBroker, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    async with projecting(broker.backend(), broker.names, tmp_path / "p"):
+        pass
+    [told] = [one for one in caplog.records if FROM_NOTHING in one.getMessage()]
+    assert told.levelno == logging.INFO
+    assert [one.getMessage() for one in caplog.records if one.levelno > logging.INFO] == []
+
+
 async def test_a_second_start_goes_on_where_the_first_stopped(
     broker: MemoryBroker,
     filled: dict[str, list[Any]],
@@ -180,6 +192,8 @@ async def test_a_second_start_goes_on_where_the_first_stopped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     await broker.backend().door.publish(broker.names.event("Nobody", "late"), b"{}")
+    caplog.set_level(logging.INFO)
+    caplog.clear()
     async with projecting(broker.backend(), broker.names, tmp_path / "p") as again:
         rows = again.rows()
     assert len(rows["events"]) == len(filled["events"]) + 1
@@ -237,6 +251,7 @@ async def test_a_lost_or_broken_file_is_made_anew(
 ) -> None:
     folder = tmp_path / "p"
     harm(folder)
+    caplog.set_level(logging.INFO)
     caplog.clear()
     async with projecting(broker.backend(), broker.names, folder) as again:
         await eventually(partial(_whole, again), 15, "all relations being readable")
