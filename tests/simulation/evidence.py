@@ -94,6 +94,7 @@ class Evidence:
         self.events: list[tuple[int, Stored]] = []
         self.event_ids: dict[str, int] = {}
         self.taken: dict[int, list[Taken]] = defaultdict(list)
+        self.parked: set[tuple[int, Taken]] = set()  # by which message, in which commit
         self.written: dict[int, set[Name]] = defaultdict(set)
         for commit in record.commits:
             for stored in commit.messages:
@@ -115,7 +116,9 @@ class Evidence:
         elif subject.startswith(f"{bucket}n."):
             for note in _notes(stored.data).items:
                 self.notes.append((index, note))
-                self.taken[index].append(Taken(note.stream, note.seq, note.saga, note.key))
+                taken = Taken(note.stream, note.seq, note.saga, note.key)
+                if (index, taken) not in self.parked:  # else what was taken is given up at once
+                    self.taken[index].append(taken)
         elif subject.startswith(f"{bucket}d."):
             letter = _letter(stored.data)
             self.letters.append((index, letter))
@@ -140,7 +143,10 @@ class Evidence:
         self.histories[name].append(revision)
         cause = instance.cause
         if cause.seq:
-            self.taken[index].append(Taken(stream_of(cause), cause.seq, *name))
+            taken = Taken(stream_of(cause), cause.seq, *name)
+            self.taken[index].append(taken)
+            if instance.status == "parked":
+                self.parked.add((index, taken))
         self.written[index].add(name)
 
     @staticmethod

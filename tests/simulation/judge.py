@@ -97,7 +97,10 @@ def after_the_end(evidence: Evidence) -> Iterator[str]:
             if before.instance.status not in FINISHED or after.instance.cause.kind == "operator":
                 continue
             for effect in after.instance.effects:
-                late = isinstance(effect, Send) and before.instance.commands[effect.id].gated
+                open = before.instance.commands
+                late = isinstance(effect, Send) and (
+                    open[effect.id].gated or open[effect.id].inline
+                )
                 if not late and not isinstance(effect, Signal):
                     yield f"{name}: {type(effect).__name__} after the end"
 
