@@ -140,5 +140,11 @@ def _line(
         for i, value in enumerate(one.values)
         if value is not None
     )
-    path = "".join(f"{'L' if i else 'M'}{x} {y}" for i, (x, y, _) in enumerate(points))
+    # No line over a place without a value: nobody knows how it went there.
+    joined = [
+        i > 0 and one.values[i - 1] is not None for i, v in enumerate(one.values) if v is not None
+    ]
+    path = "".join(
+        f"{'L' if on else 'M'}{x} {y}" for on, (x, y, _) in zip(joined, points, strict=True)
+    )
     return Line(path, one.tone, points)

@@ -13,6 +13,8 @@ from ui.desk import Desk
 from ui.editing import to_edit
 from ui.example import example_of
 
+EVENT_BYTES_MAX = 100_000  # of an event that is an example; what is larger can't be edited by hand
+
 
 class Suggestion(Struct, frozen=True, kw_only=True):
     """The text of an editor and where it comes from; ``seq`` is that of the event."""
@@ -37,8 +39,9 @@ async def suggestions(
 
 
 def _one(desk: Desk, type: str, schemas: Mapping[str, Raw], last: LastEvent | None) -> Suggestion:
-    if last is not None and last.payload is not None:
-        text = to_edit(bytes(last.payload), desk.mask)
+    payload = b"" if last is None or last.payload is None else bytes(last.payload)
+    if last is not None and 0 < len(payload) <= EVENT_BYTES_MAX:
+        text = to_edit(payload, desk.mask)
         return Suggestion(text=text, source="event", seq=last.seq)
     if type in schemas:
         example = example_of(bytes(schemas[type]))

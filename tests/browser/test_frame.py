@@ -151,7 +151,8 @@ def test_an_instance_is_printed_without_the_frame(page: Page, site: Site) -> Non
     key = site.order()
     site.until(key, "completed")
     page.goto(f"/instances/CheckoutSaga/{key}")
-    page.emulate_media(media="print")
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.emulate_media(media="print", color_scheme="dark")
     expect(page.get_by_role("heading", name=key)).to_be_visible()
     expect(page.get_by_role("banner")).to_be_hidden()
     assert page.locator("button:visible, input:visible, select:visible").count() == 0
@@ -159,6 +160,8 @@ def test_an_instance_is_printed_without_the_frame(page: Page, site: Site) -> Non
         "rgb(255, 255, 255)",
         "rgba(0, 0, 0, 0)",
     )
+    card = page.get_by_role("region", name="Timeline")
+    assert card.evaluate("one => getComputedStyle(one).backgroundColor") == "rgb(255, 255, 255)"
 
 
 def test_every_object_offers_its_address_and_the_same_elsewhere(page: Page, site: Site) -> None:

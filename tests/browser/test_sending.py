@@ -74,6 +74,11 @@ def test_an_example_is_filled_in_from_the_schema_then_from_the_last_event(
     page.get_by_role("button", name="Fill in an example").click()
     expect(page.get_by_role("link", name=str(seq), exact=True)).to_be_visible()
     expect(page.get_by_label("Payload, JSON")).to_have_value(re.compile("parcel-e"))
+    huge = {**body, "payload": {"parcelId": "parcel-e", "note": "long " * 25_000}}
+    site.post("/sagas/publish", huge)  # nobody edits this by hand
+    eventually_sync(lambda: len(site.get(listed)["items"]) > 1, 10.0, "the large one, too")
+    page.get_by_role("button", name="Fill in an example").click()
+    expect(page.get_by_text("Made from the schema")).to_be_visible()
 
 
 def test_a_type_that_nobody_handles_is_said_so(page: Page, site: Site) -> None:

@@ -50,6 +50,13 @@ def test_bars_are_stacked_and_say_what_they_are() -> None:
     assert drawn.rows == (("10:00", "3", "1"),)
 
 
+def test_a_line_has_gaps_where_there_is_no_value() -> None:
+    values = Series("p50", (1, 2, None, None, 3, 4), kind="line")
+    [line] = chart("t", list("abcdef"), [values], lambda v: f"{v:g}").lines
+    assert re.sub("[^ML]", "", line.path) == "MLML"
+    assert len(line.points) == 4
+
+
 def _box(bar: Block) -> tuple[float, ...]:
     """A bar's left, top, width and height."""
     found = re.fullmatch(PATH, bar.path)
