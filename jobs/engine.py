@@ -15,20 +15,17 @@ import msgspec
 
 from jobs.cache import Cache
 from jobs.inline import InlineSteps
-from jobs.intake import CRON
 from jobs.lane import Lane
 from jobs.ownership import Ownership
 from jobs.rollout import new_card
+from jobs.schedules import Schedules
 from jobs.telemetry import Hook
-from sagas.definition import Cron, Registry, SagaDefinition
-from sagas.messages import EPOCH, Address, Cause
+from sagas.definition import Registry, SagaDefinition
 from sagas.names import escape
 from sagas.schemas import message_schemas
 from store.broker_clock import Clock, utc_now
 from store.cards import KeyRule, SagaCard, key_rule_of, made_of, parts_of
-from store.codec import Envelope
-from store.port import Backend, Committed, Outgoing, StoreError
-from store.schedules import SCHEDULE, TIME_ZONE, cancel, cron
+from store.port import Backend, StoreError
 from store.subjects import Names
 
 log = logging.getLogger("snorri.engine")
@@ -71,6 +68,7 @@ class Engine:
             inline=inline,
         )
         self._lane.on_lost(self._lost)
+        self._schedules = Schedules(backend, names)
         card = new_card(self.id, socket.gethostname(), os.getpid(), registry)
         self._ownership = Ownership(
             backend.meta, card, backend.partitions, self._lane.acquire, self._lane.release
@@ -95,7 +93,7 @@ class Engine:
             _check_durability(definition, self._backend.replicas)
         for definition in self._registry:
             await self._register(definition)
-            await self._ensure_cron(definition)
+            await self._schedules.keep(definition)
         self._tasks = [
             asyncio.create_task(self._lane.run(), name="lane"),
             asyncio.create_task(self._ownership.run(), name="ownership"),
@@ -179,36 +177,6 @@ class Engine:
             version=definition.version,
         )
         await self._backend.meta.put(f"saga.{escape(definition.id)}", msgspec.json.encode(card))
-
-    async def _ensure_cron(self, definition: SagaDefinition) -> None:
-        """Keep the saga's schedule in the log as the definition has it, or take it away; the
-        server fires it. Written only when it differs.
-        """
-        subject = self._names.cron(definition.id)
-        stored = await self._backend.log.read(subject)
-        have = stored.headers if stored else {}
-        if definition.cron is None:
-            if SCHEDULE in have:
-                await self._write_schedule(definition, cancel(subject, self._names.timer_cancel(0)))
-            return
-        wanted = self._cron(definition, definition.cron)
-        want = dict(wanted.headers)
-        if have.get(SCHEDULE) != want.get(SCHEDULE) or have.get(TIME_ZONE) != want.get(TIME_ZONE):
-            await self._write_schedule(definition, wanted)
-
-    async def _write_schedule(self, definition: SagaDefinition, message: Outgoing) -> None:
-        outcome = await self._backend.log.commit([message])
-        if not isinstance(outcome, Committed):
-            raise StoreError(
-                f"the schedule of {definition.id} was not stored: {outcome}; try again"
-            )
-
-    def _cron(self, definition: SagaDefinition, schedule: Cron) -> Outgoing:
-        cause = Cause(kind="timer", type="", id=CRON, seq=0, at=EPOCH)
-        body = msgspec.json.encode(Envelope(to=Address(definition.id, CRON), cause=cause))
-        subject = self._names.cron(definition.id)
-        target = self._names.signal(CRON, definition.id)
-        return cron(subject, target, schedule.expression, schedule.time_zone, body)
 
 
 def _check_durability(definition: SagaDefinition, replicas: int) -> None:

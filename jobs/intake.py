@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import re
-from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
 from msgspec import structs
 
+from jobs.ticks import CRON, read_tick
 from sagas.definition import Registry, SagaDefinition
 from sagas.draft import GATE_SAGA
 from sagas.gate import gate_definition
-from sagas.messages import Cause, to_raw
+from sagas.messages import Cause
 from sagas.names import BadName, check_key, check_name, is_by_hand, is_call, parse_command_id
 from sagas.routing import route
 from store import codec
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("snorri.engine")
 
-CRON = "cron"
 ID_CHARS_MAX = 256  # of a message id: an instance keeps the last 32 in its document
 NAME_CHARS_MAX = 300  # of a name in a dead letter, real or claimed
 REASON_CHARS_MAX = 2000
@@ -285,7 +284,7 @@ class Reader:
             return
         key = to.key
         if cause.kind == "timer" and cause.id == CRON:
-            key, cause = _tick(cause)
+            key, cause = read_tick(intake.stored, cause, definition.cron)
         if cause.type == "" and definition.starting:
             cause = structs.replace(cause, type=definition.starting[0])
         try:
@@ -316,12 +315,3 @@ def _spoilt(
     reason = f"it can't be read: {type(error).__name__}: {error}; see the engine's log"
     intake.letters.append(intake.letter(stored.subject, reason))
     return intake
-
-
-def _tick(cause: Cause) -> tuple[str, Cause]:
-    """A cron tick starts the instance whose key is the second it was due in, so a tick told twice
-    starts it once.
-    """
-    due: datetime = cause.at.replace(microsecond=0)
-    key = due.isoformat().replace("+00:00", "Z")
-    return key, structs.replace(cause, id=f"{CRON}@{key}", payload=to_raw({"at": key}))

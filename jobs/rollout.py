@@ -91,7 +91,7 @@ class NewerCode:
             instance = entry.snapshot.instance if entry else None
             if entry is None or instance is None:
                 continue
-            if any(_knows(card, instance.saga, instance.definition_version) for card in cards):
+            if any(knows(card, instance.saga, instance.definition_version) for card in cards):
                 partition.lost = True
             else:
                 entry.orphan = True
@@ -110,7 +110,8 @@ class NewerCode:
                 await pause.wait()
 
 
-def _knows(card: EngineCard, saga: str, version: int) -> bool:
+def knows(card: EngineCard, saga: str, version: int) -> bool:
+    """Whether an engine has this version of a saga, or a higher one."""
     return saga in card.sagas and _version(card, saga) >= version
 
 

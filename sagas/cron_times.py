@@ -1,21 +1,25 @@
-"""When a cron schedule fires next, in the broker's own reading of its fields. Pure.
+"""When a cron schedule fires, in the broker's own reading of its fields. Pure.
 
-The broker fires; this only tells people what it will do. Fields are those of ``sagas.cron``. A day
-matches when day of month and weekday both do, or either of them where both are restricted, as in
-every cron. A wall clock time that does not exist (the clock goes forward) is left out, one that
-exists twice counts once.
+The broker fires; this tells people what it will do, and which tick one was. Fields are those of
+``sagas.cron``. A day matches when day of month and weekday both do, or either of them where both
+are restricted, as in every cron. A second matches when the clock on the wall shows it: one that
+does not exist (the clock goes forward) is left out, one that exists twice counts twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
 from zoneinfo import ZoneInfo
 
-from sagas.cron import check_cron
+from msgspec import Struct
 
-DAYS_MAX = 366 * 9  # a 29 February comes after eight years at the latest
+from sagas.cron import check_cron
+from sagas.durations import seconds
+
+LEAPS_MAX = 366 * 9  # days, nearly all of them; a 29 February comes after eight years at the latest
+EVERY = "@every "
 _WORDS = {
     "@yearly": "0 0 0 1 1 *",
     "@annually": "0 0 0 1 1 *",
@@ -34,6 +38,63 @@ _NAMES = {
 }
 
 
+class Fields(Struct, frozen=True, kw_only=True):
+    """The values that the six fields of an expression allow; the week begins with Sunday, 0."""
+
+    seconds: frozenset[int]
+    minutes: frozenset[int]
+    hours: frozenset[int]
+    days: frozenset[int]
+    months: frozenset[int]
+    weekdays: frozenset[int]
+    either_day: bool
+
+    def after(self, moment: datetime, zone: tzinfo) -> datetime | None:
+        """The first second behind ``moment`` that matches (UTC); None without one in nine years."""
+        at = moment.astimezone(UTC).replace(microsecond=0) + timedelta(seconds=1)
+        for _ in range(LEAPS_MAX):
+            span = self._idle(at, zone)
+            if span is None:
+                return at
+            _, at = span
+        return None
+
+    def before(self, moment: datetime, zone: tzinfo) -> datetime | None:
+        """The last second before ``moment`` that matches (UTC); None without one in nine years."""
+        at = (moment.astimezone(UTC) - timedelta(microseconds=1)).replace(microsecond=0)
+        for _ in range(LEAPS_MAX):
+            span = self._idle(at, zone)
+            if span is None:
+                return at
+            at = span[0] - timedelta(seconds=1)
+        return None
+
+    def _idle(self, at: datetime, zone: tzinfo) -> tuple[datetime, datetime] | None:
+        """The day, half hour, minute or second around ``at`` in which nothing matches, from its
+        beginning to its end; None when ``at`` does.
+        """
+        local = at.astimezone(zone)
+        if not self._is_day(local.date()):
+            days = (local.date(), local.date() + timedelta(days=1))
+            start, end = (datetime.combine(day, time(), zone).astimezone(UTC) for day in days)
+            return start, end
+        minute = at - timedelta(seconds=local.second)
+        if local.hour not in self.hours:
+            half = minute - timedelta(minutes=local.minute % 30)  # as far as clocks are moved
+            return half, half + timedelta(minutes=30)
+        if local.minute not in self.minutes:
+            return minute, minute + timedelta(minutes=1)
+        if local.second not in self.seconds:
+            return at, at + timedelta(seconds=1)
+        return None
+
+    def _is_day(self, day: date) -> bool:
+        if day.month not in self.months:
+            return False
+        in_month, in_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
+        return (in_month or in_week) if self.either_day else (in_month and in_week)
+
+
 def next_runs(expression: str, time_zone: str, after: datetime, count: int) -> list[datetime]:
     """The next ``count`` times (UTC) behind ``after``; fewer when the schedule has no more of them
     within nine years.
@@ -42,33 +103,48 @@ def next_runs(expression: str, time_zone: str, after: datetime, count: int) -> l
     none. Raises DefinitionError for what is no schedule, and what ZoneInfo raises for a time zone.
     """
     text = check_cron(expression)
-    if text.startswith("@every "):
+    if text.startswith(EVERY):
         return []
-    return list(islice(_runs(_WORDS.get(text, text), ZoneInfo(time_zone or "UTC"), after), count))
+    return list(islice(_runs(_fields(text), ZoneInfo(time_zone or "UTC"), after), count))
 
 
-def _runs(text: str, zone: ZoneInfo, after: datetime) -> Iterator[datetime]:
-    fields = text.split()
+def run_before(expression: str, time_zone: str, following: datetime) -> datetime | None:
+    """The run (UTC) right before the run ``following``; None when that is no run of the schedule.
+
+    Of ``@every …`` it is a whole second, also where the broker fired between two. Raises as
+    ``next_runs``.
+    """
+    text = check_cron(expression)
+    if text.startswith(EVERY):
+        period = timedelta(seconds=seconds(text.removeprefix(EVERY).strip()))
+        return (following - period).astimezone(UTC)
+    fields, zone = _fields(text), ZoneInfo(time_zone or "UTC")
+    if fields.before(following + timedelta(seconds=1), zone) != following:
+        return None
+    return fields.before(following, zone)
+
+
+def _runs(fields: Fields, zone: tzinfo, after: datetime) -> Iterator[datetime]:
+    at = fields.after(after, zone)
+    while at is not None:
+        yield at
+        at = fields.after(at, zone)
+
+
+def _fields(text: str) -> Fields:
+    words = _WORDS.get(text, text).split()
     seconds, minutes, hours, days, months, weekdays = (
-        _values(field, *bounds) for field, bounds in zip(fields, _RANGES, strict=True)
+        frozenset(_values(word, *bounds)) for word, bounds in zip(words, _RANGES, strict=True)
     )
-    either = fields[3][0] not in "*?" and fields[5][0] not in "*?"
-    clock = [time(h, m, s) for h in sorted(hours) for m in sorted(minutes) for s in sorted(seconds)]
-    first = after.astimezone(zone).date()
-    for offset in range(DAYS_MAX):
-        day = first + timedelta(days=offset)
-        if day.month in months and _is_day(day, days, weekdays, either):
-            moments = (datetime.combine(day, at, zone) for at in clock)
-            yield from sorted(at.astimezone(UTC) for at in moments if _exists(at) and at > after)
-
-
-def _is_day(day: date, days: set[int], weekdays: set[int], either: bool) -> bool:
-    in_month, in_week = day.day in days, day.isoweekday() % 7 in weekdays
-    return (in_month or in_week) if either else (in_month and in_week)
-
-
-def _exists(at: datetime) -> bool:
-    return at.astimezone(UTC).astimezone(at.tzinfo).time() == at.time()
+    return Fields(
+        seconds=seconds,
+        minutes=minutes,
+        hours=hours,
+        days=days,
+        months=months,
+        weekdays=weekdays,
+        either_day=words[3][0] not in "*?" and words[5][0] not in "*?",
+    )
 
 
 def _values(field: str, low: int, high: int) -> set[int]:

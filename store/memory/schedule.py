@@ -15,8 +15,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec import Struct
 
+from sagas.cron_times import Fields
 from store.memory.clock import NS
-from store.memory.cron import BadCron, Cron, parse_cron
+from store.memory.cron import BadCron, parse_cron
 
 SCHEDULE = "Nats-Schedule"
 TARGET = "Nats-Schedule-Target"
@@ -54,7 +55,7 @@ class Every(Struct, frozen=True):
 class Calendar(Struct, frozen=True):
     """Fires at each time that a cron pattern names."""
 
-    cron: Cron
+    cron: Fields
     zone: tzinfo
 
 
@@ -83,8 +84,9 @@ class Schedule(Struct, frozen=True):
             case Every(period_ns):
                 return after_ns + period_ns
             case Calendar(cron, zone):
-                after = datetime.fromtimestamp(after_ns // NS, UTC)
-                return int(cron.next(after, zone).timestamp()) * NS
+                found = cron.after(datetime.fromtimestamp(after_ns // NS, UTC), zone)
+                assert found is not None, "a pattern that has no date was refused"
+                return int(found.timestamp()) * NS
             case _:
                 assert_never(self.when)
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
 
-from jobs.intake import CRON
+from jobs.ticks import CRON
 from sagas.draft import DRAIN, GRANTED
 from sagas.effects import Publish, Schedule, Send, Signal, Spawn
 from sagas.errors import IllegalTransition

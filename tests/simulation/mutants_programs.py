@@ -12,14 +12,14 @@ from msgspec import structs
 
 import jobs.batch
 import jobs.commit
-import jobs.engine
 import jobs.inline
+import jobs.schedules
 import jobs.step_calls
 import sagas.programs.entity
 import sagas.programs.run
 import sagas.programs.workflow_execution
 import store.job_calls
-from jobs.intake import CRON
+from jobs.ticks import CRON
 from sagas.effects import Send
 from sagas.instance import OpenCommand
 from sagas.programs.entity_state import state_of
@@ -214,27 +214,27 @@ def _heard_by_place() -> Any:
 
 def _clock_made_up_for() -> Any:
     def make(real: Any) -> Any:
-        async def ensure_cron(engine: Any, definition: Any) -> None:
-            await real(engine, definition)
+        async def keep(schedules: Any, definition: Any) -> None:
+            await real(schedules, definition)
             if definition.cron is not None:
-                armed = engine._cron(definition, definition.cron)
-                subject = engine._names.signal(CRON, definition.id)
-                await engine._backend.log.commit([Outgoing(subject, armed.payload)])
+                armed = schedules.message(definition.id, definition.cron)
+                subject = schedules._names.signal(CRON, definition.id)
+                await schedules._backend.log.commit([Outgoing(subject, armed.payload)])
 
-        return ensure_cron
+        return keep
 
-    return instead(jobs.engine.Engine, "_ensure_cron", make)
+    return instead(jobs.schedules.Schedules, "keep", make)
 
 
 def _clock_left() -> Any:
     def make(real: Any) -> Any:
-        async def ensure_cron(engine: Any, definition: Any) -> None:
-            if await engine._backend.log.read(engine._names.cron(definition.id)) is None:
-                await real(engine, definition)
+        async def keep(schedules: Any, definition: Any) -> None:
+            if await schedules._backend.log.read(schedules._names.cron(definition.id)) is None:
+                await real(schedules, definition)
 
-        return ensure_cron
+        return keep
 
-    return instead(jobs.engine.Engine, "_ensure_cron", make)
+    return instead(jobs.schedules.Schedules, "keep", make)
 
 
 PROGRAM_MUTANTS: Mapping[str, Callable[[], Any]] = {

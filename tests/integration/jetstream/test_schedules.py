@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 
+from jobs.schedules import Schedules
+from jobs.ticks import read_tick
+from sagas.definition import Cron
 from store import schedules
+from store.codec import open_envelope
 from store.jetstream import JetStreamBackend
 from store.port import Committed, Invalid, Outgoing, Stored
 from store.subjects import Names
@@ -171,3 +176,25 @@ async def test_the_server_refuses_what_the_builders_refuse(
     outcome = await backend.log.commit([bad_zone])
     assert isinstance(outcome, Invalid)
     assert outcome.code == 10223
+
+
+@pytest.mark.parametrize(
+    ("expression", "zone", "period_s"),
+    [("* * * * * *", "Europe/Berlin", 1), ("*/2 * * * * *", "", 2), ("@every 1s", "", 1)],
+)
+async def test_each_tick_tells_the_second_it_was_due_in(
+    backend: JetStreamBackend, names: Names, expression: str, zone: str, period_s: int
+) -> None:
+    """The server names the next run; the engine finds back to the one that has fired."""
+    schedule = Cron(expression=expression, time_zone=zone)
+    message = Schedules(backend, names).message("Nightly", schedule, 0)
+    assert isinstance(await backend.log.commit([message]), Committed)
+    ticks = await _until_fired(backend, names, 3)
+    due: list[datetime] = []
+    for tick in ticks:
+        cause = open_envelope(tick).cause
+        key, _ = read_tick(tick, cause, None)
+        due.append(datetime.fromisoformat(key))
+        assert 0 <= (cause.at - due[-1]).total_seconds() < 1
+    gaps = {(after - before).total_seconds() for before, after in pairwise(due)}
+    assert gaps == {period_s}

@@ -7,12 +7,13 @@ expression beside a walk through every second, minute or hour that a reader of t
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sagas.cron_times import next_runs
+from sagas.cron_times import next_runs, run_before
 from sagas.errors import DefinitionError
 
 NOW = datetime(2026, 3, 27, 12, 0, tzinfo=UTC)  # a Friday
@@ -41,9 +42,30 @@ def test_the_time_zone_is_that_of_the_wall_clock() -> None:
     assert runs == ["03-28 01:30:00", "03-30 00:30:00", "03-31 00:30:00"]
     autumn = datetime(2026, 10, 24, 12, tzinfo=UTC)
     assert _texts("0 30 2 * * *", "Europe/Berlin", autumn, 2) == [
-        "10-25 00:30:00",  # there are two, the first counts
-        "10-26 01:30:00",
+        "10-25 00:30:00",  # there are two
+        "10-25 01:30:00",
     ]
+
+
+@pytest.mark.parametrize("zone", ["", "Europe/Berlin", "Australia/Lord_Howe", "America/Havana"])
+@pytest.mark.parametrize(
+    "expression", ["*/20 * * * * *", "0 */10 * * * *", "0 30 2 * * *", "0 45 0,1 * 4,10,11 *"]
+)
+def test_the_run_before_another_is_found_back(expression: str, zone: str) -> None:
+    """Over each change of the clock, some of which are of half an hour or at midnight."""
+    for month in (3, 4, 10, 11):
+        first = datetime(2026, month, 1, tzinfo=UTC)
+        for day in range(31):
+            runs = next_runs(expression, zone, first + timedelta(days=day, hours=22), 4)
+            for one, following in pairwise(runs):
+                assert run_before(expression, zone, following) == one
+
+
+def test_what_is_no_run_has_none_before_it() -> None:
+    assert run_before("0 0 3 * * *", "", NOW) is None
+    assert run_before("0 0 12 * * *", "", NOW) == NOW - timedelta(days=1)
+    assert run_before("@daily", "", NOW) is None
+    assert run_before("@every 90s", "", NOW) == NOW - timedelta(seconds=90)
 
 
 def test_what_only_the_broker_knows_and_what_never_comes_is_not_told() -> None:

@@ -136,12 +136,14 @@ async def test_with_the_system_clock_a_take_waits_its_time() -> None:
         # 29 March 2026 has no 02:30 in Berlin; 25 October has two.
         ("0 30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00", "2026-03-30T00:30:00"),
         ("0 30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00", "2026-10-25T00:30:00"),
-        ("0 30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00", "2026-10-26T01:30:00"),
+        ("0 30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00", "2026-10-25T01:30:00"),
+        ("0 30 2 * * *", "Europe/Berlin", "2026-10-25T01:30:00", "2026-10-26T01:30:00"),
     ],
 )
 def test_cron_finds_the_next_time(pattern: str, zone: str, after: str, expected: str) -> None:
     moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
-    found = parse_cron(pattern).next(moment, ZoneInfo(zone))
+    found = parse_cron(pattern).after(moment, ZoneInfo(zone))
+    assert found is not None
     assert found.astimezone(UTC).isoformat() == f"{expected}+00:00"
 
 
