@@ -122,7 +122,7 @@ def test_a_document_of_ours_keeps_its_own_members() -> None:
     ],
 )
 def test_half_a_megabyte_of_anything_is_masked_in_linear_time(hostile: bytes) -> None:
-    began = time.perf_counter()
+    began_s = time.thread_time()  # whatever else the machine does
     mask(hostile)
     mask.document(hostile)
-    assert time.perf_counter() - began < 2.0
+    assert time.thread_time() - began_s < 2.0
