@@ -50,8 +50,8 @@ NAME = "projections"  # of the attached file
 ROOM_BYTES = 8 * 1024 * 1024  # that a flush may need, beside so much for what it writes:
 ROOM_FACTOR = 2
 STEPS = (
-    *(*merge_instances.STEPS, *merge_commands.STEPS, *merge_failures.STEPS),
-    *(*merge_executions.STEPS, *merge_events.STEPS),
+    *(*merge_instances.STEPS, *merge_executions.STEPS, *merge_commands.STEPS),
+    *(*merge_executions.AFTER_COMMANDS, *merge_failures.STEPS, *merge_events.STEPS),
 )
 UNREADABLE: frozenset[Need] = frozenset(
     {staged.UNREADABLE, merge_instances.ILLEGIBLE, merge_executions.NO_RECORD}

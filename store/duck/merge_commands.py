@@ -1,18 +1,20 @@
 """Merging commands: a row comes from the revision that sent it; its message, its answer, a dead
 letter, an action that dropped it and the attempts at it follow, in the same batch or a later one.
 
-``sent`` are the commands new in a batch. Messages and what is said tell of any command: where it
-was stored last, and its last status. Errors carry the sequence of the event that brought them, so
-that the last one stands whichever stream is read first.
+``sent`` are the commands new in a batch, ``ran`` (of ``merge_executions``) its attempts. Messages
+and what is said tell of any command: where it was stored last, and its last status. Errors carry
+the sequence of the event that brought them, so that the last one stands whichever stream is read
+first.
 """
 
 from __future__ import annotations
 
 from store.duck.merge_instances import ANSWERS, OPERATOR, SENT_BY
 from store.duck.step import LAST_WORD, Need, Step, step
-from store.projection.staged import COMMANDS, LETTERS, RESENT, REVISIONS
+from store.projection.staged import ATTEMPTS, COMMANDS, LETTERS, RESENT, REVISIONS
 
 SENDS = "sends"  # a trait: the batch has a command that is new
+SETTLING = (ANSWERS, LETTERS, ATTEMPTS)  # any of them changes commands that were sent
 
 SENT = step(
     f"""
@@ -47,7 +49,9 @@ _MESSAGES = """
     FROM staged_commands QUALIFY row_number() OVER (PARTITION BY id ORDER BY seq DESC) = 1"""
 _SAID = f"""
     SELECT id, arg_max(status, seq) AS status, max(answered_at) AS answered_at,
-        arg_max(error, error_seq) AS error, max(error_seq) AS error_seq
+        arg_max(error, error_seq) AS error, max(error_seq) AS error_seq,
+        count(ran_seq) AS attempts, arg_max(ran_error, ran_seq) AS ran_error,
+        max(ran_seq) AS ran_seq
     FROM (
         SELECT answers AS id, seq, CASE WHEN failed THEN 'failed' ELSE 'completed' END AS status,
             cause_at AS answered_at,
@@ -60,7 +64,9 @@ _SAID = f"""
         WHERE kind = 'send' AND {SENT_BY} <> version
         UNION ALL BY NAME
         SELECT command AS id, log_seq AS seq, 'dead_letter' AS status
-        FROM staged_letters WHERE command <> '' AND status = 'open' AND "by" = '')
+        FROM staged_letters WHERE command <> '' AND status = 'open' AND "by" = ''
+        UNION ALL BY NAME
+        SELECT command AS id, error AS ran_error, error_seq AS ran_seq FROM ran)
     GROUP BY id"""
 ADD = step(
     f"""
@@ -75,8 +81,7 @@ LEFT JOIN (
     FROM base.executions WHERE stream = 'events'
         AND rowid IN (SELECT rowid FROM base.executions WHERE hash IN (SELECT hash FROM sent))
     GROUP BY command
-) AS e ON e.command = s.id
-ORDER BY s.sent_seq""",
+) AS e ON e.command = s.id""",
     SENDS,
 )
 MOVED_SINCE = oldest("SELECT id FROM staged_commands", RESENT)
@@ -93,23 +98,25 @@ WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(m.id) AND c.id 
 SETTLED_SINCE = oldest(
     """
     SELECT answers AS id FROM moved UNION ALL SELECT id FROM acted WHERE kind = 'send'
-    UNION ALL SELECT command AS id FROM staged_letters""",
-    REVISIONS,
-    LETTERS,
+    UNION ALL SELECT command AS id FROM staged_letters UNION ALL SELECT command AS id FROM ran""",
+    *SETTLING,
 )
 SETTLE = step(
     f"""
 UPDATE base.commands AS c
-SET status = f.status,
-    answered_at = CASE WHEN f.status <> 'open' THEN coalesce(f.answered_at, c.answered_at) END,
-    total_ms = CASE WHEN f.status <> 'open' THEN
+SET status = coalesce(f.status, c.status),
+    answered_at = CASE WHEN coalesce(f.status, c.status) <> 'open'
+        THEN coalesce(f.answered_at, c.answered_at) END,
+    total_ms = CASE WHEN coalesce(f.status, c.status) <> 'open' THEN
         (epoch_us(coalesce(f.answered_at, c.answered_at)) - epoch_us(c.sent_at)) / 1000 END,
-    error = CASE WHEN f.error_seq > c.error_seq THEN f.error ELSE c.error END,
-    error_seq = greatest(c.error_seq, coalesce(f.error_seq, 0)), tick = getvariable('tick')
+    attempts = c.attempts + f.attempts,
+    error = CASE WHEN f.ran_seq >= greatest(c.error_seq, coalesce(f.error_seq, 0))
+            THEN nullif(f.ran_error, '')
+        WHEN f.error_seq > c.error_seq THEN f.error ELSE c.error END,
+    error_seq = greatest(c.error_seq, f.error_seq, f.ran_seq), tick = getvariable('tick')
 FROM ({_SAID}) AS f
 WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(f.id) AND c.id = f.id""",
-    ANSWERS,
-    LETTERS,
+    *SETTLING,
 )
 DROP = step(
     """

@@ -62,8 +62,7 @@ SELECT e.seq, e.type, nullif(e.key, '') AS key, e.id, e.stored_at,
     TRY_CAST(e.payload AS JSON) AS payload, e.answers, e.failed, e.trace, e.headers, e.bytes,
     coalesce(r.outcome, 'waiting') AS outcome,
     r.reason, coalesce(r.instances, 0) AS instances
-FROM staged_events AS e LEFT JOIN reached AS r ON r.seq = e.seq
-ORDER BY e.seq""",
+FROM staged_events AS e LEFT JOIN reached AS r ON r.seq = e.seq""",
     EVENTS,
 )
 SETTLE_EVENTS = step(

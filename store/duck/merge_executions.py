@@ -1,13 +1,14 @@
 """Merging attempts of jobs: the records that results carry, and revisions where the engine ran a
-step itself, and what they say of their commands.
+step itself.
 
-``ran`` are the attempts of a batch.
+``ran`` are the attempts of a batch; what they say of their commands is merged with all else that
+is, after the commands that are new have counted the attempts of former batches.
 """
 
 from __future__ import annotations
 
 from store import codec
-from store.duck.merge_commands import oldest
+from store.duck.merge_commands import SETTLING
 from store.duck.step import LAST_WORD, of, shape, step
 from store.projection.staged import ATTEMPTS
 
@@ -30,20 +31,19 @@ _COMMAND = r"[^.]+\.[^.]+\.[0-9]{1,15}\.[0-9]{1,15}(\.(call|send)-[0-9a-f]{32})?
 
 def _token(place: int) -> str:
     """What a token of a command's id stands for, empty when it can't be read."""
-    token = f"split_part(x.command, '.', {place})"
-    return f"""CASE WHEN regexp_full_match(x.command, '{_COMMAND}')
-        THEN coalesce(TRY(url_decode(replace({token}, '=', '%'))), '') ELSE '' END"""
+    return f"coalesce(TRY(url_decode(replace(tokens[{place}], '=', '%'))), '')"
 
 
 RAN = step(
     f"""
 CREATE OR REPLACE TEMP TABLE ran AS
 WITH parsed AS MATERIALIZED (
-    SELECT stream, seq, TRY(from_json(execution, {_EXECUTION})) AS x
-    FROM (
+    SELECT *, CASE WHEN regexp_full_match(x.command, '{_COMMAND}')
+        THEN string_split(x.command, '.') END AS tokens
+    FROM (SELECT stream, seq, TRY(from_json(execution, {_EXECUTION})) AS x FROM (
         SELECT 'events' AS stream, seq, execution FROM staged_events WHERE execution <> ''
         UNION ALL
-        SELECT 'log' AS stream, seq, execution FROM moved WHERE execution IS NOT NULL))
+        SELECT 'log' AS stream, seq, execution FROM moved WHERE execution IS NOT NULL)))
 SELECT stream, seq, CASE stream WHEN 'log' THEN {LAST_WORD} + seq ELSE seq END AS error_seq,
     x.command, coalesce(x.target, '') AS target, {_token(1)} AS saga,
     {_token(2)} AS key, coalesce(x.worker, '') AS worker, x.attempt, x.queued AS queued_at,
@@ -53,7 +53,7 @@ SELECT stream, seq, CASE stream WHEN 'log' THEN {LAST_WORD} + seq ELSE seq END A
     coalesce(x.error, '') AS error, hash(x.command) AS hash
 FROM parsed
 WHERE x.command IS NOT NULL AND x.attempt > 0 AND x.outcome IS NOT NULL""",
-    ATTEMPTS,
+    *SETTLING,
 )
 TRAITS = step(
     """
@@ -74,21 +74,9 @@ FROM staged_events WHERE execution <> ''
 ADD = step(
     """
 INSERT INTO base.executions BY NAME
-SELECT * EXCLUDE (error_seq) FROM ran ORDER BY stream, seq""",
-    ATTEMPTS,
-)
-COUNTED_SINCE = oldest("SELECT command AS id FROM ran", ATTEMPTS)
-COUNT_ATTEMPTS = step(
-    """
-UPDATE base.commands AS c
-SET attempts = c.attempts + e.attempts,
-    error = CASE WHEN e.error_seq >= c.error_seq THEN nullif(e.error, '') ELSE c.error END,
-    error_seq = greatest(c.error_seq, e.error_seq), tick = getvariable('tick')
-FROM (SELECT command, count(*) AS attempts, arg_max(error, error_seq) AS error,
-        max(error_seq) AS error_seq
-      FROM ran GROUP BY command) AS e
-WHERE c.rowid >= getvariable('oldest_command') AND c.hash = hash(e.command) AND c.id = e.command""",
+SELECT * EXCLUDE (error_seq) FROM ran""",
     ATTEMPTS,
 )
 
-STEPS = (RAN, TRAITS, ADD_ILLEGIBLE, ADD, COUNTED_SINCE, COUNT_ATTEMPTS)
+STEPS = (RAN, TRAITS, ADD_ILLEGIBLE)
+AFTER_COMMANDS = (ADD,)

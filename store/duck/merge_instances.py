@@ -131,7 +131,7 @@ SELECT m.saga, m.key, m.version, m.seq, m.committed_at, c.status_before, m.statu
     CASE WHEN m.status IS NOT DISTINCT FROM c.status_before THEN 0
         WHEN m.status = 'parked' THEN 1 WHEN m.status = 'failed' THEN 3
         WHEN m.status IN {ENDED} THEN 2 ELSE 0 END AS turn
-FROM moved AS m JOIN chain AS c ON c.seq = m.seq ORDER BY m.seq""",
+FROM moved AS m JOIN chain AS c ON c.seq = m.seq""",
     REVISIONS,
 )
 DROP_INSTANCES = step(
@@ -159,8 +159,7 @@ FROM (
         FROM chain GROUP BY ident, saga, key
     ) AS l ON l.seq = m.seq
     LEFT JOIN prior AS p ON p.ident = m.ident AND p.saga = m.saga AND p.key = m.key
-) AS m
-ORDER BY m.seq""",
+) AS m""",
     REVISIONS,
 )
 ACTED = step(
@@ -201,7 +200,7 @@ ADD_EFFECTS = step(
 INSERT INTO base.effects BY NAME
 SELECT saga, key, version, ordinal, seq, committed_at, coalesce(kind, '') AS kind, name, id,
     detail
-FROM acted ORDER BY seq, ordinal""",
+FROM acted""",
     REVISIONS,
 )
 
