@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import cast
@@ -41,7 +40,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         names=deps.names,
         registry=deps.app.registry,
         diagnosis=deps.diagnosis,
-        now=lambda: datetime.now(UTC),
+        now=deps.now,
         mask=deps.mask,
         shower=lambda request, unmask, what: shower(cast(Asked, request), deps, unmask, what),
         mask_text=lambda text, source: show_text(deps.mask, text, source),
@@ -54,7 +53,7 @@ def desk_of(deps: Deps, base: str = "") -> Desk:
         waves=DeskWaves(deps),
         replays=DeskReplays(deps),
         notes=FailureNotes(deps.backend, deps.names),
-        strays=Strays(deps.read, lambda: datetime.now(UTC)),
+        strays=Strays(deps.read, deps.now),
         throughput=deps.throughput,
         attempts=deps.attempts,
         room=deps.room,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 
 from sagas.actions import ActionRequest
 from server.api.deps import Deps
@@ -19,7 +18,7 @@ class DeskWaves:
 
     async def begin(self, wave: Wave, by: str, origin: str) -> str:
         """See Waves."""
-        now = datetime.now(UTC)
+        now = self._deps.now()
         job = BulkJob(
             id=uuid.uuid4().hex,
             action=wave.action,

@@ -121,6 +121,7 @@ def build_serving(
         tracing=observing.tracing,
         console=console,
         access=Access(access_source(settings), backend.meta, anyone=anyone),
+        now=now,
     )
     http = create_app(deps, base=mount)
     services: list[Service] = [mask, projector, console, hub]

@@ -7,7 +7,7 @@ Three queries at most for a whole page. The single instance has the whole truth
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 from sagas.instance import FINISHED
 from store.projection.instances import InstanceRow
@@ -16,11 +16,12 @@ from store.projection.waiting import Address, OpenRow, TimerRow, next_timers, op
 from store.wording import count, first_line, span
 
 
-async def headlines(read: ReadModel, rows: Sequence[InstanceRow]) -> dict[Address, str]:
-    """A few words for each row that waits, by saga and key; finished ones have none. Raises
-    ReadError.
+async def headlines(
+    read: ReadModel, rows: Sequence[InstanceRow], now: datetime
+) -> dict[Address, str]:
+    """A few words for each row that waits, by saga and key; finished ones have none. ``now`` is the
+    broker's time. Raises ReadError.
     """
-    now = datetime.now(UTC)
     waiting = [row for row in rows if row.status not in FINISHED]
     busy = [row for row in waiting if row.status not in ("parked", "paused")]
     sent = [(row.saga, row.key) for row in busy if row.open_commands]

@@ -32,6 +32,7 @@ from server.api.deps import Deps
 from server.entity_actions import EntityAction
 from server.loading import App
 from server.settings import Settings
+from store.broker_clock import Clock, utc_now
 from store.client import SagaClient
 from store.codec import Position
 from store.duck.console import DuckConsole
@@ -168,11 +169,13 @@ async def open_api(
     mask: Callable[[bytes], bytes] | None = None,
     broker: MemoryBroker | None = None,
     actions: Iterable[EntityAction] = (),
+    now: Clock = utc_now,
 ) -> AsyncGenerator[Api]:
     """An installation of its own for one test, its projections under ``folder``.
 
     ``loaded`` False: the API's process has none of the code. ``broker`` is kept open when given.
-    ``mask`` replaces the one that knows the secret fields of what is registered.
+    ``mask`` replaces the one that knows the secret fields of what is registered. ``now`` is the
+    time of the broker.
     """
     ours = broker is None
     broker = broker or MemoryBroker(clock=SystemClock())
@@ -183,14 +186,16 @@ async def open_api(
         backend = broker.backend("api")
         live_mask = mask if isinstance(mask, LiveMask) else LiveMask(meta=backend.meta)
         projections = DuckProjections(folder / "projections", broker.names, live_mask)
-        projector = Projector(broker.backend("projector"), projections)
+        projector = Projector(broker.backend("projector"), projections, now=now)
         services: list[Service] = [live_mask, projector]
         console = DuckConsole(Copies(projections, folder / "copies"), folder / "console")
         services.append(console)
         if engine:
-            services.append(Engine(broker.backend(), broker.names, registry, engine_id="e1"))
+            services.append(
+                Engine(broker.backend(), broker.names, registry, engine_id="e1", now=now)
+            )
         if worker:
-            services.append(Worker(broker.backend(), broker.names, job_registry))
+            services.append(Worker(broker.backend(), broker.names, job_registry, now=now))
         for service in services:
             await service.start()
             stack.push_async_callback(service.stop)
@@ -198,7 +203,7 @@ async def open_api(
             settings=Settings(data=str(folder)),
             names=broker.names,
             backend=backend,
-            client=SagaClient(backend, broker.names),
+            client=SagaClient(backend, broker.names, now=now),
             read=projections,
             projector=projector,
             console=console,
@@ -210,6 +215,7 @@ async def open_api(
                 actions=tuple(actions),
             ),
             mask=mask or live_mask,
+            now=now,
         )
         app = quick_app(deps)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -251,7 +251,7 @@ async def make_job(
     id: str = "",
 ) -> BulkJob:
     """Keep the job under ``id`` (a new one when empty) and begin, unless somebody just did."""
-    now = datetime.now(UTC)
+    now = deps.now()
     job = BulkJob(
         id=id or uuid.uuid4().hex,
         action=body.action,
@@ -274,7 +274,7 @@ async def make_job(
 async def cancel_job(deps: Deps, job: BulkJob) -> BulkJob:
     """Have a job end, wherever it runs; raises Problem when it has ended otherwise."""
     if job.status == "interrupted":
-        now = datetime.now(UTC)
+        now = deps.now()
         job = msgspec.structs.replace(job, status="cancelled", ended=now, updated=now)
         await deps.bulk_jobs.save(job)
     elif job.status == "running":

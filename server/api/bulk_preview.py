@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -91,7 +90,7 @@ async def preview(
 ) -> BulkPreview:
     """Ask every target; the answer holds the first ``plans`` plans. Raises Unreachable."""
     tally = _Tally()
-    now = datetime.now(UTC)
+    now = deps.now()
     cause = Cause(
         kind="operator",
         type=action,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -54,7 +54,7 @@ async def targets_of(
         named = [Address(check_name(one.saga, "saga id"), check_key(one.key)) for one in keys]
         return list(dict.fromkeys(named))
     assert filter is not UNSET
-    wanted = _made(filter)
+    wanted = _made(filter, deps.now())
     await settle(deps.read, wait_for)
     found: dict[Address, None] = {}
     place: int | None = None
@@ -84,7 +84,7 @@ async def targets_of(
         place = page.next
 
 
-def _made(filter: BulkFilter) -> InstanceFilter:
+def _made(filter: BulkFilter, now: datetime) -> InstanceFilter:
     try:
         made = make_filter(
             sagas=filter.saga,
@@ -94,7 +94,7 @@ def _made(filter: BulkFilter) -> InstanceFilter:
             since=filter.since,
             until=filter.until,
             where=filter.where,
-            now=datetime.now(UTC),
+            now=now,
         )
     except FilterError as error:
         raise Problem(

@@ -114,7 +114,7 @@ async def list_dead_letters(
     where.one_of("type", type or ())
     where.equal("key", key)
     where.words(("reason", "type", "key"), (q or "").split()[:WORDS_MAX])
-    where.between("created_at", moment("since", since), None)
+    where.between("created_at", moment("since", since, deps.now()), None)
     items, next = await list_records(
         deps.read,
         DEAD_LETTERS,

@@ -19,7 +19,7 @@ from server.metrics.scrape import Scrape
 from server.replaying import ReplayRunner
 from server.settings import Settings
 from server.tracing import QUIET, Tracing
-from store.broker_clock import utc_now
+from store.broker_clock import Clock, utc_now
 from store.broker_state import BrokerState
 from store.bulk import BulkJobs
 from store.client import SagaClient
@@ -55,6 +55,7 @@ class Deps(Struct, kw_only=True, dict=True):
     broker: Callable[[], Awaitable[BrokerState]] | None = None  # what the broker tells of itself
     tracing: Tracing = QUIET  # `with deps.tracing.publishing(type, header) as traceparent`
     access: Access = field(default_factory=Access)  # who may come in; by default all of loopback
+    now: Clock = utc_now  # the time of the installation, which is the broker's
 
     @cached_property
     def health(self) -> Readiness:
@@ -86,7 +87,7 @@ class Deps(Struct, kw_only=True, dict=True):
     @cached_property
     def diagnosis(self) -> Diagnosis:
         """Says what an instance waits for: ``await deps.diagnosis.waits(instance)``."""
-        return Diagnosis(self.backend, self.names, self.read)
+        return Diagnosis(self.backend, self.names, self.read, now=self.now)
 
     @cached_property
     def sagas(self) -> KnownSagas:
@@ -102,21 +103,21 @@ class Deps(Struct, kw_only=True, dict=True):
     def bulk(self) -> BulkRunner:
         """Runs bulk jobs in this process."""
         if isinstance(self.mask, LiveMask):
-            return BulkRunner(self.bulk_jobs, self.client, hide=self.mask.text)
-        return BulkRunner(self.bulk_jobs, self.client)
+            return BulkRunner(self.bulk_jobs, self.client, hide=self.mask.text, now=self.now)
+        return BulkRunner(self.bulk_jobs, self.client, now=self.now)
 
     @cached_property
     def replay_jobs(self) -> ReplayJobs:
         """The replays of whole sagas that are kept, of all processes."""
-        return ReplayJobs(self.backend.meta, utc_now)
+        return ReplayJobs(self.backend.meta, self.now)
 
     @cached_property
     def replays(self) -> ReplayRunner:
         """Runs replays of whole sagas in this process."""
         parts = (self.replay_jobs, self.client, self.read)
         if isinstance(self.mask, LiveMask):
-            return ReplayRunner(*parts, hide=self.mask.text)
-        return ReplayRunner(*parts)
+            return ReplayRunner(*parts, hide=self.mask.text, now=self.now)
+        return ReplayRunner(*parts, now=self.now)
 
     async def close(self) -> None:
         """End what requests have begun in the background; the app calls it when it shuts down."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 import msgspec
@@ -176,7 +176,7 @@ async def list_events(
     where.equal("id", id)
     where.one_of("outcome", outcome or ())
     where.words(('"type"', "key", "payload::VARCHAR"), (q or "").split()[:WORDS_MAX])
-    where.between("stored_at", moment("since", since), None)
+    where.between("stored_at", moment("since", since, deps.now()), None)
     items, next = await list_records(
         deps.read,
         EVENTS,
@@ -200,7 +200,7 @@ async def list_unmatched(
 ) -> UnmatchedList:
     """Events that no saga handles or every instance let pass (7 days without `since`)."""
     await settle(deps.read, wait_for)
-    from_at = moment("since", since) or datetime.now(UTC) - timedelta(days=DAYS_DEFAULT)
+    from_at = moment("since", since, deps.now()) or deps.now() - timedelta(days=DAYS_DEFAULT)
     return UnmatchedList(
         items=await unmatched(deps.read, from_at),
         since=from_at,

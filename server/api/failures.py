@@ -152,7 +152,7 @@ async def list_failures(
     scope = f"failures {saga} {since}"
     behind = read_cursor(cursor, scope, tuple[datetime, str]) if cursor else None
     await settle(deps.read, wait_for)
-    from_at = _since(since)
+    from_at = _since(deps, since)
     groups = await failure_groups(
         deps.read, since=from_at, saga=saga or "", limit=limit + 1, behind=behind
     )
@@ -193,7 +193,7 @@ async def get_failure(
     if len(members) > limit:
         last = members[limit - 1]
         next = make_cursor(scope, (last.failed_at, last.seq, last.id))
-    [shown] = await shown_groups(deps, [group], _since(since))
+    [shown] = await shown_groups(deps, [group], _since(deps, since))
     return FailureDetail(
         group=shown,
         items=[
@@ -229,12 +229,13 @@ async def note_failure(
     """Put a note in the place of the one before; who wrote it and when is on record."""
     await _group(deps, fingerprint)
     notes = FailureNotes(deps.backend, deps.names)
-    text, now = data.text.strip(), datetime.now(UTC)
-    return _note(await notes.write(fingerprint, text, request.user.name, now))
+    written = await notes.write(fingerprint, data.text.strip(), request.user.name, deps.now())
+    return _note(written)
 
 
-def _since(text: str | None) -> datetime:
-    return moment("since", text) or datetime.now(UTC) - timedelta(days=DAYS_DEFAULT)
+def _since(deps: Deps, text: str | None) -> datetime:
+    now = deps.now()
+    return moment("since", text, now) or now - timedelta(days=DAYS_DEFAULT)
 
 
 async def _group(deps: Deps, fingerprint: str) -> Group:
@@ -257,7 +258,7 @@ async def _group(deps: Deps, fingerprint: str) -> Group:
 async def shown_groups(deps: Deps, groups: list[Group], since: datetime) -> list[FailureGroup]:
     """Groups with their counts over time and their notes."""
     names = [group.fingerprint for group in groups]
-    width = (datetime.now(UTC) - since) / BUCKETS
+    width = (deps.now() - since) / BUCKETS
     counts = await failure_counts(deps.read, names, since=since, width=width)
     notes = await FailureNotes(deps.backend, deps.names).of(names)
     return [_one(group, counts, since, notes.get(group.fingerprint)) for group in groups]

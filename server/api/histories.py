@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -152,7 +152,7 @@ async def revision_at(deps: Deps, saga: str, key: str, when: str) -> Revision:
     if when.isascii() and when.isdigit() and len(when) <= VERSION_DIGITS_MAX:
         return await _at_version(deps, saga, key, int(when))
     try:
-        moment = parse_time(when, datetime.now(UTC))
+        moment = parse_time(when, deps.now())
     except BadTime as error:
         raise Problem(
             400,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated
 from urllib.parse import unquote_plus
 
@@ -180,7 +180,7 @@ async def list_instances(
     shown twice nor lost in between.
     """
     wanted = _included(include)
-    filter = filter_of(request)
+    filter = filter_of(request, deps.now())
     scope = scope_of(request)
     place = read_cursor(cursor, scope, int) if cursor is not None else None
     await settle(deps.read, wait_for)
@@ -192,7 +192,7 @@ async def list_instances(
         with_state="state" in wanted,
         budget_s=search_ms / 1000,
     )
-    waits = await headlines(deps.read, found.rows) if "waits" in wanted else None
+    waits = await headlines(deps.read, found.rows, deps.now()) if "waits" in wanted else None
     return InstancePage(
         items=[_item(row, waits) for row in found.rows],
         next=make_cursor(scope, found.next) if found.next is not None else None,
@@ -201,7 +201,7 @@ async def list_instances(
     )
 
 
-def filter_of(request: Asked) -> InstanceFilter:
+def filter_of(request: Asked, now: datetime) -> InstanceFilter:
     """The filter in a request's query; raises Problem when it can't be meant."""
     given: dict[str, list[str]] = {}
     for name, value in _pairs(request):
@@ -218,7 +218,7 @@ def filter_of(request: Asked) -> InstanceFilter:
             since=_last(given, "since"),
             until=_last(given, "until"),
             where=given.get("where", []),
-            now=datetime.now(UTC),
+            now=now,
         )
     except FilterError as error:
         raise Problem(

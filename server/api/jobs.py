@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
 from litestar import get
@@ -145,7 +145,7 @@ async def list_jobs(
     wait_for: WaitFor = None,
 ) -> JobList:
     """The jobs that workers have registered, their queues and how their attempts went."""
-    from_ = moment("since", since) or datetime.now(UTC) - STATS_SPAN
+    from_ = moment("since", since, deps.now()) or deps.now() - STATS_SPAN
     await settle(deps.read, wait_for)
     meta = deps.backend.meta
     cards, workers, stats = await asyncio.gather(
@@ -190,7 +190,7 @@ async def list_executions(
     where.equal("key", key)
     where.equal("command", command)
     where.one_of("outcome", outcome or ())
-    where.between("ended_at", moment("since", since), None)
+    where.between("ended_at", moment("since", since, deps.now()), None)
     return await _page(request, deps, where, limit, cursor, wait_for)
 
 
@@ -216,7 +216,7 @@ async def list_job_executions(
     where = Where()
     where.one_of("target", [id])
     where.one_of("outcome", outcome or ())
-    where.between("ended_at", moment("since", since), None)
+    where.between("ended_at", moment("since", since, deps.now()), None)
     page = await _page(request, deps, where, limit, cursor, wait_for)
     if not page.items:
         await existing_job(deps, id)

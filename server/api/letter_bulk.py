@@ -9,7 +9,6 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -118,7 +117,7 @@ async def act_on_letters(
         if id and (there := await deps.bulk_jobs.get(id)) is not None:
             return BulkMade(there.id)
         targets = [Address("", one) for one in await _targets_of(deps, data)]
-        now = datetime.now(UTC)
+        now = deps.now()
         job = BulkJob(
             id=id or uuid.uuid4().hex,
             action=data.action,
@@ -168,7 +167,7 @@ async def _targets_of(deps: Deps, body: LettersBody) -> list[str]:
         where.one_of("type", filter.type)
         where.equal("key", filter.key or None)
         where.words(("reason", "type", "key"), filter.q.split()[:WORDS_MAX])
-        where.between("created_at", moment("since", filter.since or None), None)
+        where.between("created_at", moment("since", filter.since or None, deps.now()), None)
         rows, place = await DEAD_LETTERS.page(deps.read, where, place, PAGE)
         found += [row.id for row in rows]
         if len(found) > TARGETS_MAX:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, TypeVar
 from urllib.parse import parse_qsl
 
@@ -85,12 +85,12 @@ def projection_of(read: ReadModel) -> Projection:
     )
 
 
-def moment(name: str, text: str | None) -> datetime | None:
+def moment(name: str, text: str | None, now: datetime) -> datetime | None:
     """The moment a parameter names, None when it is not given; raises Problem."""
     if not text:
         return None
     try:
-        return parse_time(text, datetime.now(UTC))
+        return parse_time(text, now)
     except BadTime as error:
         raise Problem(
             400,

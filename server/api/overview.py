@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from litestar import get
@@ -84,7 +84,7 @@ async def get_overview(
 ) -> Overview:
     """What stands still, what fails in a new way, how much goes through, which jobs lag."""
     await settle(deps.read, wait_for)
-    now = datetime.now(UTC)
+    now = deps.now()
     window = timedelta(minutes=minutes_)
     since = now - window
     (whole, counts), groups, spans, loads, workers = await asyncio.gather(

@@ -104,7 +104,7 @@ async def list_audit(
     where.equal("key", key)
     where.one_of("action", action or ())
     where.one_of("outcome", outcome or ())
-    where.between("requested_at", moment("since", since), None)
+    where.between("requested_at", moment("since", since, deps.now()), None)
     items, next = await list_records(
         deps.read,
         OPERATOR_ACTIONS,
