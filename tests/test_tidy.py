@@ -113,9 +113,10 @@ def _files() -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def tree() -> list[tuple[str, str]]:
-    """The files all rules look at, read once."""
-    return list(_files())
+def tree() -> Iterator[list[tuple[str, str]]]:
+    """The files all rules look at, read and parsed once; nobody after us carries them along."""
+    yield list(_files())
+    tidy.parse.cache_clear()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -11,7 +11,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cache
 
 ROOMS = ("sagas", "store", "jobs", "server", "ui")
 MAY_IMPORT = {
@@ -56,7 +56,7 @@ MACHINE = re.compile(
 )
 
 
-@lru_cache(maxsize=1024)
+@cache
 def parse(source: str) -> ast.Module:
     """The tree of a source text; shared by all rules."""
     return ast.parse(source)
