@@ -88,10 +88,19 @@ def test_pages_stay_right_while_server_and_broker_come_and_go(
     expect(light).to_have_text("live", timeout=AWAY_MS)
     broker.stop()
     expect(light).not_to_have_text("live", timeout=AWAY_MS)
+    _lists_are_there_without_a_broker(shaken)
     broker.start()
     expect(light).to_have_text("live", timeout=AWAY_MS)
     eventually_sync(lambda: _undone(shaken, other), 30.0, "the broker takes an action again")
     expect(page.locator("#instance .head")).to_contain_text("cancelled", timeout=AWAY_MS)
+
+
+def _lists_are_there_without_a_broker(site: Site) -> None:
+    told = {"/": "The broker does not answer", "/instances": "completed", "/system": "unwell"}
+    for path in ("/failures", "/failures/dead-letters", "/events", "/timers", *told):
+        answer = site.http.get(path, headers={"Accept": "text/html"})
+        assert answer.status_code == 200, (path, answer.text)
+        assert told.get(path, "") in answer.text, path
 
 
 def _undo(site: Site, key: str) -> None:

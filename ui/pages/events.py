@@ -30,6 +30,7 @@ from store.projection.port import ReadError
 from store.projection.times import BadTime, parse_time
 from store.projection.where import Where
 from ui.addresses import Query
+from ui.answered import answered
 from ui.copying import Line, event_lines
 from ui.desk import Desk, Who
 from ui.event_tree import Branch, event_tree
@@ -138,14 +139,14 @@ async def events(
     except BadTime as error:
         fault = str(error)
     rows, place = await EVENTS.page(desk.read, where, read_place(EVENTS, after), ROWS)
-    cards = await saga_cards(desk.meta)
+    cards, _ = await answered(saga_cards(desk.meta))
     context = EventsPage(
         rows=rows,
         next={**asked, "after": write_place(place)} if place else None,
         first=asked if after else None,
         asked=asked,
         fault=fault,
-        types=tuple(sorted({type for card in cards for type in card.types})),
+        types=tuple(sorted({type for card in cards or () for type in card.types})),
     )
     return page(request, desk, "events.html", context, title="Events", status=400 if fault else 200)
 

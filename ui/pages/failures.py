@@ -25,6 +25,7 @@ from store.projection.failures import (
     failure_members,
 )
 from ui.addresses import Addresses, Query
+from ui.answered import answered
 from ui.chart import Chart, Series, chart
 from ui.copying import Line, failure_lines
 from ui.desk import Desk, Who
@@ -95,9 +96,9 @@ async def failures(
     """Groups that failed within the window, the last seen first."""
     behind = read_tuple(tuple[datetime, str], after)
     since = desk.now() - WINDOWS[window]
-    groups, cards = await asyncio.gather(
+    groups, (cards, _) = await asyncio.gather(
         failure_groups(desk.read, since=since, saga=saga, limit=ROWS + 1, behind=behind),
-        saga_cards(desk.meta),
+        answered(saga_cards(desk.meta)),
     )
     more = groups[ROWS - 1] if len(groups) > ROWS else None
     query = {"window": window if window != "7d" else "", "saga": saga}
@@ -109,7 +110,7 @@ async def failures(
         window=window,
         saga=saga,
         next={**query, "after": place} if more else None,
-        sagas=tuple(card.id for card in cards),
+        sagas=tuple(card.id for card in cards or ()),
     )
     return page(request, desk, "failures.html", context, title="Failures")
 
@@ -209,8 +210,9 @@ async def causes_of(desk: Desk, groups: Sequence[Group], window: str) -> list[Ca
     """Groups with their counts over time and their notes."""
     names = [group.fingerprint for group in groups]
     since, width = desk.now() - WINDOWS[window], WINDOWS[window] / BUCKETS
-    counts, notes = await asyncio.gather(
-        failure_counts(desk.read, names, since=since, width=width), desk.notes.of(names)
+    counts, (notes, _) = await asyncio.gather(
+        failure_counts(desk.read, names, since=since, width=width),
+        answered(desk.notes.of(names)),
     )
     form = "%d %b %H:%M" if width >= timedelta(hours=1) else "%H:%M"
     spans = [f"{since + width * i:{form}}" for i in range(BUCKETS)]
@@ -222,7 +224,7 @@ async def causes_of(desk: Desk, groups: Sequence[Group], window: str) -> list[Ca
                 group=group,
                 count=sum(one.count for one in mine),
                 drawn=_drawn(mine, since, width, spans),
-                note=notes.get(group.fingerprint),
+                note=(notes or {}).get(group.fingerprint),
             )
         )
     return found

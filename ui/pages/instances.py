@@ -15,6 +15,7 @@ from store.cards import saga_cards
 from store.projection.filters import FilterError, make_filter
 from store.projection.instances import Found, InstanceRow, find_instances
 from ui.addresses import Query
+from ui.answered import answered
 from ui.asked import VIEWS, Asked, View
 from ui.bulk import BULK_ACTIONS
 from ui.desk import Desk, Who
@@ -74,7 +75,7 @@ async def instances(
         found = await _find(desk, asked, place)
     except FilterError as error:
         fault = str(error)
-    cards = await saga_cards(desk.meta)
+    cards, _ = await answered(saga_cards(desk.meta))
     context = InstancesPage(
         asked=asked,
         rows=found.rows,
@@ -82,7 +83,7 @@ async def instances(
         first=None if place is None else asked.query(),
         complete=found.complete,
         fault=fault,
-        sagas=tuple(card.id for card in cards),
+        sagas=tuple(card.id for card in cards or ()),
     )
     code = 400 if fault else 200
     return page(request, desk, "instances.html", context, title="Instances", status=code)

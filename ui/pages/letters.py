@@ -19,6 +19,7 @@ from store.projection.records import DEAD_LETTERS, DeadLetterRow
 from store.projection.times import BadTime, parse_time
 from store.projection.where import Where
 from ui.addresses import Addresses, Query
+from ui.answered import answered
 from ui.copying import Line, letter_lines
 from ui.desk import Desk, Who
 from ui.editing import BadField, edited, to_edit
@@ -100,13 +101,13 @@ async def letters(
     place = read_place(DEAD_LETTERS, after)
     rows, next = await DEAD_LETTERS.page(desk.read, where, place, ROWS)
     asked["status"] = status
-    cards = await saga_cards(desk.meta)
+    cards, _ = await answered(saga_cards(desk.meta))
     context = LettersPage(
         rows=rows,
         next={**asked, "after": write_place(next)} if next else None,
         asked=asked,
         fault=fault,
-        sagas=tuple(card.id for card in cards),
+        sagas=tuple(card.id for card in cards or ()),
     )
     code = 400 if fault else 200
     return page(request, desk, "letters.html", context, title="Dead letters", status=code)

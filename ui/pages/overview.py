@@ -20,6 +20,7 @@ from store.projection.overview import Queue, Totals, queues, standing
 from store.projection.port import Progress
 from store.projection.spans import grid
 from store.projection.throughput import Minute
+from ui.answered import answered
 from ui.chart import Chart, Series, chart
 from ui.desk import Desk, Who
 from ui.format import number, span
@@ -86,19 +87,19 @@ async def overview(
     now = desk.now()
     since, width = now - WINDOWS[window], WINDOWS[window] / SPANS
     drawn_since = grid(now, width, SPANS)
-    (whole, counts), groups, spans, loads, acted, (engines, workers) = await asyncio.gather(
+    (whole, counts), groups, spans, loads, acted, (cards, _) = await asyncio.gather(
         standing(desk.read, since),
         failure_groups(desk.read, since=now - DAY, limit=50),
         desk.throughput.spans(drawn_since, width),
         queues(desk.read, since),
         desk.read.fetch(ACTIONS, {"since": now - DAY, "rows": ACTIONS_MAX}, Acted),
-        asyncio.gather(engine_cards(desk.meta), worker_cards(desk.meta)),
+        answered(_cards(desk)),
     )
     new = tuple(group for group in groups if group.first_at >= now - NEW_FAILURE)
     context = OverviewPage(
         totals=whole,
         empty=not counts,
-        trouble=trouble(engines, workers, loads, desk.read.progress, now)
+        trouble=tuple(trouble(cards, loads, desk.read.progress, now))
         if request.user.via != "backup"  # nothing runs there, and nothing has to
         else (),
         new=new[:GROUPS_MAX],
@@ -115,24 +116,22 @@ async def overview(
 
 
 def trouble(
-    engines: Sequence[EngineCard],
-    workers: Sequence[WorkerCard],
+    cards: tuple[Sequence[EngineCard], Sequence[WorkerCard]] | None,
     loads: Sequence[Queue],
     progress: Progress,
     now: datetime,
-) -> tuple[str, ...]:
-    """What is unwell, one sentence each, with the next step; commands stand in backticks."""
-    found: list[str] = []
-    if not engines:
-        found.append("No engine is running, so no saga moves: start one with `snorri engine`.")
-    held = {number for engine in engines for number in engine.partitions}
-    alone = [str(n) for n in range(max((e.of for e in engines), default=0)) if n not in held]
-    if alone:
-        which = f"partition {alone[0]}" if len(alone) == 1 else f"partitions {', '.join(alone)}"
-        found.append(
-            f"No engine works on {which}, so the sagas there stand still: see `snorri partitions`, "
-            "or start another `snorri engine`."
-        )
+) -> list[str]:
+    """What is unwell, one sentence each, with the next step; commands stand in backticks.
+
+    ``cards`` are those of the engines and workers that are alive, None when the broker is silent.
+    """
+    if cards is None:
+        return [
+            "The broker does not answer, so nothing moves, and lists are as they were: "
+            "see System, or run `snorri doctor`."
+        ]
+    engines, workers = cards
+    found = _engines(engines)
     served = {target for worker in workers for target in worker.targets}
     for load in loads:
         if load.open and load.oldest_at and load.target not in served:
@@ -151,7 +150,26 @@ def trouble(
     if progress.rebuilding is not None:
         part = round(progress.rebuilding * 100)
         found.append(f"The projections are being rebuilt, {part} % done; lists may be incomplete.")
-    return tuple(found)
+    return found
+
+
+def _engines(engines: Sequence[EngineCard]) -> list[str]:
+    if not engines:
+        return ["No engine is running, so no saga moves: start one with `snorri engine`."]
+    held = {number for engine in engines for number in engine.partitions}
+    alone = [str(n) for n in range(max(engine.of for engine in engines)) if n not in held]
+    if not alone:
+        return []
+    which = f"partition {alone[0]}" if len(alone) == 1 else f"partitions {', '.join(alone)}"
+    return [
+        f"No engine works on {which}, so the sagas there stand still: see `snorri partitions`, "
+        "or start another `snorri engine`."
+    ]
+
+
+async def _cards(desk: Desk) -> tuple[list[EngineCard], list[WorkerCard]]:
+    engines, workers = await asyncio.gather(engine_cards(desk.meta), worker_cards(desk.meta))
+    return engines, workers
 
 
 def _places(

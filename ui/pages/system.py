@@ -14,15 +14,14 @@ from msgspec import Struct
 from store.broker_state import BrokerState, ConsumerState
 from store.cards import EngineCard, WorkerCard, engine_cards, worker_cards
 from store.partitions import PartitionState
-from store.port import StoreError
 from store.projection.port import Progress
 from ui.addresses import Addresses
+from ui.answered import answered
 from ui.desk import Desk, Who
 from ui.render import page
 from ui.system import Check, Rebuild, Setting
 
 CONSUMERS_SHOWN = 40
-BROKER_S = 2.0
 ROWS = "SELECT count(*)::BIGINT AS count FROM transitions"
 
 
@@ -54,16 +53,15 @@ class SystemPage(Struct, frozen=True, kw_only=True):
 @get("/system", opt={"role": "viewer"})
 async def system(request: Request[Who, Any, State], desk: NamedDependency[Desk]) -> Response[str]:
     """The parts of the installation and how each is."""
-    (rows, checks, engines, workers), (broker, fault), partitions = await asyncio.gather(
-        asyncio.gather(
-            desk.read.fetch(ROWS, {}, Rows),
-            desk.system.checks(),
-            engine_cards(desk.meta),
-            worker_cards(desk.meta),
-        ),
-        _broker(desk),
-        _partitions(desk),
+    ask = desk.system
+    rows, checks, (cards, unknown), (broker, fault), (partitions, _) = await asyncio.gather(
+        desk.read.fetch(ROWS, {}, Rows),
+        ask.checks(),
+        answered(_cards(desk)),
+        answered(ask.broker()) if ask.broker is not None else _nothing(),
+        answered(ask.partitions()) if ask.partitions is not None else _nothing(),
     )
+    engines, workers = cards or ([], [])
     context = SystemPage(
         version=desk.system.version,
         checks=checks,
@@ -76,35 +74,21 @@ async def system(request: Request[Who, Any, State], desk: NamedDependency[Desk])
         settings=desk.system.settings if desk.may(request.user, "operator") else (),
         versions=desk.system.versions,
         broker=broker,
-        broker_fault=fault,
-        partitions=partitions,
+        broker_fault=fault or unknown,
+        partitions=partitions or [],
         consumers=broker.consumers[:CONSUMERS_SHOWN] if broker is not None else (),
     )
     return page(request, desk, "system.html", context, title="System")
 
 
-async def _broker(desk: Desk) -> tuple[BrokerState | None, str]:
-    """What the broker tells of itself, or why it tells nothing."""
-    if desk.system.broker is None:
-        return None, ""
-    try:
-        async with asyncio.timeout(BROKER_S):
-            return await desk.system.broker(), ""
-    except TimeoutError:
-        return None, "The broker does not answer in time: run snorri doctor."
-    except StoreError as error:
-        return None, f"The broker does not tell: {error}"
+async def _cards(desk: Desk) -> tuple[list[EngineCard], list[WorkerCard]]:
+    engines, workers = await asyncio.gather(engine_cards(desk.meta), worker_cards(desk.meta))
+    return engines, workers
 
 
-async def _partitions(desk: Desk) -> list[PartitionState]:
-    """Who works on which partition; none when the broker does not tell, which is told above."""
-    if desk.system.partitions is None:
-        return []
-    try:
-        async with asyncio.timeout(BROKER_S):
-            return await desk.system.partitions()
-    except (TimeoutError, StoreError):
-        return []
+async def _nothing() -> tuple[None, str]:
+    """Where there is no broker to ask: a look at a backup."""
+    return None, ""
 
 
 @post("/system/rebuild", opt={"role": "admin"}, status_code=303)

@@ -17,6 +17,7 @@ from store.projection.figures import Count
 from store.projection.records import TIMERS, TimerRow
 from store.projection.where import Where
 from ui.addresses import Query
+from ui.answered import answered
 from ui.desk import Desk, Who
 from ui.pages.saga import runs_of
 from ui.paging import read_place, write_place
@@ -52,7 +53,7 @@ class TimersPage(Struct, frozen=True, kw_only=True):
     sagas: tuple[str, ...]
     schedules: tuple[Planned, ...]
     overdue: int
-    engines: int
+    engines: int | None  # None while the broker is silent
     statuses: tuple[str, ...] = STATUSES
 
 
@@ -71,12 +72,13 @@ async def timers(
     where.equal("key", key.strip() or None)
     where.equal("status", status)
     now = desk.now()
-    (rows, place), late, cards, engines = await asyncio.gather(
+    (rows, place), late, (found, _), (engines, _) = await asyncio.gather(
         TIMERS.page(desk.read, where, read_place(TIMERS, after), ROWS),
         desk.read.fetch(OVERDUE, {"before": now - LATE}, Count),
-        saga_cards(desk.meta),
-        engine_cards(desk.meta),
+        answered(saga_cards(desk.meta)),
+        answered(engine_cards(desk.meta)),
     )
+    cards = found or []
     planned = [Planned(card, runs_of(card, now, RUNS)) for card in cards if card.cron]
     query = {"saga": saga, "key": key, "status": status if status != "pending" else ""}
     context = TimersPage(
@@ -88,7 +90,7 @@ async def timers(
         sagas=tuple(card.id for card in cards),
         schedules=tuple(sorted(planned, key=lambda one: (one.runs or (LAST,))[0])),
         overdue=late[0].count,
-        engines=len(engines),
+        engines=None if engines is None else len(engines),
     )
     return page(request, desk, "timers.html", context, title="Timers")
 
