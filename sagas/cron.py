@@ -2,7 +2,7 @@
 written.
 
 The broker's form has six fields, seconds first (ADR-51), and the words ``@every 5m``, ``@hourly``
-…; the five-field form of Unix cron is taken as that with second 0.
+…; the five-field form of Unix cron is taken as that with second 0, and a Sunday that is 7 as 0.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _NAMES = re.compile(
     r"\b(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|sun|mon|tue|wed|thu|fri|sat)\b",
     re.IGNORECASE,
 )
+_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _PART = re.compile(r"(?:\*|\?|(\d+)(?:-(\d+))?)(?:/(\d+))?")
 
 
@@ -52,7 +53,7 @@ def check_cron(expression: str) -> str:
     for field, (name, low, high) in zip(fields, _FIELDS, strict=True):
         for part in field.split(","):
             _check_part(part, name, low, high, expression)
-    return " ".join(fields)
+    return " ".join([*fields[:5], _from_sunday(fields[5])])
 
 
 def _check_part(part: str, name: str, low: int, high: int, expression: str) -> None:
@@ -68,3 +69,17 @@ def _check_part(part: str, name: str, low: int, high: int, expression: str) -> N
         raise DefinitionError(
             f"the schedule {expression!r}: the {name} range {part!r} runs backwards"
         )
+
+
+def _from_sunday(weekdays: str) -> str:
+    """The field without a 7, which the broker refuses."""
+    return ",".join(_days_of(part) for part in weekdays.split(","))
+
+
+def _days_of(part: str) -> str:
+    span, _, step = part.partition("/")
+    first, _, last = span.lower().partition("-")
+    if "7" not in (first, last):
+        return part
+    start = _DAYS.index(first) if first in _DAYS else int(first)
+    return ",".join(str(day % 7) for day in range(start, 8, int(step or 1)))

@@ -151,7 +151,7 @@ def show(settings: Settings, saga: str, key: str, as_json: bool) -> None:
     async def work() -> tuple[Revision, list[Wait], int]:
         async with open_session(settings) as session:
             revision = await existing(session, saga, key)
-            diagnosis = Diagnosis(session.backend, session.names)
+            diagnosis = Diagnosis(session.backend, session.names, now=session.now)
             archived = await session.client.archived(saga, key)
             return revision, await diagnosis.waits(revision.instance), archived
 

@@ -18,7 +18,7 @@ from server.knock import knock
 from server.login import login_of
 from server.settings import Settings
 from store import cards
-from store.broker_clock import BrokerClock
+from store.broker_clock import BrokerClock, Clock, utc_now
 from store.cards import SagaCard
 from store.client import SagaClient
 from store.jetstream.backend import connect_door
@@ -38,6 +38,7 @@ class Session(Struct, frozen=True):
     backend: Backend
     names: Names
     url: str
+    now: Clock = utc_now  # the broker's time, where it was asked
 
 
 @asynccontextmanager
@@ -48,7 +49,7 @@ async def open_session(settings: Settings) -> AsyncGenerator[Session]:
         clock = BrokerClock(runtime.backend.time)
         await clock.ask()
         client = SagaClient(backend, runtime.names, now=clock.now)
-        yield Session(client, backend, runtime.names, runtime.url)
+        yield Session(client, backend, runtime.names, runtime.url, clock.now)
 
 
 @asynccontextmanager

@@ -33,6 +33,7 @@ from sagas.errors import BadDelay, error_text
 from sagas.messages import to_raw
 from sagas.names import BadName
 from sagas.retry import delay
+from store.memory.cron import parse_cron
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -72,6 +73,27 @@ def test_a_time_needs_a_zone() -> None:
 )
 def test_a_cron_expression_is_taken(given: str, expected: str) -> None:
     assert check_cron(given) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "days"),
+    [
+        ("7", "0"),
+        ("5-7", "5,6,0"),
+        ("Fri-7", "5,6,0"),
+        ("1,7", "1,0"),
+        ("1-7/2", "1,3,5,0"),
+        ("7/2", "0"),
+        ("0-7", "0,1,2,3,4,5,6,0"),
+        ("*/7", "*/7"),
+        ("mon-fri", "mon-fri"),
+    ],
+)
+def test_a_sunday_that_is_seven_is_one_that_the_broker_takes(given: str, days: str) -> None:
+    checked = check_cron(f"0 0 9 * * {given}")
+    assert checked == f"0 0 9 * * {days}"
+    parse_cron(checked)  # refuses what the broker does
+    assert check_cron(checked) == checked
 
 
 @pytest.mark.parametrize(
