@@ -159,7 +159,8 @@ FROM (
         FROM chain GROUP BY ident, saga, key
     ) AS l ON l.seq = m.seq
     LEFT JOIN prior AS p ON p.ident = m.ident AND p.saga = m.saga AND p.key = m.key
-) AS m""",
+) AS m
+ORDER BY m.seq""",
     REVISIONS,
 )
 ACTED = step(

@@ -62,6 +62,20 @@ def test_the_record_in_a_revision_is_an_attempt(
     file.close()
 
 
+@pytest.mark.parametrize("batches", [[(0, 2)], [(0, 1), (0, 1)]])
+def test_the_error_of_an_attempt_stands_before_the_reason_in_its_answer(
+    tmp_path: Path, batches: list[tuple[int, int]]
+) -> None:
+    answer = {"seq": 0, "failed": True, "payload": {"reason": "given up"}}
+    for number, cause in enumerate((answer, {**answer, "execution": RECORD})):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        file = tables_of(folder, Story(Names(), [], _log(cause)), batches)
+        found = rows(file, "SELECT status, attempts, error FROM commands")
+        assert found == [("failed", number, ("given up", "bank is gone")[number])]
+        file.close()
+
+
 @pytest.mark.parametrize(
     "cause",
     [
