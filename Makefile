@@ -12,7 +12,9 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
-CODE := sagas store jobs server ui tests
+
+# Many tests wait for processes of theirs: three workers keep two cores busy.
+WORKERS := -n 3 --dist worksteal
 
 # The tests start some hundred Pythons; empty means that compiled modules are kept, whatever is set.
 export PYTHONDONTWRITEBYTECODE :=
@@ -33,7 +35,7 @@ dev: $(VENV)/.runtime ## start everything on this machine, dashboard included
 test: $(VENV)/.test lint ## style, types and all tests, with a real broker and a real browser
 	@$(BIN)/python -m tests.browser_setup
 	@$(BIN)/python -m tests.fault_tools
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not browser" $(ARGS)
+	@$(BIN)/python -m pytest $(WORKERS) -m "not browser" $(ARGS)
 	@$(BROWSER_TESTS)
 
 sim: $(VENV)/.test ## thousands of simulated runs by seed (ARGS="--seeds 1000 --jobs 2"; ARGS=mutants)
@@ -55,10 +57,10 @@ bench: $(VENV)/.test ## benchmarks against the raw broker, in one run
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 # Apart from the others: Playwright keeps an event loop running in the process that it tests from.
-# Each of the two workers has a browser and an installation of its own.
+# Each worker has a browser and an installation of its own.
 # Exit code 5 means that ARGS chose none of them.
 BROWSER_TESTS = if [ -d tests/browser ]; then \
-  $(BIN)/python -m pytest -n 2 --dist worksteal -m browser tests/browser $(ARGS) \
+  $(BIN)/python -m pytest $(WORKERS) -m browser tests/browser $(ARGS) \
   || { code=$$?; [ "$$code" -eq 5 ] && [ -n "$(ARGS)" ] || exit $$code; }; fi
 
 lint: $(VENV)/.test ## style and types only
