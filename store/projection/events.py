@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Literal, TypeAlias
 
+import msgspec
 from msgspec import Raw, Struct
 
 from store.codec import ATTEMPTED
@@ -136,6 +137,8 @@ class UnmatchedRow(Struct, frozen=True, kw_only=True, rename="camel"):
     seqs: list[int]
 
 
+_HEADERS = "SELECT seq, headers FROM events WHERE seq IN (SELECT unnest($seqs))"
+
 _OUTCOMES = """
 SELECT seq, saga, key, outcome, version, code, reason, "by", recorded_at FROM outcomes
 WHERE stream = 'events' AND seq IN (SELECT unnest($seqs))
@@ -187,6 +190,17 @@ SELECT "type", saga, outcome, code, arg_max(reason, seq) AS reason, count(*) AS 
 FROM told GROUP BY "type", saga, outcome, code, cause
 ORDER BY last_at DESC LIMIT $limit
 """  # noqa: S608 - the expression is made of constants
+
+
+class _HeadersRow(Struct, frozen=True, kw_only=True):
+    seq: int
+    headers: Raw
+
+
+async def headers_of(read: ReadModel, seqs: Sequence[int]) -> dict[int, dict[str, str]]:
+    """The headers of events, secrets masked, by their sequence; raises ReadError."""
+    rows = await read.fetch(_HEADERS, {"seqs": list(seqs)}, _HeadersRow)
+    return {row.seq: msgspec.json.decode(row.headers, type=dict[str, str]) for row in rows}
 
 
 async def outcomes_of(read: ReadModel, seqs: Sequence[int], limit: int) -> list[OutcomeRow]:

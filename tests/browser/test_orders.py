@@ -6,6 +6,7 @@ import re
 
 from playwright.sync_api import Page, expect
 
+from store import codec
 from tests.browser.conftest import check_axe
 from tests.browser.site import Site
 from tests.waiting import eventually_sync
@@ -30,6 +31,9 @@ def test_an_order_is_found_and_read_at_any_version(page: Page, site: Site) -> No
             "aria-current", "true"
         )
         check_axe(page)
+    page.get_by_role("link", name="Messages", exact=True).click()
+    headers = page.get_by_role("term").filter(has_text=codec.CAUSE).first
+    expect(headers).to_be_visible()  # of the answer that version 3 has taken in
 
 
 def test_an_order_is_undone_by_hand_exactly_as_previewed(page: Page, site: Site) -> None:

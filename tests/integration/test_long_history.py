@@ -58,7 +58,7 @@ async def test_a_long_history_is_shown_in_part_and_reached_whole(tmp_path: Path)
         for version in (1, 2, 30, total // 2, total - 1, total):
             page = await _text(api, PATH, version=version)
             assert f"Version {version} of {total}" in page
-            assert f"{total - VERSIONS_MAX} versions are not drawn" in page
+            assert f"{total - VERSIONS_MAX} other versions are not drawn" in page
             shown = page.split('aria-label="History"')[1]
             assert len(re.findall("<tr data-row", shown)) == VERSIONS_MAX
             changed = re.search(r'class="path">count</td>.*?<bdi>(\d+)</bdi></del>', page, re.S)

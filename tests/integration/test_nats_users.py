@@ -92,7 +92,7 @@ def test_a_checkout_runs_to_its_end_with_a_user_for_each_part(
         assert viewer.json("show", "CheckoutSaga", "o-1")["status"] == "completed"
         assert len(viewer.run("history", "CheckoutSaga", "o-1").stdout.splitlines()) > 3
         viewer.run("sagas")
-        viewer.run("verify")
+        viewer.run("verify", "--port", port)
         for user in ("viewer", "api"):
             looked = _as(nats, user, tmp_path).json("doctor", "--port", port)
             assert [one for one in looked if one["what"] in ("permissions", "installation")] == []

@@ -239,7 +239,7 @@ def _drawn(
         if 0 <= place < BUCKETS:
             places[place] = float(one.count)
     series = [Series("failures", tuple(places), tone="red")]
-    return chart(f"Failures per {span(width)}", spans, series, _whole)
+    return chart(f"Failures per {span(width)}, UTC", spans, series, _whole)
 
 
 def _whole(value: float) -> str:

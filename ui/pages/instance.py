@@ -22,6 +22,7 @@ from store.cards import MadeOf, SagaCard, saga_cards
 from store.diagnosis import Wait
 from store.differences import Difference, differences
 from store.lookup import HistoryElsewhere, Revision
+from store.projection.events import headers_of
 from ui.copying import Line, instance_lines
 from ui.desk import Desk, Who
 from ui.graph import FOLLOWS, Follow, Graph, graph
@@ -126,6 +127,7 @@ class InstancePage(Struct, frozen=True, kw_only=True):
     waits: list[Wait]
     actions: tuple[str, ...]
     chapters: tuple[Chapter, ...]
+    headers: dict[int, dict[str, str]]  # of the events that were taken in, by their sequence
     hidden: int
     cursor: Cursor
     view: View
@@ -215,6 +217,8 @@ async def _context(
     declared = card.parts if card and card.made_of == "steps" else ()
     graph_of = "" if look.view != "graph" else "messages" if made_of == "handlers" else "steps"
     document = Raw(encode(cursor.chapter.instance))
+    taken = [one.instance.cause.seq for one in shown if one.instance.cause.kind == "event"]
+    headers = await headers_of(desk.read, taken) if look.view == "messages" else {}
     family = await desk.read.fetch(FAMILY, about, Relative) if now.children else []
     # What is open at the end of a stretch of the past did not stay so until now.
     until = desk.now() if history[-1].version == stretch.last else stretch.revisions[-1].at
@@ -229,6 +233,7 @@ async def _context(
         waits=[_hidden(wait, mask, document) for wait in await desk.diagnosis.waits(now)],
         actions=allowed(now.status),
         chapters=tuple(_chapter(stretch, one, commands) for one in shown),
+        headers=headers,
         hidden=stretch.last - len(shown),
         cursor=cursor,
         view=look.view,

@@ -270,7 +270,7 @@ def _attempts(spans: Sequence[JobSpan], since: datetime, window: timedelta) -> C
             tone="red",
         ),
     ]
-    return chart(f"Attempts that ended, per {span(window / SPANS)}", names, rows, number)
+    return chart(f"Attempts that ended, per {span(window / SPANS)}, UTC", names, rows, number)
 
 
 def _times(spans: Sequence[JobSpan], since: datetime, window: timedelta) -> Chart:
@@ -281,7 +281,7 @@ def _times(spans: Sequence[JobSpan], since: datetime, window: timedelta) -> Char
         Series("p95", most, tone="amber", kind="line"),
         Series("p50", half, tone="accent", kind="line"),
     ]
-    return chart("How long an attempt takes", names, rows, span)
+    return chart("How long an attempt takes, times in UTC", names, rows, span)
 
 
 ROUTES = (jobs, job)

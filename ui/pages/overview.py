@@ -189,7 +189,7 @@ def _throughput(spans: Sequence[Minute], since: datetime, window: timedelta) -> 
     well = tuple(None if one is None else float(one.transitions - one.failed) for one in places)
     failed = tuple(None if one is None else float(one.failed) for one in places)
     rows = [Series("transitions", well), Series("failures", failed, tone="red")]
-    return chart(f"Transitions per {span(window / SPANS)}", names, rows, number)
+    return chart(f"Transitions per {span(window / SPANS)}, UTC", names, rows, number)
 
 
 def _latency(spans: Sequence[Minute], since: datetime, window: timedelta) -> Chart:
@@ -200,7 +200,7 @@ def _latency(spans: Sequence[Minute], since: datetime, window: timedelta) -> Cha
         Series("p95", most, tone="amber", kind="line"),
         Series("p50", half, tone="accent", kind="line"),
     ]
-    return chart("From a message to its transition", names, rows, span)
+    return chart("From a message to its transition, times in UTC", names, rows, span)
 
 
 ROUTES = (overview,)
