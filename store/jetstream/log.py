@@ -35,6 +35,7 @@ DIRECT_S = 2.0  # for the answer of any replica of a cluster
 LEADER_ONLY_S = 15.0
 LEADER_READS_MAX = 64
 STALL_S = 30.0  # a history that makes no progress for so long has lost its broker
+RETRY_S = 0.25
 QUIET_S = 4.0  # without a message: what was to come may have been removed meanwhile
 
 _OWN_HEADERS = (
@@ -245,7 +246,7 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
     # last_per_subject begins anew after an interruption; nothing up to here is given again.
     last = start if isinstance(start, int) else 0
     try:
-        end = await _end_of(link, stream, subject)
+        end = await _end_of(link, stream, subject, stalled_at_s)
         while True:
             arrived.clear()
             whole = reader.taken >= reader.backlog or (reader.pending == 0 and not reader.held)
@@ -271,23 +272,30 @@ async def read_all(link: Link, stream: str, subject: str, start: Start) -> Async
                 async with asyncio.timeout(QUIET_S):
                     await arrived.wait()
             except TimeoutError:  # what was to come may have been removed meanwhile
-                end = await _end_of(link, stream, subject)
+                end = await _end_of(link, stream, subject, stalled_at_s)
                 reader.renew()
     finally:
         await reader.close()
 
 
-async def _end_of(link: Link, stream: str, subject: str) -> int:
+async def _end_of(link: Link, stream: str, subject: str, deadline_s: float) -> int:
     """The sequence of the last message of ``subject`` by the word of the stream's leader.
 
     A consumer on a copy that is behind takes that for all there is, and would end too early. Who
-    may not ask the leader takes the consumer at its word (0).
+    may not ask the leader takes the consumer at its word (0). Raises Unreachable when there is no
+    leader until the deadline, in seconds of the loop.
     """
-    try:
-        stored = await api.last_message(link, stream, subject)
-    except Denied:
-        return 0
-    return stored.seq if stored is not None else 0
+    while True:
+        try:
+            stored = await api.last_message(link, stream, subject)
+        except Denied:
+            return 0
+        except Unreachable:
+            if asyncio.get_running_loop().time() > deadline_s:
+                raise
+            await asyncio.sleep(RETRY_S)
+        else:
+            return stored.seq if stored is not None else 0
 
 
 def _chunks(subjects: Sequence[str]) -> Iterator[list[str]]:
