@@ -19,7 +19,7 @@ from tests.browser.site import Site
 from tests.browser_setup import HELP, chromium_path
 
 IMAGES = Path(__file__).parents[1] / "docs" / "images"
-BYTES_MAX = 80_000
+BYTES_MAX = 90_000
 WIDTH, HEIGHT = 1100, 560
 SQL = (
     "SELECT cause_type, count(*) AS times, quantile_cont(since_previous_ms, 0.5) AS p50_ms"
