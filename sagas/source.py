@@ -10,6 +10,9 @@ import ast
 import inspect
 import textwrap
 import tokenize
+from collections.abc import Callable
+from types import FunctionType
+from weakref import WeakKeyDictionary
 
 # Tokens that only lay code out.
 _LAYOUT = {
@@ -22,6 +25,17 @@ def source_of(function: object) -> str:
     """The code of a function, of a rule's text the text; the name where there is no source."""
     if not callable(function):
         return repr(function)
+    if isinstance(function, FunctionType):  # an engine makes its definitions anew from those given
+        if function not in _KNOWN:
+            _KNOWN[function] = _of(function)
+        return _KNOWN[function]
+    return _of(function)
+
+
+_KNOWN: WeakKeyDictionary[FunctionType, str] = WeakKeyDictionary()
+
+
+def _of(function: Callable[..., object]) -> str:
     try:
         return bare(inspect.getsource(function))
     except (OSError, TypeError):

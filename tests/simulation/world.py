@@ -71,10 +71,12 @@ def run(plan: Plan) -> Outcome:
 @contextmanager
 def _undisturbed() -> Iterator[None]:
     """No logs, and no collection of garbage while a run goes on: it would come by chance. What was
-    there before is left alone, so that the collection behind a run is quick.
+    there before is left alone, so that the collection behind a run is quick; what of the run is
+    still held then goes with the next one.
     """
     logging.disable(logging.CRITICAL)
     gc.disable()
+    gc.collect()
     gc.freeze()
     try:
         yield
