@@ -91,6 +91,12 @@ def test_what_holds_the_stored_may_grow_with_it_and_no_more(who: str) -> None:
     assert _soaked(nothing, some).grown == [some]
 
 
+def test_the_broker_may_have_some_threads_more() -> None:
+    assert not _soaked(_trend("threads", 11, 19, BROKER)).grown
+    assert _soaked(_trend("threads", 11, 21, BROKER)).grown
+    assert _soaked(_trend("threads", 15, 18, "api-0")).grown
+
+
 def test_the_page_names_what_has_grown_and_what_only_holds_what_is_stored() -> None:
     grown, api = _trend("tasks", 20, 40), _trend("memory MB", 100, 150, "api-0")
     soaked = _soaked(grown, api, _trend("messages", 100_000, 200_000, BROKER))

@@ -2,7 +2,7 @@
 
 Engines and workers are those of ``tests.chaos.runner``, the API is `snorri serve` with its data in
 HOME on PORT. The broker's window for ids is a second here, so that it is ours to know an id again,
-and engines remember a thousand instances, so that they forget and load them too.
+and engines and the live view remember a thousand instances, so that they forget and load them too.
 On SIGUSR1 a process writes how many asyncio tasks and how many blocks of Python's memory it has
 into a file named by its process id.
 """
@@ -20,6 +20,7 @@ from pathlib import Path
 from jobs.cache import BYTES_MAX, Cache
 from sagas.definition import Registry
 from server.cli import main as snorri
+from server.live import changes
 from store.jetstream import topology
 from store.subjects import Names
 from tests.chaos import runner
@@ -41,8 +42,9 @@ def forget_ids_soon() -> None:
 
 
 def _remember_little() -> None:
-    """What an engine remembers is full soon, so that its growth is not taken for a leak."""
+    """What is remembered is full soon, so that its growth is not taken for a leak."""
     Cache.__init__.__defaults__ = (CACHED, BYTES_MAX)
+    changes.KNOWN_MAX = CACHED
 
 
 def _tell_counts_on_signal(home: Path) -> None:
