@@ -94,7 +94,7 @@ class Evidence:
         self.events: list[tuple[int, Stored]] = []
         self.event_ids: dict[str, int] = {}
         self.taken: dict[int, list[Taken]] = defaultdict(list)
-        self.parked: set[tuple[int, Taken]] = set()  # by which message, in which commit
+        self.kept: set[tuple[int, Taken]] = set()  # messages that an instance keeps for later
         self.written: dict[int, set[Name]] = defaultdict(set)
         for commit in record.commits:
             for stored in commit.messages:
@@ -117,7 +117,7 @@ class Evidence:
             for note in _notes(stored.data).items:
                 self.notes.append((index, note))
                 taken = Taken(note.stream, note.seq, note.saga, note.key)
-                if (index, taken) not in self.parked:  # else what was taken is given up at once
+                if (index, taken) not in self.kept:  # else what was kept is given up at once
                     self.taken[index].append(taken)
         elif subject.startswith(f"{bucket}d."):
             letter = _letter(stored.data)
@@ -145,8 +145,9 @@ class Evidence:
         if cause.seq:
             taken = Taken(stream_of(cause), cause.seq, *name)
             self.taken[index].append(taken)
-            if instance.status == "parked":
-                self.parked.add((index, taken))
+            waiting = {(stream_of(one), one.seq) for one in instance.backlog}
+            if instance.status == "parked" or (stream_of(cause), cause.seq) in waiting:
+                self.kept.add((index, taken))
         self.written[index].add(name)
 
     @staticmethod
