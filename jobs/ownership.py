@@ -149,7 +149,7 @@ class Ownership:
             return
         expect = lease.revision if lease else 0
         revision = await self._meta.put(_lease(number), mine, ttl_s=LEASE_TTL_S, expect=expect)
-        if revision is not None:
+        if revision is not None and number in self._held:  # it may have been lost meanwhile
             self._held[number] = revision
 
     async def _get(self, number: int, lease: Entry | None) -> None:

@@ -7,6 +7,7 @@ waited for.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -139,6 +140,34 @@ async def test_a_lease_that_another_holds_is_left(rig: Rig) -> None:
     other = await backend.meta.get("lease.1")
     assert other is not None
     assert other.data == b"z"
+
+
+async def test_what_is_lost_while_its_lease_is_renewed_is_taken_again(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+
+    async def take(number: int) -> None:
+        taken.append(number)
+
+    async def leave(_: int) -> None:
+        pass
+
+    meta = rig.broker.backend("a").meta
+    ownership = Ownership(meta, new_card("a", "here", 1), 2, take, leave)
+    real = meta.put
+
+    async def put(key: str, data: bytes, **more: Any) -> int | None:
+        revision = await real(key, data, **more)
+        if key == "lease.1" and taken == [0, 1]:  # renewed, while a late commit moves it away
+            ownership.lost(1)
+        return revision
+
+    monkeypatch.setattr(meta, "put", put)
+    task = asyncio.create_task(ownership.run())
+    await eventually(lambda: taken == [0, 1, 1], 5, "it being taken again")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_an_engine_whose_broker_is_away_still_stops(
